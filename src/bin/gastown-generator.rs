@@ -1,0 +1,2 @@
+//! gastown-generator: not written yet.
+fn main() {}

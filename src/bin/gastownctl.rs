@@ -1,0 +1,2 @@
+//! gastownctl: not written yet.
+fn main() {}

@@ -1,0 +1,2 @@
+//! gt-agent: not written yet.
+fn main() {}

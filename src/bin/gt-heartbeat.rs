@@ -1,0 +1,2 @@
+//! gt-heartbeat: not written yet.
+fn main() {}

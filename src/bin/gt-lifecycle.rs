@@ -1,0 +1,2 @@
+//! gt-lifecycle: not written yet.
+fn main() {}

@@ -1,0 +1,2 @@
+//! gt-spawn-trigger: not written yet.
+fn main() {}

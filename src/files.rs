@@ -1,0 +1,208 @@
+//! Careful reads and durable writes of small files.
+//!
+//! Files of the town are written by agents and by other programs, so a read
+//! never follows a symbolic link in the last component, never blocks on a FIFO,
+//! and never takes more than its limit. A write is complete and on disk, or it
+//! did not happen.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+
+use anyhow::{Context, Result, anyhow, bail};
+
+/// The largest configuration or state file that is read, in bytes.
+pub const CONFIG_LIMIT: u64 = 4 << 20;
+
+/// The largest spool entry that is read, in bytes.
+pub const ENTRY_LIMIT: u64 = 64 << 10;
+
+/// Reads a configuration or state file of at most [`CONFIG_LIMIT`] bytes.
+/// `Ok(None)` when there is no such file.
+///
+/// # Errors
+/// The file is unreadable, too large, not UTF-8, or not a regular file.
+pub fn read(path: &Path) -> Result<Option<String>> {
+    match File::open(path) {
+        Ok(file) => contents(file, CONFIG_LIMIT)
+            .with_context(|| format!("Failed to read '{}'", path.display()))
+            .map(Some),
+        Err(e) if is_absent(&e) => Ok(None),
+        Err(e) => Err(anyhow!("Failed to open '{}': {e}", path.display())),
+    }
+}
+
+/// Reads a file that a stranger may have put there: regular, owned by us, not a
+/// link, at most `limit` bytes. `Ok(None)` when there is no such file.
+///
+/// # Errors
+/// Says which of these rules the file breaks, in words fit for a person.
+pub fn read_untrusted(path: &Path, limit: u64) -> Result<Option<String>> {
+    let flags = nix::fcntl::OFlag::O_NOFOLLOW | nix::fcntl::OFlag::O_NONBLOCK;
+    let file = match OpenOptions::new()
+        .read(true)
+        .custom_flags(flags.bits())
+        .open(path)
+    {
+        Ok(file) => file,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(e) if e.raw_os_error() == Some(nix::errno::Errno::ELOOP as i32) => {
+            bail!("is a symbolic link")
+        }
+        Err(e) => bail!("cannot be opened: {e}"),
+    };
+    if file.metadata()?.uid() != nix::unistd::geteuid().as_raw() {
+        bail!("belongs to another user");
+    }
+    contents(file, limit).map(Some)
+}
+
+fn contents(file: File, limit: u64) -> Result<String> {
+    let meta = file.metadata()?;
+    if !meta.is_file() {
+        bail!("is not a regular file");
+    }
+    let mut bytes = Vec::new();
+    file.take(limit + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit {
+        bail!("is larger than {limit} bytes");
+    }
+    String::from_utf8(bytes).map_err(|_| anyhow!("is not UTF-8 text"))
+}
+
+fn is_absent(e: &io::Error) -> bool {
+    matches!(
+        e.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    )
+}
+
+/// Replaces `path` by `content`, atomically and durably: temporary file in the
+/// same directory, fsync, rename, fsync of the directory. The mode of an
+/// existing file is kept, a new one gets 0644. Missing parent directories are made.
+///
+/// # Errors
+/// Any step failed; then the old file is as it was.
+pub fn write(path: &Path, content: &[u8]) -> Result<()> {
+    write_inner(path, content, false)
+}
+
+/// Like [`write`], but fails when `path` exists already, and tells so by
+/// `Ok(false)`: exactly one of several writers wins.
+///
+/// # Errors
+/// Any step failed for another reason than that the file exists.
+pub fn create(path: &Path, content: &[u8]) -> Result<bool> {
+    match write_inner(path, content, true) {
+        Ok(()) => Ok(true),
+        Err(e) if e.chain().any(|c| exists(c)) => Ok(false),
+        Err(e) => Err(e),
+    }
+}
+
+fn exists(cause: &(dyn std::error::Error + 'static)) -> bool {
+    cause
+        .downcast_ref::<io::Error>()
+        .is_some_and(|e| e.kind() == io::ErrorKind::AlreadyExists)
+}
+
+fn write_inner(path: &Path, content: &[u8], new: bool) -> Result<()> {
+    let failed = || format!("Failed to write '{}'", path.display());
+    let dir = path.parent().with_context(failed)?;
+    fs::create_dir_all(dir).with_context(failed)?;
+    let mode = fs::metadata(path).map_or(0o644, |m| m.permissions().mode() & 0o777);
+    // The leading dot keeps path units and spool scans from seeing it.
+    let mut temp = tempfile::Builder::new()
+        .prefix(".tmp-")
+        .tempfile_in(dir)
+        .with_context(failed)?;
+    temp.write_all(content).with_context(failed)?;
+    let file = temp.as_file();
+    file.set_permissions(fs::Permissions::from_mode(mode))
+        .with_context(failed)?;
+    file.sync_all().with_context(failed)?;
+    if new {
+        temp.persist_noclobber(path).map_err(|e| e.error)
+    } else {
+        temp.persist(path).map_err(|e| e.error)
+    }
+    .with_context(failed)?;
+    sync_dir(dir).with_context(failed)
+}
+
+/// Makes renames and removals in `dir` durable.
+///
+/// # Errors
+/// The directory cannot be opened or synced.
+pub fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+/// Removes a file durably; a file that is not there is no error. Tells whether it was there.
+///
+/// # Errors
+/// The file exists and cannot be removed.
+pub fn remove(path: &Path) -> Result<bool> {
+    let failed = || format!("Failed to remove '{}'", path.display());
+    match fs::remove_file(path) {
+        Ok(()) => {
+            if let Some(dir) = path.parent() {
+                sync_dir(dir).with_context(failed)?;
+            }
+            Ok(true)
+        }
+        Err(e) if is_absent(&e) => Ok(false),
+        Err(e) => Err(e).with_context(failed),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn write_keeps_the_mode_and_replaces_the_content() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("sub/state.json");
+        write(&path, b"one").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        write(&path, b"two").unwrap();
+        assert_eq!(read(&path).unwrap().as_deref(), Some("two"));
+        assert_eq!(
+            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn create_lets_one_writer_win() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("mark");
+        assert!(create(&path, b"first").unwrap());
+        assert!(!create(&path, b"second").unwrap());
+        assert_eq!(read(&path).unwrap().as_deref(), Some("first"));
+    }
+
+    #[test]
+    fn untrusted_reads_refuse_what_is_not_a_plain_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let plain = dir.path().join("plain");
+        fs::write(&plain, "12345").unwrap();
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink(&plain, &link).unwrap();
+        let fifo = dir.path().join("fifo");
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        for (path, limit, want) in [
+            (&plain, 5, Ok(Some("12345".to_string()))),
+            (&plain, 4, Err("is larger than 4 bytes")),
+            (&link, 5, Err("is a symbolic link")),
+            (&fifo, 5, Err("is not a regular file")),
+            (&dir.path().join("none"), 5, Ok(None)),
+        ] {
+            let got = read_untrusted(path, limit).map_err(|e| e.to_string());
+            assert_eq!(got, want.map_err(String::from), "{}", path.display());
+        }
+    }
+}
