@@ -96,7 +96,7 @@ pub fn write(path: &Path, content: &[u8]) -> Result<()> {
 pub fn create(path: &Path, content: &[u8]) -> Result<bool> {
     match write_inner(path, content, true) {
         Ok(()) => Ok(true),
-        Err(e) if e.chain().any(|c| exists(c)) => Ok(false),
+        Err(e) if e.chain().any(exists) => Ok(false),
         Err(e) => Err(e),
     }
 }

@@ -3,6 +3,16 @@
 //!
 //! The map, one line per room:
 //!
+//! - [`exit`]: the exit statuses of all programs.
 //! - [`files`]: careful reads and durable writes of small files.
+//! - [`journal`]: logging and event ids; the only place that knows journald.
+//! - [`systemd`]: the user manager; the only place that knows zbus.
+//! - [`tmux`]: terminals; the only place that runs tmux.
+//! - [`tools`]: other people's programs, bounded in time and output.
 
+pub mod exit;
 pub mod files;
+pub mod journal;
+pub mod systemd;
+pub mod tmux;
+pub mod tools;

@@ -1,0 +1,76 @@
+//! Exit statuses, the same for every program.
+
+use std::fmt;
+use std::process::ExitCode;
+
+/// What a program tells its caller, by number. The numbers beyond 2 are those of sysexits.h.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// Everything was done.
+    Ok = 0,
+    /// Something failed; the message says what.
+    Failure = 1,
+    /// The command line was wrong (clap exits with this one itself).
+    Usage = 2,
+    /// There is no user manager to talk to.
+    NoManager = 69,
+    /// Not now; the same call may work later.
+    TryAgain = 75,
+    /// A configuration file is wrong; a restart cannot help.
+    BadConfig = 78,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        ExitCode::from(exit as u8)
+    }
+}
+
+/// Marks an error chain with the exit status it deserves:
+/// `Err(error.context(Exit::BadConfig))` is found again by [`of`].
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Exit::Ok => "Done",
+            Exit::Failure => "Failed",
+            Exit::Usage => "Wrong command line",
+            Exit::NoManager => "No user manager",
+            Exit::TryAgain => "Not now, try again",
+            Exit::BadConfig => "Bad configuration",
+        })
+    }
+}
+
+/// The exit status that an error asks for, [`Exit::Failure`] when it does not say.
+pub fn of(error: &anyhow::Error) -> Exit {
+    error
+        .downcast_ref::<Exit>()
+        .copied()
+        .unwrap_or(Exit::Failure)
+}
+
+/// Ends a program: reports the error once, on one line, and gives the status for `main`.
+pub fn report(result: anyhow::Result<Exit>) -> ExitCode {
+    match result {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            log::error!("{error:#}");
+            of(&error).into()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_status_survives_more_context() {
+        let error = anyhow::anyhow!("no such key")
+            .context(Exit::BadConfig)
+            .context("Failed to read 'x'");
+        assert_eq!(of(&error), Exit::BadConfig);
+        assert_eq!(of(&anyhow::anyhow!("other")), Exit::Failure);
+    }
+}

@@ -1,0 +1,101 @@
+//! Logging. The only place that knows journald.
+//!
+//! Sentences for people, data in fields (`GT_AGENT`, `GT_REASON`, ...), and a MESSAGE_ID for
+//! every event that a person may ask about; `packaging/gastown.catalog` explains each.
+
+use std::io::IsTerminal;
+
+use log::{Level, LevelFilter, Log, Metadata, Record};
+use systemd_journal_logger::{JournalLog, connected_to_journal};
+
+/// Declares the events: constants for the programs, a list for the tests and for `history`.
+macro_rules! events {
+    ($($(#[$doc:meta])* $name:ident = $id:literal;)*) => {
+        $($(#[$doc])* pub const $name: &str = $id;)*
+        /// Every event by name and MESSAGE_ID.
+        pub const EVENTS: &[(&str, &str)] = &[$((stringify!($name), $id)),*];
+    };
+}
+
+events! {
+    /// An agent's process runs under its unit.
+    AGENT_STARTED = "60e4a44a3ce749be8d33f409be94042d";
+    /// A session that was there already was taken over with its processes.
+    AGENT_ADOPTED = "d3debc7d4f244600a4aed6d78b54ad2d";
+    /// An agent ended by itself, with its exit status and last screen lines.
+    AGENT_ENDED = "bc27b3a1531f4b89a31a7b72f8f3f812";
+    /// An agent was stopped on request of the manager.
+    AGENT_STOPPED = "4fc469bd1f67412eb65d29aeaa9eddff";
+    /// An agent could not be started.
+    AGENT_NOT_STARTED = "87f34bd7472e40228d5ed273e13fec62";
+    /// A start was refused: held, parked, docked, emergency stop, or the town is stopped.
+    AGENT_REFUSED = "44f10623985c42e19e5c8aca3d724a53";
+    /// A tick is done.
+    TICK = "80f14319fb474e6f85ca51ba418fb604";
+}
+
+struct Journal {
+    inner: JournalLog,
+}
+
+struct Stderr;
+
+/// Sends log records to the journal when standard error is connected to it, else to standard
+/// error. `identifier` is the SYSLOG_IDENTIFIER; `GASTOWN_LOG=debug` shows more.
+pub fn init(identifier: &'static str) {
+    let level = match std::env::var("GASTOWN_LOG").as_deref() {
+        Ok("debug") => LevelFilter::Debug,
+        _ => LevelFilter::Info,
+    };
+    let journal = connected_to_journal()
+        .then(|| JournalLog::new().ok())
+        .flatten();
+    let logger: Box<dyn Log> = match journal {
+        Some(inner) => Box::new(Journal {
+            inner: inner.with_syslog_identifier(identifier.to_string()),
+        }),
+        None => Box::new(Stderr),
+    };
+    if log::set_boxed_logger(logger).is_ok() {
+        log::set_max_level(level);
+    }
+}
+
+impl Log for Journal {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        ours(metadata)
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if self.enabled(record.metadata()) {
+            self.inner.log(record);
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+impl Log for Stderr {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        ours(metadata)
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if !self.enabled(record.metadata()) {
+            return;
+        }
+        let red = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+        match (record.level(), red) {
+            (Level::Error, true) => eprintln!("\x1b[31m{}\x1b[0m", record.args()),
+            _ => eprintln!("{}", record.args()),
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+/// Other crates' chatter is not for our users.
+fn ours(metadata: &Metadata<'_>) -> bool {
+    let target = metadata.target();
+    target.starts_with("gastown") || target.starts_with("gt_")
+}

@@ -1,0 +1,512 @@
+//! The user manager, over D-Bus. The only place that knows zbus.
+//!
+//! Calls block, and each has a time limit; errors are ordinary errors with one-line texts.
+
+use std::collections::{BTreeMap, HashMap};
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow};
+use zbus::{Connection, OwnedObjectPath, OwnedVariant, Variant};
+
+use crate::exit::Exit;
+
+/// How long one D-Bus call may take.
+const CALL_LIMIT: Duration = Duration::from_secs(15);
+
+/// How often a job is asked whether it is done.
+const JOB_POLL: Duration = Duration::from_millis(10);
+
+type Row = (
+    String,
+    String,
+    String,
+    String,
+    String,
+    String,
+    OwnedObjectPath,
+    u32,
+    String,
+    OwnedObjectPath,
+);
+
+#[zbus::proxy(
+    interface = "org.freedesktop.systemd1.Manager",
+    default_service = "org.freedesktop.systemd1",
+    default_path = "/org/freedesktop/systemd1"
+)]
+trait Manager {
+    fn list_units_by_patterns(&self, states: &[&str], patterns: &[&str]) -> zbus::Result<Vec<Row>>;
+    fn list_unit_files_by_patterns(
+        &self,
+        states: &[&str],
+        patterns: &[&str],
+    ) -> zbus::Result<Vec<(String, String)>>;
+    fn load_unit(&self, name: &str) -> zbus::Result<OwnedObjectPath>;
+    fn get_unit_by_pid(&self, pid: u32) -> zbus::Result<OwnedObjectPath>;
+    fn start_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
+    fn stop_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
+    fn restart_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
+    fn reset_failed_unit(&self, name: &str) -> zbus::Result<()>;
+    fn freeze_unit(&self, name: &str) -> zbus::Result<()>;
+    fn thaw_unit(&self, name: &str) -> zbus::Result<()>;
+    fn reload(&self) -> zbus::Result<()>;
+    fn attach_processes_to_unit(&self, name: &str, sub: &str, pids: &[u32]) -> zbus::Result<()>;
+    fn get_unit_processes(&self, name: &str) -> zbus::Result<Vec<(String, u32, String)>>;
+    fn start_transient_unit(
+        &self,
+        name: &str,
+        mode: &str,
+        properties: &[(&str, Variant<'_>)],
+        aux: &[(&str, &[(&str, Variant<'_>)])],
+    ) -> zbus::Result<OwnedObjectPath>;
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn system_state(&self) -> zbus::Result<String>;
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn version(&self) -> zbus::Result<String>;
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn environment(&self) -> zbus::Result<Vec<String>>;
+}
+
+/// A unit as the manager lists it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unit {
+    /// Its name, with suffix.
+    pub name: String,
+    /// `active`, `activating`, `failed`, `inactive`, ...
+    pub active: String,
+    /// `running`, `auto-restart`, `dead`, `waiting`, ...
+    pub sub: String,
+    /// The kind of its queued job (`start`, `stop`, `restart`, ...), if there is one.
+    pub job: Option<String>,
+}
+
+/// What a job is to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verb {
+    /// Start the unit; nothing when it is active.
+    Start,
+    /// Stop the unit and what depends on it.
+    Stop,
+    /// Stop, if it runs, and start.
+    Restart,
+}
+
+/// A job in the manager's queue.
+#[derive(Debug)]
+pub struct Job {
+    path: OwnedObjectPath,
+}
+
+/// All properties of a unit, of every interface it has, as the manager gives them.
+#[derive(Debug, Default)]
+pub struct Properties(HashMap<String, OwnedVariant>);
+
+impl Properties {
+    /// A string property; `None` when it is absent.
+    pub fn text(&self, name: &str) -> Option<String> {
+        self.get(name)
+    }
+
+    /// An unsigned property of any width. systemd says "not set" by the largest number: `None`.
+    pub fn number(&self, name: &str) -> Option<u64> {
+        match self.get::<u64>(name) {
+            Some(u64::MAX) => None,
+            Some(n) => Some(n),
+            None => self.get::<u32>(name).map(u64::from),
+        }
+    }
+
+    /// A signed 32-bit property, such as an exit status.
+    pub fn int(&self, name: &str) -> Option<i32> {
+        self.get(name)
+    }
+
+    /// A boolean property.
+    pub fn flag(&self, name: &str) -> Option<bool> {
+        self.get(name)
+    }
+
+    /// The kind of the queued job is not a property; this tells its number, `None` without a job.
+    pub fn job(&self) -> Option<u32> {
+        let (id, _): (u32, OwnedObjectPath) = self.get("Job")?;
+        (id != 0).then_some(id)
+    }
+
+    /// A wall-clock property in microseconds since the epoch; `None` when it never happened.
+    pub fn time(&self, name: &str) -> Option<jiff::Timestamp> {
+        let usec = self.number(name).filter(|&n| n != 0)?;
+        jiff::Timestamp::from_microsecond(usec.try_into().ok()?).ok()
+    }
+
+    fn get<T>(&self, name: &str) -> Option<T>
+    where
+        T: TryFrom<OwnedVariant>,
+    {
+        T::try_from(self.0.get(name)?.try_clone().ok()?).ok()
+    }
+}
+
+/// A connection to the user manager of the calling user.
+#[derive(Debug)]
+pub struct Systemd {
+    connection: Connection,
+    manager: ManagerProxy<'static>,
+}
+
+impl Systemd {
+    /// Connects to the bus of the user manager, which is found without any environment.
+    ///
+    /// # Errors
+    /// There is none, or it does not answer; the error carries [`Exit::NoManager`].
+    pub fn connect() -> Result<Systemd> {
+        let bus = runtime_dir().map(|dir| dir.join("bus"));
+        let bus = bus.filter(|path| path.exists()).ok_or_else(|| {
+            anyhow!(
+                "No bus at '/run/user/{0}/bus'; start the user manager with 'loginctl enable-linger' \
+                 or 'systemctl start user@{0}.service' as root",
+                nix::unistd::geteuid()
+            )
+            .context(Exit::NoManager)
+        })?;
+        zbus::block_on(async {
+            let address = format!("unix:path={}", bus.display());
+            let connection = zbus::connection::Builder::address(address.as_str())
+                .method_timeout(CALL_LIMIT)
+                .build()
+                .await?;
+            let manager = ManagerProxy::builder(&connection)
+                .cache_properties(zbus::proxy::CacheProperties::No)
+                .build()
+                .await?;
+            Ok(Systemd {
+                connection,
+                manager,
+            })
+        })
+        .map_err(|e: zbus::Error| {
+            anyhow!(
+                "Failed to reach the user manager at '{}': {e}",
+                bus.display()
+            )
+            .context(Exit::NoManager)
+        })
+    }
+
+    /// The manager's own state: `running`, `degraded`, `starting`, ...
+    ///
+    /// # Errors
+    /// The manager does not answer.
+    pub fn state(&self) -> Result<String> {
+        zbus::block_on(self.manager.system_state())
+            .map_err(|e| anyhow!("Failed to ask the user manager for its state: {e}"))
+    }
+
+    /// The manager's version text, such as `252.39-1~deb12u2`.
+    ///
+    /// # Errors
+    /// The manager does not answer.
+    pub fn version(&self) -> Result<String> {
+        zbus::block_on(self.manager.version())
+            .map_err(|e| anyhow!("Failed to ask the user manager for its version: {e}"))
+    }
+
+    /// The environment block that the manager hands to services.
+    ///
+    /// # Errors
+    /// The manager does not answer.
+    pub fn environment(&self) -> Result<Vec<String>> {
+        zbus::block_on(self.manager.environment())
+            .map_err(|e| anyhow!("Failed to ask the user manager for its environment: {e}"))
+    }
+
+    /// The loaded units whose names match any of the patterns, in one call.
+    ///
+    /// # Errors
+    /// The manager does not answer.
+    pub fn units(&self, patterns: &[&str]) -> Result<BTreeMap<String, Unit>> {
+        let rows = zbus::block_on(self.manager.list_units_by_patterns(&[], patterns))
+            .map_err(|e| anyhow!("Failed to list units: {e}"))?;
+        let unit = |(name, _, _, active, sub, _, _, id, kind, _): Row| {
+            let job = (id != 0).then_some(kind);
+            let unit = Unit {
+                name: name.clone(),
+                active,
+                sub,
+                job,
+            };
+            (name, unit)
+        };
+        Ok(rows.into_iter().map(unit).collect())
+    }
+
+    /// `enabled`, `disabled`, `static`, ... of an installed unit file; `None` when there is none.
+    ///
+    /// # Errors
+    /// The manager does not answer.
+    pub fn unit_file_state(&self, name: &str) -> Result<Option<String>> {
+        let rows = zbus::block_on(self.manager.list_unit_files_by_patterns(&[], &[name]))
+            .map_err(|e| anyhow!("Failed to look up unit file '{name}': {e}"))?;
+        Ok(rows.into_iter().next().map(|(_, state)| state))
+    }
+
+    /// All properties of a unit, in one call after it is loaded.
+    ///
+    /// # Errors
+    /// The manager does not answer.
+    pub fn properties(&self, unit: &str) -> Result<Properties> {
+        let path = zbus::block_on(self.manager.load_unit(unit))
+            .map_err(|e| anyhow!("Failed to load unit '{unit}': {e}"))?;
+        let failed = |e: zbus::Error| anyhow!("Failed to read properties of '{unit}': {e}");
+        let reply = zbus::block_on(self.connection.call_method(
+            Some("org.freedesktop.systemd1"),
+            &path,
+            Some("org.freedesktop.DBus.Properties"),
+            "GetAll",
+            &(""),
+        ))
+        .map_err(failed)?;
+        let body = reply.body();
+        Ok(Properties(body.deserialize().map_err(failed)?))
+    }
+
+    /// Queues a job, replacing a conflicting one, and does not wait for it.
+    ///
+    /// # Errors
+    /// The manager refuses, for example because the unit hit its start limit.
+    pub fn queue(&self, verb: Verb, unit: &str) -> Result<Job> {
+        zbus::block_on(async {
+            match verb {
+                Verb::Start => self.manager.start_unit(unit, "replace").await,
+                Verb::Stop => self.manager.stop_unit(unit, "replace").await,
+                Verb::Restart => self.manager.restart_unit(unit, "replace").await,
+            }
+        })
+        .map(|path| Job { path })
+        .map_err(|e| anyhow!("Failed to {} '{unit}': {e}", verb.word()))
+    }
+
+    /// Waits until a job has left the queue, at most `limit`; tells whether it has.
+    ///
+    /// # Errors
+    /// The manager does not answer.
+    pub fn wait(&self, job: &Job, limit: Duration) -> Result<bool> {
+        let deadline = Instant::now() + limit;
+        loop {
+            let asked = zbus::block_on(self.connection.call_method(
+                Some("org.freedesktop.systemd1"),
+                &job.path,
+                Some("org.freedesktop.DBus.Properties"),
+                "Get",
+                &("org.freedesktop.systemd1.Job", "State"),
+            ));
+            match asked {
+                Ok(_) if Instant::now() >= deadline => return Ok(false),
+                Ok(_) => std::thread::sleep(JOB_POLL),
+                // The object is gone with the job.
+                Err(zbus::Error::MethodError(..)) => return Ok(true),
+                Err(e) => return Err(anyhow!("Failed to wait for a job: {e}")),
+            }
+        }
+    }
+
+    /// Queues a job, waits for it, and tells the state of the unit after it.
+    ///
+    /// # Errors
+    /// The manager refuses the job, or it is not done within `limit`.
+    pub fn run(&self, verb: Verb, unit: &str, limit: Duration) -> Result<Properties> {
+        let job = self.queue(verb, unit)?;
+        if !self.wait(&job, limit)? {
+            return Err(anyhow!(
+                "The job to {} '{unit}' is not done after {} s; see 'systemctl --user status {unit}'",
+                verb.word(),
+                limit.as_secs()
+            )
+            .context(Exit::TryAgain));
+        }
+        self.properties(unit)
+    }
+
+    /// Forgets a unit's failure and its count of starts. A unit that is not loaded has none.
+    ///
+    /// # Errors
+    /// The manager does not answer.
+    pub fn reset_failed(&self, unit: &str) -> Result<()> {
+        match zbus::block_on(self.manager.reset_failed_unit(unit)) {
+            Ok(()) | Err(zbus::Error::MethodError(..)) => Ok(()),
+            Err(e) => Err(anyhow!("Failed to reset '{unit}': {e}")),
+        }
+    }
+
+    /// Moves processes into the cgroup of a unit that has `Delegate=yes`.
+    ///
+    /// # Errors
+    /// The manager refuses; a process that has gone is an error too.
+    pub fn attach(&self, unit: &str, pids: &[u32]) -> Result<()> {
+        zbus::block_on(self.manager.attach_processes_to_unit(unit, "", pids))
+            .map_err(|e| anyhow!("Failed to move processes {pids:?} into '{unit}': {e}"))
+    }
+
+    /// The processes of a unit's cgroup, as pid and command line.
+    ///
+    /// # Errors
+    /// The unit is not loaded, or the manager does not answer.
+    pub fn processes(&self, unit: &str) -> Result<Vec<(u32, String)>> {
+        let rows = zbus::block_on(self.manager.get_unit_processes(unit))
+            .map_err(|e| anyhow!("Failed to list the processes of '{unit}': {e}"))?;
+        Ok(rows.into_iter().map(|(_, pid, cmd)| (pid, cmd)).collect())
+    }
+
+    /// The name of the unit that a process belongs to.
+    ///
+    /// # Errors
+    /// The process is not of this manager.
+    pub fn unit_of(&self, pid: u32) -> Result<String> {
+        let failed = |e: zbus::Error| anyhow!("Failed to find the unit of process {pid}: {e}");
+        let path = zbus::block_on(self.manager.get_unit_by_pid(pid)).map_err(failed)?;
+        let reply = zbus::block_on(self.connection.call_method(
+            Some("org.freedesktop.systemd1"),
+            &path,
+            Some("org.freedesktop.DBus.Properties"),
+            "Get",
+            &("org.freedesktop.systemd1.Unit", "Id"),
+        ))
+        .map_err(failed)?;
+        let value: OwnedVariant = reply.body().deserialize().map_err(failed)?;
+        String::try_from(value).with_context(|| format!("Process {pid} has an odd unit"))
+    }
+
+    /// Freezes every process of a unit.
+    ///
+    /// # Errors
+    /// The unit is not active, or the kernel has no unified cgroups.
+    pub fn freeze(&self, unit: &str) -> Result<()> {
+        zbus::block_on(self.manager.freeze_unit(unit))
+            .map_err(|e| anyhow!("Failed to freeze '{unit}': {e}"))
+    }
+
+    /// Lets a frozen unit go on.
+    ///
+    /// # Errors
+    /// As for [`Systemd::freeze`].
+    pub fn thaw(&self, unit: &str) -> Result<()> {
+        zbus::block_on(self.manager.thaw_unit(unit))
+            .map_err(|e| anyhow!("Failed to thaw '{unit}': {e}"))
+    }
+
+    /// Reads all unit files again, and runs the generators.
+    ///
+    /// # Errors
+    /// The manager does not answer.
+    pub fn reload(&self) -> Result<()> {
+        zbus::block_on(self.manager.reload())
+            .map_err(|e| anyhow!("Failed to reload the user manager: {e}"))
+    }
+
+    /// Arms a transient timer `<stem>.timer` that starts `<stem>.service` once, `after` from
+    /// now, unless the town is stopped. An earlier one of that name is replaced.
+    ///
+    /// # Errors
+    /// The manager refuses.
+    pub fn arm_timer(&self, stem: &str, description: &str, after: Duration) -> Result<()> {
+        let timer = format!("{stem}.timer");
+        if self.units(&[&timer])?.contains_key(&timer) {
+            let job = self.queue(Verb::Stop, &timer)?;
+            self.wait(&job, CALL_LIMIT)?;
+            self.reset_failed(&timer)?;
+        }
+        let usec = u64::try_from(after.as_micros()).unwrap_or(u64::MAX);
+        let properties = [
+            ("Description", Variant::from(description)),
+            (
+                "TimersMonotonic",
+                Variant::from(vec![("OnActiveSec", usec)]),
+            ),
+            ("AccuracyUSec", Variant::from(100_000u64)),
+            ("RemainAfterElapse", Variant::from(false)),
+            ("PartOf", Variant::from(vec!["gastown.target"])),
+            ("CollectMode", Variant::from("inactive-or-failed")),
+        ];
+        zbus::block_on(
+            self.manager
+                .start_transient_unit(&timer, "replace", &properties, &[]),
+        )
+        .map(drop)
+        .map_err(|e| anyhow!("Failed to arm '{timer}': {e}"))
+    }
+
+    /// Disarms a transient timer; nothing when there is none.
+    ///
+    /// # Errors
+    /// The manager does not answer.
+    pub fn disarm_timer(&self, stem: &str) -> Result<()> {
+        let timer = format!("{stem}.timer");
+        if self.units(&[&timer])?.contains_key(&timer) {
+            self.queue(Verb::Stop, &timer)?;
+        }
+        Ok(())
+    }
+}
+
+impl Verb {
+    fn word(self) -> &'static str {
+        match self {
+            Verb::Start => "start",
+            Verb::Stop => "stop",
+            Verb::Restart => "restart",
+        }
+    }
+}
+
+/// Whether the town is to run: its target is active or about to be, and not about to stop.
+/// `units` must have been listed with a pattern that covers `gastown.target`.
+pub fn town_is_up(units: &BTreeMap<String, Unit>) -> bool {
+    units
+        .get("gastown.target")
+        .is_some_and(|target| match target.job.as_deref() {
+            Some("stop") => false,
+            Some(_) => true,
+            None => target.active == "active",
+        })
+}
+
+/// The runtime directory of the calling user: `XDG_RUNTIME_DIR` if it is ours (after `su` it
+/// is not), else `/run/user/<uid>` if that is.
+pub fn runtime_dir() -> Option<PathBuf> {
+    let uid = nix::unistd::geteuid().as_raw();
+    let usual = PathBuf::from(format!("/run/user/{uid}"));
+    let given = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+    given
+        .into_iter()
+        .chain([usual])
+        .find(|dir| dir.metadata().is_ok_and(|m| m.is_dir() && m.uid() == uid))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_town_is_up_by_its_target_and_its_job() {
+        let target = |active: &str, job: Option<&str>| {
+            let unit = Unit {
+                name: "gastown.target".into(),
+                active: active.into(),
+                sub: String::new(),
+                job: job.map(String::from),
+            };
+            BTreeMap::from([(unit.name.clone(), unit)])
+        };
+        for (active, job, want) in [
+            ("active", None, true),
+            ("active", Some("stop"), false),
+            ("active", Some("restart"), true),
+            ("inactive", None, false),
+            ("inactive", Some("start"), true),
+        ] {
+            assert_eq!(town_is_up(&target(active, job)), want, "{active} {job:?}");
+        }
+        assert!(!town_is_up(&BTreeMap::new()));
+    }
+}

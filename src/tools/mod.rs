@@ -1,0 +1,327 @@
+//! Other people's programs: optional, and untrusted in time and output.
+//!
+//! Every call has a limit in time and size and its own process group, so that a
+//! grandchild that keeps a pipe open or ignores its parent cannot hold us.
+
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::io::{self, Read};
+use std::os::fd::AsFd;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+
+/// The most that is kept of one output stream, in bytes; more is an error.
+pub const OUTPUT_LIMIT: usize = 8 << 20;
+
+/// What a program said.
+#[derive(Debug, Clone)]
+pub struct Output {
+    /// How it ended.
+    pub status: ExitStatus,
+    /// Its standard output; bytes that are not UTF-8 are replaced.
+    pub stdout: String,
+    /// Its standard error, likewise.
+    pub stderr: String,
+}
+
+impl Output {
+    /// The first line of what it said on standard error, or how it ended.
+    pub fn complaint(&self) -> String {
+        match self.stderr.lines().map(str::trim).find(|l| !l.is_empty()) {
+            Some(line) => format!("{} ({})", line, self.status),
+            None => self.status.to_string(),
+        }
+    }
+}
+
+/// Why there is no [`Output`].
+#[derive(Debug)]
+pub enum ToolError {
+    /// The program is not there or cannot be executed.
+    NotRun(io::Error),
+    /// It did not end within its limit, and was killed.
+    TimedOut(Duration),
+    /// It wrote more than [`OUTPUT_LIMIT`], and was killed.
+    TooMuchOutput,
+}
+
+impl std::fmt::Display for ToolError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            ToolError::NotRun(e) => write!(f, "cannot be run: {e}"),
+            ToolError::TimedOut(limit) => {
+                write!(f, "did not end within {} s", limit.as_secs_f32())
+            }
+            ToolError::TooMuchOutput => write!(f, "wrote more than {OUTPUT_LIMIT} bytes"),
+        }
+    }
+}
+
+impl std::error::Error for ToolError {}
+
+/// Runs a command without standard input and collects what it says, within `limit`.
+///
+/// # Errors
+/// See [`ToolError`]; a command that ran and failed is an [`Output`], not an error.
+pub fn run(command: &mut Command, limit: Duration) -> Result<Output, ToolError> {
+    let deadline = Instant::now() + limit;
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0)
+        .spawn()
+        .map_err(ToolError::NotRun)?;
+    let result = collect(&mut child, deadline, limit);
+    if result.is_err() {
+        let _ = killpg(Pid::from_raw(child.id() as i32), Signal::SIGKILL);
+        let _ = child.wait();
+    }
+    result
+}
+
+fn collect(child: &mut Child, deadline: Instant, limit: Duration) -> Result<Output, ToolError> {
+    let (Some(mut out), Some(mut err)) = (child.stdout.take(), child.stderr.take()) else {
+        unreachable!("both streams are pipes");
+    };
+    let pidfd = rustix::process::pidfd_open(
+        rustix::process::Pid::from_child(child),
+        rustix::process::PidfdFlags::empty(),
+    )
+    .map_err(|e| ToolError::NotRun(e.into()))?;
+    let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+    let (mut out_open, mut err_open, mut running) = (true, true, true);
+    // Once the program has ended, only what is in the pipes already is read: whoever it
+    // left behind with an open end does not count.
+    loop {
+        let flags = |open: bool| {
+            if open {
+                PollFlags::POLLIN
+            } else {
+                PollFlags::empty()
+            }
+        };
+        let mut fds = Vec::with_capacity(3);
+        if out_open {
+            fds.push((PollFd::new(out.as_fd(), flags(true)), 0));
+        }
+        if err_open {
+            fds.push((PollFd::new(err.as_fd(), flags(true)), 1));
+        }
+        if running {
+            fds.push((PollFd::new(pidfd.as_fd(), flags(true)), 2));
+        }
+        if fds.is_empty() {
+            break;
+        }
+        let wait = if running {
+            deadline.saturating_duration_since(Instant::now())
+        } else {
+            Duration::ZERO
+        };
+        let (mut polls, kinds): (Vec<_>, Vec<_>) = fds.into_iter().unzip();
+        match nix::poll::poll(&mut polls, timeout(wait)) {
+            Ok(0) if running => return Err(ToolError::TimedOut(limit)),
+            Ok(0) => break,
+            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+            Err(e) => return Err(ToolError::NotRun(e.into())),
+        }
+        let ready: Vec<u8> = polls
+            .iter()
+            .zip(kinds)
+            .filter(|(p, _)| p.any().unwrap_or(false))
+            .map(|(_, kind)| kind)
+            .collect();
+        for kind in ready {
+            match kind {
+                0 => out_open = take(&mut out, &mut stdout)?,
+                1 => err_open = take(&mut err, &mut stderr)?,
+                _ => running = false,
+            }
+        }
+        if Instant::now() >= deadline {
+            return Err(ToolError::TimedOut(limit));
+        }
+    }
+    let status = child.wait().map_err(ToolError::NotRun)?;
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    Ok(Output {
+        status,
+        stdout: text(stdout),
+        stderr: text(stderr),
+    })
+}
+
+/// Reads once what is there; tells whether the stream is still open.
+fn take(stream: &mut impl Read, into: &mut Vec<u8>) -> Result<bool, ToolError> {
+    let mut chunk = [0; 65536];
+    match stream.read(&mut chunk) {
+        Ok(0) => Ok(false),
+        Ok(n) if into.len() + n > OUTPUT_LIMIT => Err(ToolError::TooMuchOutput),
+        Ok(n) => {
+            into.extend_from_slice(&chunk[..n]);
+            Ok(true)
+        }
+        Err(e) if e.kind() == io::ErrorKind::Interrupted => Ok(true),
+        Err(e) => Err(ToolError::NotRun(e)),
+    }
+}
+
+/// A duration as poll(2) wants it, rounded up to whole milliseconds.
+pub fn timeout(wait: Duration) -> PollTimeout {
+    PollTimeout::try_from(wait + Duration::from_micros(999)).unwrap_or(PollTimeout::MAX)
+}
+
+/// Where programs are looked for: the process's PATH, then the places that a user manager's
+/// PATH lacks and where people install `gt`, `bd`, `claude` and their like.
+pub fn search_path(home: &Path) -> Vec<PathBuf> {
+    let given = std::env::var_os("PATH").unwrap_or_default();
+    let mut dirs: Vec<PathBuf> = std::env::split_paths(&given)
+        .filter(|d| d.is_absolute())
+        .collect();
+    let usual = [
+        home.join(".local/bin"),
+        home.join("bin"),
+        home.join("go/bin"),
+        home.join(".cargo/bin"),
+        home.join(".claude/local"),
+        home.join(".npm-global/bin"),
+        home.join(".bun/bin"),
+        PathBuf::from("/home/linuxbrew/.linuxbrew/bin"),
+        PathBuf::from("/usr/local/bin"),
+        PathBuf::from("/usr/bin"),
+        PathBuf::from("/bin"),
+    ];
+    for dir in usual {
+        if !dirs.contains(&dir) {
+            dirs.push(dir);
+        }
+    }
+    dirs
+}
+
+/// The absolute path of a program, or `None`. A name with a slash is taken as it is.
+pub fn find(program: &str, dirs: &[PathBuf]) -> Option<PathBuf> {
+    let executable = |path: &Path| {
+        path.metadata()
+            .is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
+    };
+    if program.contains('/') {
+        let path = PathBuf::from(program);
+        return executable(&path).then_some(path);
+    }
+    dirs.iter()
+        .map(|dir| dir.join(program))
+        .find(|p| executable(p))
+}
+
+/// The other programs, found once.
+#[derive(Debug, Clone)]
+pub struct Tools {
+    dirs: Vec<PathBuf>,
+    found: HashMap<&'static str, PathBuf>,
+}
+
+impl Tools {
+    /// Looks for `gt`, `bd` and `git` in [`search_path`].
+    pub fn locate(home: &Path) -> Tools {
+        let dirs = search_path(home);
+        let found = ["gt", "bd", "git"]
+            .into_iter()
+            .filter_map(|name| Some((name, find(name, &dirs)?)))
+            .collect();
+        Tools { dirs, found }
+    }
+
+    /// The absolute path of a tool, if it is there.
+    pub fn path(&self, name: &str) -> Option<&Path> {
+        self.found.get(name).map(PathBuf::as_path)
+    }
+
+    /// A command for a tool that is there, working in `dir`, with a PATH on which it finds
+    /// its own helpers.
+    pub fn command(&self, name: &str, dir: &Path) -> Option<Command> {
+        let mut command = Command::new(self.path(name)?);
+        command.current_dir(dir);
+        if let Ok(path) = std::env::join_paths(&self.dirs) {
+            command.env("PATH", path);
+        }
+        // A caller's identity is not ours: mail and beads must not be signed with it.
+        for leaked in ["BD_JSON_ENVELOPE", "GT_ROLE", "BD_ACTOR", "NOTIFY_SOCKET"] {
+            command.env_remove(leaked);
+        }
+        Some(command)
+    }
+}
+
+/// A path as an argument, for messages.
+pub fn shown(path: impl AsRef<OsStr>) -> String {
+    format!("'{}'", path.as_ref().to_string_lossy())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sh(script: &str) -> Command {
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", script]);
+        command
+    }
+
+    #[test]
+    fn output_and_status_come_back_apart() {
+        let got = run(
+            &mut sh("echo out; echo err >&2; exit 3"),
+            Duration::from_secs(10),
+        )
+        .unwrap();
+        assert_eq!(
+            (got.stdout.as_str(), got.stderr.as_str(), got.status.code()),
+            ("out\n", "err\n", Some(3))
+        );
+        assert!(got.complaint().starts_with("err ("));
+    }
+
+    #[test]
+    fn a_hanging_program_is_ended_with_its_children() {
+        let begin = Instant::now();
+        let got = run(&mut sh("sleep 60 & sleep 60"), Duration::from_millis(200));
+        assert!(matches!(got, Err(ToolError::TimedOut(_))));
+        assert!(begin.elapsed() < Duration::from_secs(10));
+    }
+
+    #[test]
+    fn a_grandchild_with_the_pipe_does_not_hold_us() {
+        let begin = Instant::now();
+        let got = run(
+            &mut sh("setsid sleep 60 & echo done"),
+            Duration::from_secs(30),
+        )
+        .unwrap();
+        assert_eq!(got.stdout, "done\n");
+        assert!(begin.elapsed() < Duration::from_secs(10));
+    }
+
+    #[test]
+    fn output_has_a_limit() {
+        let got = run(
+            &mut sh("head -c 20000000 /dev/zero; sleep 60"),
+            Duration::from_secs(30),
+        );
+        assert!(matches!(got, Err(ToolError::TooMuchOutput)));
+    }
+
+    #[test]
+    fn a_missing_program_is_told_apart() {
+        let got = run(&mut Command::new("/nonexistent"), Duration::from_secs(1));
+        assert!(matches!(got, Err(ToolError::NotRun(_))));
+    }
+}
