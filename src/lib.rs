@@ -3,6 +3,7 @@
 //!
 //! The map, one line per room:
 //!
+//! - [`agent`]: who; addresses, unit names.
 //! - [`exit`]: the exit statuses of all programs.
 //! - [`files`]: careful reads and durable writes of small files.
 //! - [`journal`]: logging and event ids; the only place that knows journald.
@@ -10,6 +11,7 @@
 //! - [`tmux`]: terminals; the only place that runs tmux.
 //! - [`tools`]: other people's programs, bounded in time and output.
 
+pub mod agent;
 pub mod exit;
 pub mod files;
 pub mod journal;
