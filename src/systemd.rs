@@ -8,12 +8,16 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
+use zbus::fdo::Error::UnknownObject;
 use zbus::{Connection, OwnedObjectPath, OwnedVariant, Variant};
 
 use crate::exit::Exit;
 
 /// How long one D-Bus call may take.
 const CALL_LIMIT: Duration = Duration::from_secs(15);
+
+/// The one switch of the town.
+pub const TARGET: &str = "gastown.target";
 
 /// How often a job is asked whether it is done.
 const JOB_POLL: Duration = Duration::from_millis(10);
@@ -44,6 +48,7 @@ trait Manager {
         patterns: &[&str],
     ) -> zbus::Result<Vec<(String, String)>>;
     fn load_unit(&self, name: &str) -> zbus::Result<OwnedObjectPath>;
+    #[zbus(name = "GetUnitByPID")]
     fn get_unit_by_pid(&self, pid: u32) -> zbus::Result<OwnedObjectPath>;
     fn start_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
     fn stop_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
@@ -241,6 +246,24 @@ impl Systemd {
         Ok(rows.into_iter().map(unit).collect())
     }
 
+    /// Whether somebody has stopped the town: its target is to stop, or was active earlier and
+    /// is no more. A town that was never started is not stopped: single agents may be tried.
+    ///
+    /// # Errors
+    /// The manager does not answer.
+    pub fn town_is_stopped(&self) -> Result<bool> {
+        let units = self.units(&[TARGET])?;
+        Ok(match units.get(TARGET) {
+            Some(target) if target.job.as_deref() == Some("stop") => true,
+            Some(target) if target.job.is_some() || target.active == "active" => false,
+            Some(_) => self
+                .properties(TARGET)?
+                .time("InactiveEnterTimestamp")
+                .is_some(),
+            None => false,
+        })
+    }
+
     /// `enabled`, `disabled`, `static`, ... of an installed unit file; `None` when there is none.
     ///
     /// # Errors
@@ -305,7 +328,7 @@ impl Systemd {
                 Ok(_) if Instant::now() >= deadline => return Ok(false),
                 Ok(_) => std::thread::sleep(JOB_POLL),
                 // The object is gone with the job.
-                Err(zbus::Error::MethodError(..)) => return Ok(true),
+                Err(zbus::Error::FDO(e)) if matches!(*e, UnknownObject(_)) => return Ok(true),
                 Err(e) => return Err(anyhow!("Failed to wait for a job: {e}")),
             }
         }
@@ -425,7 +448,7 @@ impl Systemd {
             ),
             ("AccuracyUSec", Variant::from(100_000u64)),
             ("RemainAfterElapse", Variant::from(false)),
-            ("PartOf", Variant::from(vec!["gastown.target"])),
+            ("PartOf", Variant::from(vec![TARGET])),
             ("CollectMode", Variant::from("inactive-or-failed")),
         ];
         zbus::block_on(
@@ -459,18 +482,6 @@ impl Verb {
     }
 }
 
-/// Whether the town is to run: its target is active or about to be, and not about to stop.
-/// `units` must have been listed with a pattern that covers `gastown.target`.
-pub fn town_is_up(units: &BTreeMap<String, Unit>) -> bool {
-    units
-        .get("gastown.target")
-        .is_some_and(|target| match target.job.as_deref() {
-            Some("stop") => false,
-            Some(_) => true,
-            None => target.active == "active",
-        })
-}
-
 /// The runtime directory of the calling user: `XDG_RUNTIME_DIR` if it is ours (after `su` it
 /// is not), else `/run/user/<uid>` if that is.
 pub fn runtime_dir() -> Option<PathBuf> {
@@ -481,32 +492,4 @@ pub fn runtime_dir() -> Option<PathBuf> {
         .into_iter()
         .chain([usual])
         .find(|dir| dir.metadata().is_ok_and(|m| m.is_dir() && m.uid() == uid))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_town_is_up_by_its_target_and_its_job() {
-        let target = |active: &str, job: Option<&str>| {
-            let unit = Unit {
-                name: "gastown.target".into(),
-                active: active.into(),
-                sub: String::new(),
-                job: job.map(String::from),
-            };
-            BTreeMap::from([(unit.name.clone(), unit)])
-        };
-        for (active, job, want) in [
-            ("active", None, true),
-            ("active", Some("stop"), false),
-            ("active", Some("restart"), true),
-            ("inactive", None, false),
-            ("inactive", Some("start"), true),
-        ] {
-            assert_eq!(town_is_up(&target(active, job)), want, "{active} {job:?}");
-        }
-        assert!(!town_is_up(&BTreeMap::new()));
-    }
 }

@@ -120,7 +120,8 @@ impl Tmux {
     pub fn panes(&self) -> Result<Vec<Pane>, TmuxError> {
         match self.run(&["list-panes", "-a", "-F", PANE_FORMAT]) {
             Ok(text) => text.lines().map(parse_pane).collect(),
-            Err(TmuxError::NoServer) => Ok(Vec::new()),
+            // A server without sessions has "no current target".
+            Err(TmuxError::NoServer | TmuxError::NotFound) => Ok(Vec::new()),
             Err(e) => Err(e),
         }
     }
@@ -212,14 +213,16 @@ impl Tmux {
         self.run(&args).map(drop)
     }
 
-    /// The last lines of a pane's screen, at most `lines`, without trailing blanks.
+    /// The last lines of a pane's screen, at most `lines`, without trailing blanks and without
+    /// the line that tmux itself writes into a dead pane.
     ///
     /// # Errors
     /// The pane is gone, or tmux fails.
     pub fn screen(&self, pane: &str, lines: usize) -> Result<String, TmuxError> {
         let text = self.run(&["capture-pane", "-p", "-t", pane])?;
         let mut shown: Vec<&str> = text.lines().map(str::trim_end).collect();
-        while shown.last().is_some_and(|l| l.is_empty()) {
+        let is_filler = |line: &&str| line.is_empty() || line.starts_with("Pane is dead (");
+        while shown.last().is_some_and(is_filler) {
             shown.pop();
         }
         let skip = shown.len().saturating_sub(lines);
@@ -263,7 +266,7 @@ fn classify(out: &Output) -> TmuxError {
         || (said.starts_with("error connecting") && absent.iter().any(|a| said.contains(a)))
     {
         TmuxError::NoServer
-    } else if said.starts_with("can't find") || said.contains("session not found") {
+    } else if said.starts_with("can't find") || said.starts_with("no current target") {
         TmuxError::NotFound
     } else {
         TmuxError::Failed(out.complaint())

@@ -1,0 +1,35 @@
+//! `gt-agent check`: the one gate that every start passes, whoever asks for it.
+
+use anyhow::Result;
+
+use crate::agent::Agent;
+use crate::exit::Exit;
+use crate::journal;
+use crate::systemd::Systemd;
+use crate::town::{Town, marks};
+
+/// Tells systemd whether to go on: [`Exit::Ok`] or [`Exit::Failure`], with the reason in the
+/// journal. Configuration errors pass: the start itself reports them, and fails visibly.
+///
+/// # Errors
+/// None at present; the signature is that of all programs' parts.
+pub fn check(instance: Option<&str>) -> Result<Exit> {
+    let Some(reason) = refusal(instance) else {
+        return Ok(Exit::Ok);
+    };
+    let agent = instance.unwrap_or("the tmux server");
+    log::warn!(message_id = journal::AGENT_REFUSED, gt_agent = agent, gt_reason = reason.as_str();
+        "Refused to start {agent}: {reason}");
+    Ok(Exit::Failure)
+}
+
+fn refusal(instance: Option<&str>) -> Option<String> {
+    if let Ok(true) = Systemd::connect().and_then(|s| s.town_is_stopped()) {
+        return Some(
+            "the town is stopped; start it with 'systemctl --user start gastown.target'".into(),
+        );
+    }
+    let agent = Agent::from_instance(instance?).ok()?;
+    let town = Town::load().ok()?;
+    marks::refusal(&town, &agent).map(|r| r.to_string())
+}

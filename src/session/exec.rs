@@ -1,0 +1,105 @@
+//! `gt-agent exec`: waits in the pane until it has been moved into the unit, then becomes the
+//! agent. The socket to `gt-agent run` closes on a successful exec; a failure is said on it.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, bail};
+use serde::{Deserialize, Serialize};
+
+use super::clean_environment;
+use crate::{files, tools, town};
+
+/// How long the pane waits for its release.
+const RELEASE_LIMIT: Duration = Duration::from_secs(60);
+
+/// What `gt-agent run` sends to release the pane, as one line of JSON.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Release {
+    /// Program and arguments.
+    pub argv: Vec<String>,
+    /// What is added to the environment; nothing secret.
+    pub env: BTreeMap<String, String>,
+    /// The working directory.
+    pub dir: PathBuf,
+}
+
+/// Becomes the agent. Returns only when that failed.
+///
+/// # Errors
+/// The socket, the secrets file or the agent's program is not usable. It has been reported to
+/// `gt-agent run` already, where that was possible.
+pub fn exec(socket: &Path) -> Result<()> {
+    let mut stream = UnixStream::connect(socket)
+        .with_context(|| format!("Failed to connect to '{}'", socket.display()))?;
+    stream.set_read_timeout(Some(RELEASE_LIMIT))?;
+    let mut line = String::new();
+    BufReader::new(&stream).read_line(&mut line)?;
+    if line.is_empty() {
+        bail!("The service gave up before it released this pane");
+    }
+    let error = become_agent(&line);
+    let _ = write!(stream, "{error:#}");
+    Err(error)
+}
+
+fn become_agent(line: &str) -> anyhow::Error {
+    let prepared = serde_json::from_str(line)
+        .context("Failed to read the release")
+        .and_then(command);
+    match prepared {
+        Ok((mut command, program)) => {
+            let e = command.exec();
+            anyhow!("Failed to execute '{program}': {e}; check the agent's command in settings")
+        }
+        Err(e) => e,
+    }
+}
+
+fn command(release: Release) -> Result<(Command, String)> {
+    let home = town::home()?;
+    let dirs = tools::search_path(&home);
+    let (name, args) = release.argv.split_first().context("Empty agent command")?;
+    // Found here, so that the agent's own PATH need not be the user manager's poor one.
+    let program = tools::find(name, &dirs)
+        .with_context(|| format!("Failed to execute '{name}': no such program on the PATH; check the agent's command in settings"))?;
+    let mut command = Command::new(&program);
+    command
+        .args(args)
+        .current_dir(&release.dir)
+        .env_clear()
+        .envs(clean_environment());
+    // These name the pane itself.
+    for own in ["TMUX", "TMUX_PANE"] {
+        if let Some(value) = std::env::var_os(own) {
+            command.env(own, value);
+        }
+    }
+    if let Ok(path) = std::env::join_paths(&dirs) {
+        command.env("PATH", path);
+    }
+    command.envs(&release.env).envs(secrets(&home)?);
+    Ok((command, program.display().to_string()))
+}
+
+/// KEY=VALUE lines of `~/.config/gastown/secrets.env`, which must be readable by us alone.
+fn secrets(home: &Path) -> Result<Vec<(String, String)>> {
+    let path = home.join(".config/gastown/secrets.env");
+    let Ok(meta) = path.metadata() else {
+        return Ok(Vec::new());
+    };
+    if meta.permissions().mode() & 0o077 != 0 {
+        bail!(
+            "'{0}' can be read by others; run: chmod 600 '{0}'",
+            path.display()
+        );
+    }
+    let text = files::read(&path)?.unwrap_or_default();
+    town::env_file::parse(&text).with_context(|| format!("Failed to parse '{}'", path.display()))
+}

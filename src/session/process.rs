@@ -1,0 +1,199 @@
+//! Processes, as /proc shows them. Used to move a tree into a unit and to watch its head,
+//! never to guess whether an agent lives.
+
+use std::collections::HashMap;
+use std::fs;
+use std::os::fd::OwnedFd;
+
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+/// The fields of `/proc/<pid>/stat` that matter here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Stat {
+    parent: u32,
+    group: u32,
+    /// The foreground process group of the controlling terminal.
+    foreground: u32,
+}
+
+/// A file descriptor that becomes readable when the process ends; `None` when it has.
+pub fn watch(pid: u32) -> Option<OwnedFd> {
+    let pid = Pid::from_raw(i32::try_from(pid).ok()?)?;
+    pidfd_open(pid, PidfdFlags::empty()).ok()
+}
+
+/// A process and all its descendants, parents first.
+pub fn tree(root: u32) -> Vec<u32> {
+    let mut children: HashMap<u32, Vec<u32>> = HashMap::new();
+    for pid in all() {
+        if let Some(stat) = stat(pid) {
+            children.entry(stat.parent).or_default().push(pid);
+        }
+    }
+    let mut found = vec![root];
+    let mut next = 0;
+    while let Some(pid) = found.get(next) {
+        found.extend(children.remove(pid).unwrap_or_default());
+        next += 1;
+    }
+    found
+}
+
+/// Everything that was started in a pane: the tree of its first process, and what has left that
+/// tree by `setsid` or a double fork but still carries the pane's id in its environment.
+pub fn pane_members(root: u32, pane: &str, server: u32) -> Vec<u32> {
+    let mut found = tree(root);
+    let strays: Vec<u32> = all()
+        .filter(|pid| !found.contains(pid) && was_started_in(*pid, pane, server))
+        .collect();
+    found.extend(strays);
+    found
+}
+
+/// The environment that a process was started with names its pane and, in TMUX, the server:
+/// `<socket path>,<server pid>,<session number>`.
+fn was_started_in(pid: u32, pane: &str, server: u32) -> bool {
+    let Ok(environ) = fs::read(format!("/proc/{pid}/environ")) else {
+        return false;
+    };
+    let variables = environ
+        .split(|&b| b == 0)
+        .filter_map(|v| std::str::from_utf8(v).ok()?.split_once('='));
+    let (mut same_pane, mut same_server) = (false, false);
+    for (key, value) in variables {
+        match key {
+            "TMUX_PANE" => same_pane = value == pane,
+            "TMUX" => same_server = value.rsplit(',').nth(1) == Some(&server.to_string()),
+            _ => {}
+        }
+    }
+    same_pane && same_server
+}
+
+fn all() -> impl Iterator<Item = u32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|e| e.file_name().to_str()?.parse().ok())
+}
+
+/// Whether a process is in the cgroup of a unit.
+pub fn is_in(pid: u32, unit: &str) -> bool {
+    let part = format!("/{unit}");
+    fs::read_to_string(format!("/proc/{pid}/cgroup")).is_ok_and(|text| {
+        text.lines()
+            .any(|l| l.ends_with(&part) || l.contains(&format!("{part}/")))
+    })
+}
+
+/// What runs in a pane whose first process is `pid`.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Head {
+    /// The process to watch: the pane's own, or what a shell runs in the foreground.
+    Process(u32),
+    /// Nothing but a shell that waits for a person.
+    IdleShell,
+}
+
+/// Finds what to watch in a pane that somebody else started: people and older tools type the
+/// agent's command into a login shell, and the shell outlives it.
+pub fn head(pid: u32) -> Head {
+    let Some(stat) = stat(pid) else {
+        return Head::Process(pid);
+    };
+    if !is_interactive_shell(&arguments(pid)) {
+        return Head::Process(pid);
+    }
+    if stat.foreground != stat.group && self::stat(stat.foreground).is_some() {
+        return Head::Process(stat.foreground);
+    }
+    if tree(pid).len() > 1 {
+        return Head::Process(pid);
+    }
+    Head::IdleShell
+}
+
+fn arguments(pid: u32) -> Vec<String> {
+    let bytes = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    bytes
+        .split(|&b| b == 0)
+        .filter(|part| !part.is_empty())
+        .map(|part| String::from_utf8_lossy(part).into_owned())
+        .collect()
+}
+
+/// A shell without a script or command: nothing but options after its name.
+fn is_interactive_shell(argv: &[String]) -> bool {
+    let Some((program, rest)) = argv.split_first() else {
+        return false;
+    };
+    let name = program.rsplit('/').next().unwrap_or(program);
+    let shells = ["sh", "bash", "zsh", "fish", "dash", "ksh", "tcsh"];
+    shells.contains(&name.trim_start_matches('-'))
+        && rest
+            .iter()
+            .all(|arg| arg.starts_with('-') && !arg.trim_start_matches('-').starts_with('c'))
+}
+
+fn stat(pid: u32) -> Option<Stat> {
+    parse_stat(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// The command name stands in parentheses and may itself contain any character.
+fn parse_stat(text: &str) -> Option<Stat> {
+    let mut fields = text.rsplit_once(')')?.1.split_whitespace();
+    let _state = fields.next()?;
+    let parent = fields.next()?.parse().ok()?;
+    let group = fields.next()?.parse().ok()?;
+    let (_session, _tty) = (fields.next()?, fields.next()?);
+    let foreground: i64 = fields.next()?.parse().ok()?;
+    Some(Stat {
+        parent,
+        group,
+        foreground: foreground.try_into().unwrap_or(0),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stat_lines_parse_whatever_the_command_is_called() {
+        let line = "812 (a) b (c) S 99 812 812 34816 900 4194304 1 2";
+        assert_eq!(
+            parse_stat(line),
+            Some(Stat {
+                parent: 99,
+                group: 812,
+                foreground: 900
+            })
+        );
+        assert_eq!(parse_stat("garbage"), None);
+    }
+
+    #[test]
+    fn only_a_shell_without_a_script_waits_for_a_person() {
+        for (argv, want) in [
+            (vec!["-bash"], true),
+            (vec!["/bin/bash", "-l", "-i"], true),
+            (vec!["bash", "/usr/local/bin/agent"], false),
+            (vec!["sh", "-c", "agent"], false),
+            (vec!["claude"], false),
+            (vec![], false),
+        ] {
+            let argv: Vec<String> = argv.into_iter().map(String::from).collect();
+            assert_eq!(is_interactive_shell(&argv), want, "{argv:?}");
+        }
+    }
+
+    #[test]
+    fn a_tree_has_its_children() {
+        let mut child = std::process::Command::new("sleep")
+            .arg("60")
+            .spawn()
+            .unwrap();
+        assert!(tree(std::process::id()).contains(&child.id()));
+        assert!(watch(child.id()).is_some());
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+}

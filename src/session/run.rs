@@ -1,0 +1,511 @@
+//! `gt-agent run`: the main process of an agent's service.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io::{ErrorKind, Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, Signal, kill};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+use nix::unistd::Pid;
+use sd_notify::NotifyState;
+
+use super::exec::Release;
+use super::process::{self, Head};
+use crate::agent::{Agent, Role};
+use crate::exit::Exit;
+use crate::journal;
+use crate::systemd::{Systemd, runtime_dir};
+use crate::tmux::{Pane, Tmux};
+use crate::tools;
+use crate::town::Town;
+
+/// How long the pane may take to call back, and an exec to succeed or fail.
+const START_LIMIT: Duration = Duration::from_secs(20);
+
+/// How long tmux may take to collect the status of a process that has ended.
+const REAP_LIMIT: Duration = Duration::from_secs(3);
+
+/// How often it is asked for it.
+const REAP_POLL: Duration = Duration::from_millis(10);
+
+/// After this an agent that ignored SIGTERM gets SIGHUP, which interactive shells heed.
+const HANGUP_AFTER: Duration = Duration::from_secs(3);
+
+/// After this it gets SIGKILL.
+const KILL_AFTER: Duration = Duration::from_secs(10);
+
+/// More clean exits than this within [`CLEAN_WINDOW`] are a failure.
+const CLEAN_EXITS: usize = 30;
+
+/// See [`CLEAN_EXITS`].
+const CLEAN_WINDOW: Duration = Duration::from_secs(60);
+
+/// How many rounds it takes at most to move a tree that forks meanwhile.
+const MOVE_ROUNDS: usize = 10;
+
+/// How much of the screen is kept when an agent ends, in lines.
+const SCREEN_LINES: usize = 20;
+
+/// How an agent ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum End {
+    Exited(i32),
+    Killed(i32),
+    /// Nobody told the status; why.
+    Unknown(&'static str),
+}
+
+impl End {
+    /// What our own exit status says of it: the same, 128 + n for signal n, 1 if unknown.
+    fn status(&self) -> u8 {
+        match self {
+            End::Exited(status) => u8::try_from(*status).unwrap_or(1),
+            End::Killed(signal) => u8::try_from(128 + signal).unwrap_or(1),
+            End::Unknown(_) => 1,
+        }
+    }
+}
+
+impl std::fmt::Display for End {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            End::Exited(status) => write!(f, "ended with status {status}"),
+            End::Killed(signal) => match Signal::try_from(*signal) {
+                Ok(name) => write!(f, "was ended by {name}"),
+                Err(_) => write!(f, "was ended by signal {signal}"),
+            },
+            End::Unknown(why) => write!(f, "ended: {why}"),
+        }
+    }
+}
+
+/// What woke us.
+enum Event {
+    Stop,
+    AgentEnded,
+    ServerEnded,
+}
+
+/// What the pane shows after the watched process has ended.
+enum After {
+    /// Somebody else, such as `gt handoff`, started another process in it.
+    Respawned(u32),
+    Ended(End),
+}
+
+struct Run {
+    agent: Agent,
+    instance: String,
+    unit: String,
+    session: String,
+    release: Release,
+    tmux: Tmux,
+    signals: SignalFd,
+    pane: String,
+    /// The process whose end is the agent's end.
+    pid: u32,
+    server: u32,
+}
+
+/// Runs an agent until it ends or is to be stopped; gives the exit status for systemd.
+///
+/// # Errors
+/// The agent could not be started, or its terminal failed.
+pub fn run(instance: &str) -> Result<u8> {
+    let signals = catch_signals()?;
+    let town = Town::load()?;
+    let agent = Agent::from_instance(instance)
+        .with_context(|| format!("'{instance}' is not an agent"))
+        .context(Exit::BadConfig)?;
+    let launch = town.launch(&agent)?;
+    let mut env = town.environment(&agent);
+    env.extend(launch.env);
+    if take_handoff(&town, instance) {
+        env.insert("GT_HANDOFF".into(), "1".into());
+    }
+    let mut run = Run {
+        unit: agent.unit(),
+        instance: instance.to_string(),
+        session: town.session(&agent),
+        release: Release {
+            argv: launch.argv,
+            env,
+            dir: town.workdir(&agent),
+        },
+        tmux: Tmux::on(town.socket()),
+        signals,
+        pane: String::new(),
+        pid: 0,
+        server: 0,
+        agent,
+    };
+    drop(town);
+    if let Err(e) = run.begin() {
+        let reason = format!("{e:#}");
+        let _ = sd_notify::notify(&[NotifyState::Status(&reason)]);
+        log::error!(message_id = journal::AGENT_NOT_STARTED, gt_agent:% = run.agent, gt_reason = reason.as_str();
+            "{} could not be started: {reason}", run.agent);
+        return Ok(127);
+    }
+    run.supervise()
+}
+
+/// A cycle asks for a handoff by a file that is taken once: the mark outlives neither the
+/// start that it was made for nor a failed one.
+fn take_handoff(town: &Town, instance: &str) -> bool {
+    crate::files::remove(&town.path("daemon/handoff").join(instance)).unwrap_or(false)
+}
+
+fn catch_signals() -> Result<SignalFd> {
+    let mut set = SigSet::empty();
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
+        set.add(signal);
+    }
+    set.thread_block()?;
+    SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC).context("Failed to catch signals")
+}
+
+impl Run {
+    /// Finds the agent's place and has a process in it that belongs to the unit.
+    fn begin(&mut self) -> Result<()> {
+        let panes = self.tmux.panes()?;
+        let here: Vec<&Pane> = panes.iter().filter(|p| p.session == self.session).collect();
+        let owned_by = |p: &&&Pane, who: &str| p.owner.as_deref() == Some(who);
+        // A mark survives whatever was done to sessions: our pane may have been moved.
+        let ours = panes.iter().find(|p| owned_by(&p, &self.instance));
+        if let Some(pane) = ours.or_else(|| here.iter().find(|p| p.owner.is_none()).copied()) {
+            let id = pane.id.clone();
+            if pane.dead {
+                return self.respawn(&id);
+            }
+            return match process::head(pane.pid) {
+                Head::Process(pid) => self.adopt(pane, pid),
+                Head::IdleShell if pane.owner.is_some() => self.respawn(&id),
+                Head::IdleShell => self.start(|run, argv| {
+                    run.tmux
+                        .new_first_window(&run.session, &run.release.dir, argv)
+                }),
+            };
+        }
+        if let Some(other) = here.iter().find_map(|p| p.owner.as_deref()) {
+            bail!(
+                "session '{}' is that of gt-agent@{other}.service already; rename one of the two rigs",
+                self.session
+            );
+        }
+        self.start(|run, argv| {
+            let env: Vec<_> = run.release.env.clone().into_iter().collect();
+            run.tmux
+                .new_session(&run.session, &run.release.dir, &env, argv)
+        })
+    }
+
+    fn respawn(&mut self, pane: &str) -> Result<()> {
+        self.start(|run, argv| {
+            run.tmux
+                .respawn(pane, &run.release.dir, argv)
+                .map(|()| pane.to_string())
+        })
+    }
+
+    /// Has `gt-agent exec` run in a pane that `open` gives, moves it into the unit, releases it,
+    /// and waits until it is the agent.
+    fn start<F>(&mut self, open: F) -> Result<()>
+    where
+        F: FnOnce(&Run, &[String]) -> Result<String, crate::tmux::TmuxError>,
+    {
+        let (listener, path) = listen()?;
+        let opened = open(self, &exec_command(&self.instance, &path));
+        let stream = opened.map_err(anyhow::Error::from).and_then(|pane| {
+            self.tmux.own(&pane, &self.instance)?;
+            self.pane = pane;
+            self.await_call(&listener)
+        });
+        let _ = std::fs::remove_file(&path);
+        let (mut stream, pid) = stream?;
+        Systemd::connect()?.attach(&self.unit, &[pid])?;
+        self.set_watched(pid)?;
+        let mut line = serde_json::to_string(&self.release)?;
+        line.push('\n');
+        stream.set_write_timeout(Some(START_LIMIT))?;
+        stream.set_read_timeout(Some(START_LIMIT))?;
+        stream.write_all(line.as_bytes())?;
+        let mut complaint = String::new();
+        stream
+            .read_to_string(&mut complaint)
+            .context("The pane did not become the agent in time")?;
+        if !complaint.is_empty() {
+            return Err(anyhow!(complaint));
+        }
+        log::info!(message_id = journal::AGENT_STARTED, gt_agent:% = self.agent,
+            gt_session = self.session.as_str(), gt_pid = pid;
+            "{} runs as process {pid} in session '{}'", self.agent, self.session);
+        self.ready();
+        Ok(())
+    }
+
+    fn await_call(&self, listener: &UnixListener) -> Result<(UnixStream, u32)> {
+        let deadline = Instant::now() + START_LIMIT;
+        loop {
+            let wait = deadline.saturating_duration_since(Instant::now());
+            let mut fds = [PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
+            if poll(&mut fds, tools::timeout(wait))? == 0 {
+                bail!("the pane in session '{}' did not call back", self.session);
+            }
+            let (stream, _) = listener.accept()?;
+            let peer = getsockopt(&stream, PeerCredentials)?;
+            let pid = u32::try_from(peer.pid()).unwrap_or(0);
+            let pane = self.tmux.pane(&self.pane)?;
+            if peer.uid() == nix::unistd::geteuid().as_raw() && pane.is_some_and(|p| p.pid == pid) {
+                return Ok((stream, pid));
+            }
+        }
+    }
+
+    /// Takes over what already runs in a pane: nothing is restarted.
+    fn adopt(&mut self, pane: &Pane, pid: u32) -> Result<()> {
+        self.pane = pane.id.clone();
+        self.tmux.own(&pane.id, &self.instance)?;
+        self.set_watched(pid)?;
+        self.move_in(pane.pid)?;
+        log::info!(message_id = journal::AGENT_ADOPTED, gt_agent:% = self.agent,
+            gt_session = pane.session.as_str(), gt_pid = pid;
+            "{} was running in session '{}' already; adopted process {pid}", self.agent, pane.session);
+        self.ready();
+        Ok(())
+    }
+
+    /// Moves what runs in our pane into the unit, until none of it is left outside.
+    fn move_in(&self, root: u32) -> Result<()> {
+        let systemd = Systemd::connect()?;
+        let mut failure = None;
+        for _ in 0..MOVE_ROUNDS {
+            let outside: Vec<u32> = process::pane_members(root, &self.pane, self.server)
+                .into_iter()
+                .filter(|&pid| !process::is_in(pid, &self.unit))
+                .collect();
+            if outside.is_empty() {
+                return Ok(());
+            }
+            // One that has ended meanwhile spoils the whole call; the next round has it no more.
+            failure = systemd.attach(&self.unit, &outside).err();
+        }
+        match failure {
+            Some(e) => Err(e),
+            None => bail!("process {root} forks faster than it can be moved"),
+        }
+    }
+
+    fn set_watched(&mut self, pid: u32) -> Result<()> {
+        self.pid = pid;
+        self.server = self.tmux.server()?.context("the tmux server has gone")?;
+        Ok(())
+    }
+
+    fn ready(&self) {
+        let status = format!("Process {} in session '{}'", self.pid, self.session);
+        let _ = sd_notify::notify(&[NotifyState::Ready, NotifyState::Status(&status)]);
+    }
+
+    /// Waits for ends until one is final.
+    fn supervise(&mut self) -> Result<u8> {
+        let mut clean: VecDeque<Instant> = VecDeque::new();
+        loop {
+            match self.next_event()? {
+                Event::Stop => return self.stop(),
+                Event::ServerEnded => {
+                    self.end_agent();
+                    self.report(&End::Unknown("the tmux server has gone"));
+                    return Ok(1);
+                }
+                Event::AgentEnded => {}
+            }
+            let end = match self.after_end()? {
+                After::Respawned(pid) => {
+                    self.set_watched(pid)?;
+                    self.move_in(pid)?;
+                    log::info!(message_id = journal::AGENT_ADOPTED, gt_agent:% = self.agent,
+                        gt_session = self.session.as_str(), gt_pid = pid;
+                        "{} was started anew in its pane by somebody else; adopted process {pid}", self.agent);
+                    self.ready();
+                    continue;
+                }
+                After::Ended(end) => end,
+            };
+            self.report(&end);
+            if end != End::Exited(0) {
+                return Ok(end.status());
+            }
+            if matches!(self.agent.role(), Role::Polecat | Role::Dog | Role::Boot) {
+                // Its work is done: a polecat has no patrol to go on with.
+                self.tmux.kill_pane(&self.pane)?;
+                return Ok(0);
+            }
+            let now = Instant::now();
+            clean.push_back(now);
+            clean.retain(|&t| now - t < CLEAN_WINDOW);
+            if clean.len() > CLEAN_EXITS {
+                log::error!(message_id = journal::AGENT_NOT_STARTED, gt_agent:% = self.agent;
+                    "{} ended cleanly more than {CLEAN_EXITS} times within a minute", self.agent);
+                return Ok(1);
+            }
+            let pane = self.pane.clone();
+            self.release.env.remove("GT_HANDOFF");
+            self.respawn(&pane)?;
+        }
+    }
+
+    fn next_event(&self) -> Result<Event> {
+        let (agent, server) = (process::watch(self.pid), process::watch(self.server));
+        let Some(server) = server else {
+            return Ok(Event::ServerEnded);
+        };
+        let Some(agent) = agent else {
+            return Ok(Event::AgentEnded);
+        };
+        let mut fds = [
+            PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
+            PollFd::new(server.as_fd(), PollFlags::POLLIN),
+            PollFd::new(agent.as_fd(), PollFlags::POLLIN),
+        ];
+        loop {
+            match poll(&mut fds, PollTimeout::NONE) {
+                Ok(_) => break,
+                Err(nix::errno::Errno::EINTR) => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
+        let hit = |i: usize| fds[i].any().unwrap_or(false);
+        Ok(if hit(0) {
+            Event::Stop
+        } else if hit(1) {
+            Event::ServerEnded
+        } else {
+            Event::AgentEnded
+        })
+    }
+
+    /// Asks tmux how the agent ended; tmux learns it a moment after us.
+    fn after_end(&self) -> Result<After> {
+        let deadline = Instant::now() + REAP_LIMIT;
+        loop {
+            let Some(pane) = self.tmux.pane(&self.pane)? else {
+                return Ok(After::Ended(End::Unknown("its pane was closed")));
+            };
+            // A dead pane may have no status yet: its terminal closes before its process is reaped.
+            match (pane.signal, pane.status) {
+                (Some(signal), _) => return Ok(After::Ended(End::Killed(signal))),
+                (None, Some(status)) => return Ok(After::Ended(End::Exited(status))),
+                (None, None) => {}
+            }
+            if !pane.dead && pane.pid != self.pid && process::watch(self.pid).is_none() {
+                return Ok(match process::head(pane.pid) {
+                    Head::Process(pid) if pid == pane.pid => After::Respawned(pid),
+                    _ => After::Ended(End::Unknown("it left its shell")),
+                });
+            }
+            if Instant::now() >= deadline {
+                return Ok(After::Ended(End::Unknown("tmux does not know its status")));
+            }
+            std::thread::sleep(REAP_POLL);
+        }
+    }
+
+    fn report(&self, end: &End) {
+        let screen = self
+            .tmux
+            .screen(&self.pane, SCREEN_LINES)
+            .unwrap_or_default();
+        let level = match end {
+            End::Exited(0) => log::Level::Info,
+            _ => log::Level::Error,
+        };
+        log::log!(level, message_id = journal::AGENT_ENDED, gt_agent:% = self.agent,
+            gt_session = self.session.as_str(), gt_status = end.status(), gt_reason:% = end,
+            gt_screen = screen.as_str();
+            "{} {end}; its last lines:\n{screen}", self.agent);
+    }
+
+    fn stop(&self) -> Result<u8> {
+        let _ = sd_notify::notify(&[NotifyState::Stopping]);
+        self.end_agent();
+        // Across a restart the pane stays, and with it whoever is attached.
+        if !self.is_restarting() {
+            self.tmux.kill_pane(&self.pane)?;
+        }
+        log::info!(message_id = journal::AGENT_STOPPED, gt_agent:% = self.agent;
+            "{} was stopped", self.agent);
+        Ok(0)
+    }
+
+    fn is_restarting(&self) -> bool {
+        let units = Systemd::connect().and_then(|s| s.units(&[&self.unit]));
+        let units = units.unwrap_or_else(|e| {
+            log::warn!("{e:#}, closing the pane");
+            BTreeMap::new()
+        });
+        units
+            .get(&self.unit)
+            .is_some_and(|unit| matches!(unit.job.as_deref(), Some("restart" | "start")))
+    }
+
+    /// Ends the agent, with more force as time goes by. The rest of the cgroup is systemd's.
+    fn end_agent(&self) {
+        let begin = Instant::now();
+        for (signal, until) in [
+            (Signal::SIGTERM, HANGUP_AFTER),
+            (Signal::SIGHUP, KILL_AFTER),
+            (Signal::SIGKILL, KILL_AFTER + REAP_LIMIT),
+        ] {
+            let Some(end) = process::watch(self.pid) else {
+                return;
+            };
+            for pid in process::tree(self.pid) {
+                let _ = kill(Pid::from_raw(pid.cast_signed()), signal);
+            }
+            let wait = until.saturating_sub(begin.elapsed());
+            let mut fds = [PollFd::new(end.as_fd(), PollFlags::POLLIN)];
+            if poll(&mut fds, tools::timeout(wait)).is_ok_and(|n| n > 0) {
+                return;
+            }
+        }
+    }
+}
+
+/// A socket in the user's runtime directory, whose name has room in a socket address whatever
+/// the agent is called.
+fn listen() -> Result<(UnixListener, PathBuf)> {
+    let dir = runtime_dir()
+        .context("No runtime directory; is this a user service?")?
+        .join("gastown");
+    match std::fs::DirBuilder::new().mode(0o700).create(&dir) {
+        Err(e) if e.kind() != ErrorKind::AlreadyExists => {
+            return Err(e).with_context(|| format!("Failed to make '{}'", dir.display()));
+        }
+        _ => {}
+    }
+    let path = dir.join(format!("{}.sock", std::process::id()));
+    let _ = std::fs::remove_file(&path);
+    let listener = UnixListener::bind(&path)
+        .with_context(|| format!("Failed to listen on '{}'", path.display()))?;
+    Ok((listener, path))
+}
+
+/// The pane's command: this program by the path it was started with, which stays good when a
+/// package upgrade replaces the file.
+fn exec_command(instance: &str, socket: &Path) -> Vec<String> {
+    let program = std::env::args().next().unwrap_or_default();
+    vec![
+        program,
+        "exec".into(),
+        instance.into(),
+        socket.to_string_lossy().into_owned(),
+    ]
+}
