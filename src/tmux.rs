@@ -3,6 +3,7 @@
 //! Arguments only, never a shell; exact targets only (pane ids, or `=name`), because tmux
 //! falls back to prefixes; and never a server of our own by accident (`-N`).
 
+use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -19,6 +20,18 @@ const OWNER: &str = "@gastown_agent";
 /// Fields without spaces first, the session's name last.
 const PANE_FORMAT: &str = "#{pane_id} #{pane_pid} #{pane_dead} s#{pane_dead_status} \
      g#{pane_dead_signal} o#{@gastown_agent} #{pid} #{session_attached} #{session_name}";
+
+/// The pane option with what was typed into the pane at most once, by [`Once::mark`].
+const MARKS: &str = "@gastown_spawn";
+
+/// The pane option with the process that said it is ready, by pid.
+const READY: &str = "@gastown_ready";
+
+/// The most that one call may have as arguments, in bytes: tmux refuses more than 16 KiB.
+const ARGUMENTS: usize = 14_000;
+
+/// The most panes whose screens come back in one call: [`tools::OUTPUT_LIMIT`] holds them.
+const SCREENS: usize = 200;
 
 /// Why a call gave nothing.
 #[derive(Debug)]
@@ -66,6 +79,55 @@ pub struct Pane {
     pub session: String,
 }
 
+/// A pane with what has been said to it and by it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Marked {
+    /// The pane.
+    pub pane: Pane,
+    /// Its present process has said that it is ready.
+    pub ready: bool,
+    /// The session's environment has `GT_AGENT_READY=1`, or the server's has.
+    pub ready_env: bool,
+    /// What [`Tmux::once`] did to it.
+    pub marks: Vec<String>,
+}
+
+/// Keys for a pane that it gets at most once: they and the mark are one step of the server, so
+/// the mark tells, however the caller ended, whether they were sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Once {
+    /// The pane's id.
+    pub pane: String,
+    /// The process they are meant for; a pane with another one gets nothing.
+    pub pid: u32,
+    /// Letters and digits. A pane that has this mark gets nothing.
+    pub mark: String,
+    /// What is sent.
+    pub keys: Keys,
+}
+
+/// See [`Once`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Keys {
+    /// Text, byte for byte.
+    Text(String),
+    /// The Enter key.
+    Enter,
+}
+
+/// What a pane shows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Screen {
+    /// Its lines, without trailing blanks.
+    pub lines: Vec<String>,
+    /// The column of the cursor, from 0.
+    pub column: usize,
+    /// The line of the cursor, from 0; it may be below `lines`.
+    pub row: usize,
+    /// How many lines have scrolled off.
+    pub history: u64,
+}
+
 /// A tmux server, by its socket name.
 #[derive(Debug, Clone)]
 pub struct Tmux {
@@ -100,11 +162,17 @@ impl Tmux {
     }
 
     fn run<S: AsRef<OsStr>>(&self, args: &[S]) -> Result<String, TmuxError> {
+        match self.output(args)? {
+            out if out.status.success() => Ok(out.stdout),
+            out => Err(classify(&out)),
+        }
+    }
+
+    fn output<S: AsRef<OsStr>>(&self, args: &[S]) -> Result<Output, TmuxError> {
         let mut command = self.command();
         command.arg("-N").args(args);
         match tools::run(&mut command, LIMIT) {
-            Ok(out) if out.status.success() => Ok(out.stdout),
-            Ok(out) => Err(classify(&out)),
+            Ok(out) => Ok(out),
             Err(ToolError::NotRun(e)) => Err(TmuxError::Failed(format!(
                 "'{}' cannot be run: {e}",
                 self.program.display()
@@ -123,6 +191,143 @@ impl Tmux {
             // A server without sessions has "no current target".
             Err(TmuxError::NoServer | TmuxError::NotFound) => Ok(Vec::new()),
             Err(e) => Err(e),
+        }
+    }
+
+    /// Every pane of every session with its marks, in one call; empty when there is no server.
+    ///
+    /// # Errors
+    /// As for [`Tmux::panes`].
+    pub fn marked(&self) -> Result<Vec<Marked>, TmuxError> {
+        let format = format!("#{{{READY}}}|#{{GT_AGENT_READY}}|#{{{MARKS}}}|{PANE_FORMAT}");
+        match self.run(&["list-panes", "-a", "-F", &format]) {
+            Ok(text) => text.lines().map(parse_marked).collect(),
+            Err(TmuxError::NoServer | TmuxError::NotFound) => Ok(Vec::new()),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Whether the server's own environment has a variable. Formats then show it for every session.
+    ///
+    /// # Errors
+    /// tmux cannot be run, or hangs.
+    pub fn has_global(&self, key: &str) -> Result<bool, TmuxError> {
+        match self.run(&["show-environment", "-g", key]) {
+            Ok(_) => Ok(true),
+            Err(TmuxError::Failed(why)) if !why.starts_with("unknown variable") => {
+                Err(TmuxError::Failed(why))
+            }
+            Err(_) => Ok(false),
+        }
+    }
+
+    /// Notes that the present process of a pane is ready for its first input.
+    ///
+    /// # Errors
+    /// The pane is gone, or tmux fails.
+    pub fn mark_ready(&self, pane: &str) -> Result<(), TmuxError> {
+        self.run(&["set-option", "-p", "-F", "-t", pane, READY, "#{pane_pid}"])
+            .map(drop)
+    }
+
+    /// Sends keys, each at most once; those of many panes in one call. A pane in copy mode is
+    /// brought out of it first. [`Tmux::marked`] tells afterwards which panes have got them.
+    ///
+    /// # Errors
+    /// tmux cannot be run, hangs, or no server answers: then it is not known who got them.
+    pub fn once(&self, items: &[Once]) -> Result<(), TmuxError> {
+        self.each_apart(items.iter().map(|item| {
+            let condition = format!(
+                "#{{&&:#{{==:#{{pane_pid}},{}}},#{{==:#{{m:*{}*,#{{{MARKS}}}}},0}}}}",
+                item.pid, item.mark
+            );
+            let pane = quoted(&item.pane);
+            let keys = match &item.keys {
+                Keys::Text(text) => format!("-l -- {}", quoted(text)),
+                Keys::Enter => "Enter".to_string(),
+            };
+            let commands = format!(
+                "set-option -a -p -t {pane} {MARKS} ' {}'; copy-mode -q -t {pane}; \
+                 send-keys -t {pane} {keys}",
+                item.mark
+            );
+            (item.pane.clone(), condition, commands)
+        }))
+        .map(drop)
+    }
+
+    /// Presses Enter in panes, in one call; a pane that is gone is passed over.
+    ///
+    /// # Errors
+    /// As for [`Tmux::once`].
+    pub fn enter(&self, panes: &[String]) -> Result<(), TmuxError> {
+        self.each_apart(panes.iter().map(|pane| {
+            let target = quoted(pane);
+            let commands = format!("send-keys -t {target} Enter");
+            (pane.clone(), "1".to_string(), commands)
+        }))
+        .map(drop)
+    }
+
+    /// What panes show, by pane id; one call for up to 200. A pane that is gone is not in it.
+    ///
+    /// # Errors
+    /// As for [`Tmux::once`].
+    pub fn screens(&self, panes: &[String]) -> Result<HashMap<String, Screen>, TmuxError> {
+        // Nothing that a pane shows can be taken for this.
+        let stamp = jiff::Timestamp::now().as_nanosecond();
+        let rule = format!("screen-{stamp:x}-{}", std::process::id());
+        let mut found = HashMap::new();
+        for panes in panes.chunks(SCREENS) {
+            let text = self.each_apart(panes.iter().map(|pane| {
+                let target = quoted(pane);
+                let commands = format!(
+                    "display-message -p -t {target} '{rule} #{{pane_id}} #{{cursor_x}} \
+                     #{{cursor_y}} #{{history_size}}'; capture-pane -p -t {target}"
+                );
+                (pane.clone(), "#{pane_id}".to_string(), commands)
+            }))?;
+            found.extend(parse_screens(&text, &rule));
+        }
+        Ok(found)
+    }
+
+    /// Runs commands for many panes in few calls, each apart from the others: one that fails
+    /// does not stop the rest, as it would in a plain list. Items are pane, condition, commands.
+    fn each_apart(
+        &self,
+        items: impl Iterator<Item = (String, String, String)>,
+    ) -> Result<String, TmuxError> {
+        let mut said = String::new();
+        let mut args: Vec<String> = Vec::new();
+        let mut size = 0;
+        for (pane, condition, commands) in items {
+            let length = pane.len() + condition.len() + commands.len() + 20;
+            if size + length > ARGUMENTS {
+                said += &self.run_apart(&std::mem::take(&mut args))?;
+                size = 0;
+            }
+            if !args.is_empty() {
+                args.push(";".into());
+            }
+            args.extend(["if-shell".into(), "-F".into(), "-t".into(), pane]);
+            args.extend([condition, argument(&commands)]);
+            size += length;
+        }
+        said += &self.run_apart(&args)?;
+        Ok(said)
+    }
+
+    fn run_apart(&self, args: &[String]) -> Result<String, TmuxError> {
+        if args.is_empty() {
+            return Ok(String::new());
+        }
+        match self.output(args)? {
+            out if out.status.success() => Ok(out.stdout),
+            out => match classify(&out) {
+                TmuxError::NotFound => Ok(out.stdout),
+                e => Err(e),
+            },
         }
     }
 
@@ -259,6 +464,54 @@ fn argument(text: &str) -> String {
     }
 }
 
+/// A word of tmux's command language that stands for `text`.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "'\\''"))
+}
+
+fn parse_marked(line: &str) -> Result<Marked, TmuxError> {
+    let unknown = || TmuxError::Failed(format!("it listed a pane in an unknown form: '{line}'"));
+    let mut parts = line.splitn(4, '|');
+    let mut next = || parts.next().ok_or_else(unknown);
+    let (ready, env, marks) = (next()?, next()?, next()?);
+    let pane = parse_pane(next()?)?;
+    Ok(Marked {
+        ready: ready.parse() == Ok(pane.pid),
+        ready_env: env == "1",
+        marks: marks.split_whitespace().map(String::from).collect(),
+        pane,
+    })
+}
+
+/// Screens as [`Tmux::screens`] asks for them: each behind a line of `rule`, pane and numbers.
+fn parse_screens(text: &str, rule: &str) -> HashMap<String, Screen> {
+    let mut screens: HashMap<String, Screen> = HashMap::new();
+    let mut pane = String::new();
+    for line in text.lines() {
+        if let Some(head) = line.strip_prefix(rule) {
+            let mut fields = head.split_whitespace();
+            pane = fields.next().unwrap_or_default().to_string();
+            let mut number = || fields.next().and_then(|f| f.parse::<u32>().ok());
+            let mut number = || number().unwrap_or_default();
+            let screen = Screen {
+                lines: Vec::new(),
+                column: number() as usize,
+                row: number() as usize,
+                history: number().into(),
+            };
+            screens.insert(pane.clone(), screen);
+        } else if let Some(screen) = screens.get_mut(&pane) {
+            screen.lines.push(line.trim_end().to_string());
+        }
+    }
+    for screen in screens.values_mut() {
+        while screen.lines.last().is_some_and(String::is_empty) {
+            screen.lines.pop();
+        }
+    }
+    screens
+}
+
 fn classify(out: &Output) -> TmuxError {
     let said = out.stderr.trim();
     let absent = ["No such file or directory", "Connection refused"];
@@ -319,6 +572,133 @@ mod tests {
         assert_eq!((alive.dead, alive.owner), (false, None));
         assert_eq!(alive.session, "my odd session");
         assert!(parse_pane("garbage").is_err());
+    }
+
+    #[test]
+    fn marks_belong_to_a_process() {
+        let marked = parse_marked("812|1| t1 e1|%3 812 0 s g o 99 0 gt-a|b").unwrap();
+        assert_eq!((marked.ready, marked.ready_env), (true, true));
+        assert_eq!(marked.marks, ["t1", "e1"]);
+        assert_eq!(marked.pane.session, "gt-a|b");
+        let other = parse_marked("811|0||%3 812 0 s g o 99 0 gt-a").unwrap();
+        assert_eq!((other.ready, other.ready_env), (false, false));
+        assert!(other.marks.is_empty());
+        assert!(parse_marked("||%3").is_err());
+    }
+
+    #[test]
+    fn screens_are_told_apart() {
+        let text = "R %1 3 1 7\nhello  \n> R %2\n\n\nR %2 0 0 0\n\n";
+        let screens = parse_screens(text, "R ");
+        assert_eq!(screens.len(), 2);
+        assert_eq!(screens["%1"].lines, ["hello", "> R %2"]);
+        let one = &screens["%1"];
+        assert_eq!((one.column, one.row, one.history), (3, 1, 7));
+        assert!(screens["%2"].lines.is_empty());
+    }
+
+    /// A server of its own for a test, ended with it.
+    struct Lab(Tmux);
+
+    impl Lab {
+        fn new(name: &str) -> Lab {
+            let lab = Lab(Tmux::on(&format!("gt-test-{name}-{}", std::process::id())));
+            let mut command = lab.0.command();
+            command.args(["-f", "/dev/null", "new-session", "-d", "-s", "first", "cat"]);
+            assert!(command.status().unwrap().success());
+            lab
+        }
+
+        fn wait(&self, what: &str, done: impl Fn(&Tmux) -> bool) {
+            for _ in 0..100 {
+                if done(&self.0) {
+                    return;
+                }
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            panic!("{what} did not happen");
+        }
+    }
+
+    impl Drop for Lab {
+        fn drop(&mut self) {
+            let _ = self.0.run(&["kill-server"]);
+        }
+    }
+
+    #[test]
+    fn keys_are_sent_once_to_the_process_they_are_for() {
+        let lab = Lab::new("once");
+        let tmux = &lab.0;
+        let cat = ["cat".to_string()];
+        tmux.new_session("second", Path::new("/"), &[], &cat)
+            .unwrap();
+        tmux.run(&["copy-mode", "-t", "=first:"]).unwrap();
+        let panes = tmux.panes().unwrap();
+        let once = |pane: &Pane, pid, mark: &str, keys| Once {
+            pane: pane.id.clone(),
+            pid,
+            mark: mark.into(),
+            keys,
+        };
+        let text = Keys::Text("it's \"odd\" #{pid} $HOME;".into());
+        let gone = Pane {
+            id: "%99".into(),
+            ..panes[0].clone()
+        };
+        let items = [
+            once(&gone, gone.pid, "t1", text.clone()),
+            once(&panes[0], panes[0].pid, "t1", text.clone()),
+            once(&panes[0], panes[0].pid, "t1", text.clone()),
+            once(&panes[0], panes[0].pid, "e1", Keys::Enter),
+            once(&panes[1], panes[1].pid + 1, "t1", text),
+        ];
+        for _ in 0..2 {
+            tmux.once(&items).unwrap();
+        }
+        let ids: Vec<String> = ["%0", "%1", "%99"].map(String::from).to_vec();
+        let want = "it's \"odd\" #{pid} $HOME;";
+        lab.wait("the text", |tmux| {
+            tmux.screens(&ids).unwrap()["%0"].lines == [want, want]
+        });
+        let screens = tmux.screens(&ids).unwrap();
+        assert_eq!((screens.len(), screens["%0"].row), (2, 2));
+        assert!(screens["%1"].lines.is_empty());
+        let marked = tmux.marked().unwrap();
+        assert_eq!(marked[0].marks, ["t1", "e1"]);
+        assert!(marked[1].marks.is_empty());
+    }
+
+    #[test]
+    fn readiness_is_marked_for_one_process() {
+        let lab = Lab::new("ready");
+        let tmux = &lab.0;
+        let cat = ["cat".to_string()];
+        tmux.new_session("first-b", Path::new("/"), &[], &cat)
+            .unwrap();
+        assert!(!tmux.has_global("GT_AGENT_READY").unwrap());
+        tmux.mark_ready("%0").unwrap();
+        tmux.set_environment("first-b", "GT_AGENT_READY", "1")
+            .unwrap();
+        let ready = || -> Vec<_> {
+            let marked = tmux.marked().unwrap();
+            marked.iter().map(|m| (m.ready, m.ready_env)).collect()
+        };
+        assert_eq!(ready(), [(true, false), (false, true)]);
+        tmux.respawn("%0", Path::new("/"), &cat).unwrap();
+        assert_eq!(ready(), [(false, false), (false, true)]);
+        tmux.run(&["set-environment", "-g", "GT_AGENT_READY", "1"])
+            .unwrap();
+        assert!(tmux.has_global("GT_AGENT_READY").unwrap());
+    }
+
+    #[test]
+    fn hundreds_of_panes_take_few_calls() {
+        let lab = Lab::new("many");
+        let items = (0..500).map(|n| (format!("%{n}"), "0".into(), "x".repeat(100)));
+        lab.0.each_apart(items).unwrap();
+        let ids: Vec<String> = (0..500).map(|n| format!("%{n}")).collect();
+        assert_eq!(lab.0.screens(&ids).unwrap().len(), 1);
     }
 
     #[test]
