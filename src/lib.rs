@@ -10,6 +10,7 @@
 //! - [`systemd`]: the user manager; the only place that knows zbus.
 //! - [`tmux`]: terminals; the only place that runs tmux.
 //! - [`tools`]: other people's programs, bounded in time and output.
+//! - [`town`]: what lies on disk, one file per format.
 
 pub mod agent;
 pub mod exit;
@@ -18,3 +19,4 @@ pub mod journal;
 pub mod systemd;
 pub mod tmux;
 pub mod tools;
+pub mod town;

@@ -1,0 +1,240 @@
+//! `~/.config/gastown/town.env`: which town is ours. Written by its user, as for systemd's
+//! `EnvironmentFile=`: `KEY=VALUE` lines, comments begin with `#` or `;`.
+//!
+//! A key in the file wins over the environment, so that a shell and a unit never mean two towns.
+
+use std::path::{Component, Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow, bail};
+
+use crate::exit::Exit;
+use crate::{agent, files};
+
+/// The file, below the home directory.
+pub const FILE: &str = ".config/gastown/town.env";
+
+/// The variable that names the town's root.
+pub const ROOT: &str = "GT_TOWN_ROOT";
+
+/// The variable that names the tmux socket.
+pub const SOCKET: &str = "GT_TMUX_SOCKET";
+
+/// Where the town is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Location {
+    /// The town's root, absolute. Need not exist.
+    pub root: PathBuf,
+    /// The tmux socket that the user asks for; `None`: that of the town's era.
+    pub socket: Option<String>,
+}
+
+/// Finds the town, by the file, the environment, or the default `~/gt`.
+///
+/// # Errors
+/// [`Exit::BadConfig`]: there is no home directory, the file cannot be read, or a value is not usable.
+pub fn locate() -> Result<Location> {
+    let find = || {
+        let home = home()?;
+        let path = home.join(FILE);
+        let text = files::read(&path)?.unwrap_or_default();
+        let file = parse(&text).with_context(|| format!("Cannot use '{}'", path.display()))?;
+        choose(&file, |key| std::env::var(key).ok(), &home)
+    };
+    find().map_err(|e: anyhow::Error| e.context(Exit::BadConfig))
+}
+
+/// The user's home directory, by `HOME`, else by the user database.
+///
+/// # Errors
+/// Neither knows one.
+pub fn home() -> Result<PathBuf> {
+    let from_env = std::env::var_os("HOME").map(PathBuf::from);
+    if let Some(home) = from_env.filter(|home| home.is_absolute()) {
+        return Ok(home);
+    }
+    match nix::unistd::User::from_uid(nix::unistd::getuid()) {
+        Ok(Some(user)) => Ok(user.dir),
+        _ => bail!("There is no home directory; set HOME"),
+    }
+}
+
+/// Puts the home directory in the place of a leading `~/`.
+pub fn expand(text: &str, home: &Path) -> PathBuf {
+    match text.strip_prefix('~') {
+        Some("") => home.to_path_buf(),
+        Some(rest) if rest.starts_with('/') => home.join(rest.trim_start_matches('/')),
+        _ => PathBuf::from(text),
+    }
+}
+
+fn choose(
+    file: &[(String, String)],
+    var: impl Fn(&str) -> Option<String>,
+    home: &Path,
+) -> Result<Location> {
+    let value = |key: &str| {
+        let line = file.iter().rev().find(|(name, _)| name == key);
+        let value = line.map(|(_, value)| value.clone()).or_else(|| var(key));
+        value.filter(|value| !value.is_empty())
+    };
+    let text = value(ROOT).unwrap_or_else(|| "~/gt".into());
+    // Without `.` and slashes at the end, so that the same town always has the same text.
+    let root: PathBuf = expand(&text, home)
+        .components()
+        .filter(|part| *part != Component::CurDir)
+        .collect();
+    if !root.is_absolute() || text.contains(char::is_control) {
+        bail!("{ROOT}={text:?} is not an absolute path; write the whole path in '~/{FILE}'");
+    }
+    let socket = value(SOCKET).filter(|name| name != "default" && name != "auto");
+    if let Some(name) = &socket
+        && !agent::is_valid_name(name)
+    {
+        bail!(
+            "{SOCKET}={name:?} is not the name of a socket; use letters, digits, '.', '_' and '-'"
+        );
+    }
+    Ok(Location { root, socket })
+}
+
+/// Reads the lines of an environment file, in order; of several for a key, the last counts. Quotes around a whole value are taken off; between
+/// double quotes, a backslash takes the meaning from `"`, `\`, `$` and a backtick.
+///
+/// # Errors
+/// A line is not `KEY=VALUE`, by number.
+pub fn parse(text: &str) -> Result<Vec<(String, String)>> {
+    let mut pairs = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with(['#', ';']) {
+            continue;
+        }
+        let entry = line.strip_prefix("export ").unwrap_or(line);
+        let (key, value) = entry
+            .split_once('=')
+            .map(|(key, value)| (key.trim(), value.trim()))
+            .filter(|(key, _)| is_variable(key))
+            .and_then(|(key, value)| Some((key, unquote(value)?)))
+            .ok_or_else(|| anyhow!("line {} is not KEY=VALUE; mend it", number + 1))?;
+        pairs.push((key.to_string(), value));
+    }
+    Ok(pairs)
+}
+
+/// Whether this can be the name of an environment variable.
+pub fn is_variable(key: &str) -> bool {
+    key.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+}
+
+/// `None`: an opening quote without its closing one at the end.
+fn unquote(value: &str) -> Option<String> {
+    if let Some(rest) = value.strip_prefix('\'') {
+        let inner = rest.strip_suffix('\'')?;
+        return (!inner.contains('\'')).then(|| inner.to_string());
+    }
+    let Some(rest) = value.strip_prefix('"') else {
+        return Some(value.to_string());
+    };
+    let mut out = String::new();
+    let mut chars = rest.chars();
+    loop {
+        match chars.next()? {
+            '"' => return chars.as_str().is_empty().then_some(out),
+            '\\' => match chars.next()? {
+                c @ ('"' | '\\' | '$' | '`') => out.push(c),
+                c => out.extend(['\\', c]),
+            },
+            c => out.push(c),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_of_lines() {
+        for (line, want) in [
+            ("K=/a b/c", "/a b/c"),
+            ("  K =  x  ", "x"),
+            ("export K=x", "x"),
+            ("K=", ""),
+            ("K=a=b # c", "a=b # c"),
+            ("K='a \"b\" \\n'", "a \"b\" \\n"),
+            (r#"K="a \"b\" \\ \$x \n 'y'""#, r#"a "b" \ $x \n 'y'"#),
+            ("K=100% my \"town\"", "100% my \"town\""),
+            (r"K=a\b", r"a\b"),
+            ("# c\n; d\n\nK=1\r\nK=2", "2"),
+        ] {
+            let pairs = parse(line).unwrap();
+            assert_eq!(pairs.last().unwrap(), &("K".into(), want.into()), "{line}");
+        }
+        for line in [
+            "K", "=x", "K K=x", "1K=x", "K=\"a", "K='a", "K=\"a\"b", "K='a'b'", r#"K="a\"#,
+        ] {
+            let error = parse(&format!("A=1\n{line}")).unwrap_err().to_string();
+            assert_eq!(error, "line 2 is not KEY=VALUE; mend it", "{line}");
+        }
+    }
+
+    #[test]
+    fn the_file_wins_over_the_environment_over_the_default() {
+        let home = Path::new("/home/u");
+        for (file, env, root, socket) in [
+            ("", [None, None], "/home/u/gt", None),
+            ("", [Some("/t/"), Some("s1")], "/t", Some("s1")),
+            (
+                "GT_TOWN_ROOT=~/my town/\nGT_TMUX_SOCKET=s.2",
+                [Some("/t"), Some("s1")],
+                "/home/u/my town",
+                Some("s.2"),
+            ),
+            (
+                "GT_TMUX_SOCKET=auto",
+                [Some("~"), Some("s1")],
+                "/home/u",
+                None,
+            ),
+            (
+                "GT_TMUX_SOCKET=\nGT_TOWN_ROOT=",
+                [Some("/t"), Some("s1")],
+                "/home/u/gt",
+                None,
+            ),
+            (
+                "GT_TMUX_SOCKET=default",
+                [Some("/a/./b//c"), None],
+                "/a/b/c",
+                None,
+            ),
+        ] {
+            let var = |key: &str| env[usize::from(key == SOCKET)].map(String::from);
+            let got = choose(&parse(file).unwrap(), var, home).unwrap();
+            let want = Location {
+                root: root.into(),
+                socket: socket.map(String::from),
+            };
+            assert_eq!(got, want, "{file}");
+        }
+    }
+
+    #[test]
+    fn unusable_values_are_refused() {
+        for line in [
+            "GT_TOWN_ROOT=gt",
+            "GT_TOWN_ROOT=./gt",
+            "GT_TOWN_ROOT=~other/gt",
+            "GT_TOWN_ROOT=/a\u{1}b",
+            "GT_TMUX_SOCKET=../x",
+            "GT_TMUX_SOCKET=a/b",
+            "GT_TMUX_SOCKET=-L",
+        ] {
+            let file = parse(line).unwrap();
+            let error = choose(&file, |_| None, Path::new("/home/u")).unwrap_err();
+            let key = line.split_once('=').unwrap().0;
+            assert!(error.to_string().starts_with(key), "{line}: {error}");
+        }
+    }
+}

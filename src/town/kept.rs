@@ -1,0 +1,147 @@
+//! Configuration that may be broken for a while: a file that does not parse is never taken for
+//! an empty one. Its last good text, kept by the heartbeat, stands in for it.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow};
+
+use crate::exit::Exit;
+use crate::{agent, files};
+
+/// Where the last good texts are, by the escaped path of the file.
+const LAST_GOOD: &str = "daemon/last-good";
+
+/// What a configuration file says.
+#[derive(Debug, Clone, Default)]
+pub struct Kept<T> {
+    /// What the file says; what it last said when it is broken now; the default when there is no
+    /// file, or nothing is known.
+    pub value: T,
+    /// Why the file cannot be used now, naming it. `None`: it can, or there is none.
+    pub error: Option<String>,
+    /// Whether `value` is what the file says or last said, not a mere default for a broken file.
+    known: bool,
+    text: Option<String>,
+}
+
+impl<T: Default> Kept<T> {
+    /// Reads `file`, a path below the town's root.
+    pub fn load(root: &Path, file: &str, parse: fn(&str) -> Result<T>) -> Kept<T> {
+        let read = |path: &Path| -> Result<Option<(T, String)>> {
+            let Some(text) = files::read(path)? else {
+                return Ok(None);
+            };
+            let value = parse(&text).with_context(|| format!("Cannot use '{}'", path.display()))?;
+            Ok(Some((value, text)))
+        };
+        let error = match read(&root.join(file)) {
+            Ok(Some((value, text))) => {
+                return Kept {
+                    value,
+                    error: None,
+                    known: true,
+                    text: Some(text),
+                };
+            }
+            Ok(None) => {
+                return Kept {
+                    known: true,
+                    ..Kept::default()
+                };
+            }
+            Err(e) => one_line(&format!("{e:#}")),
+        };
+        match read(&copy_of(root, file)) {
+            Ok(Some((value, _))) => Kept {
+                value,
+                error: Some(format!("{error}; mend it, its last good content is in use")),
+                known: true,
+                text: None,
+            },
+            _ => Kept {
+                error: Some(format!("{error}; mend it")),
+                ..Kept::default()
+            },
+        }
+    }
+
+    /// The value, unless the file is broken and it is not known what it last said.
+    ///
+    /// # Errors
+    /// [`Exit::BadConfig`] with what is wrong with the file.
+    pub fn known(&self) -> Result<&T> {
+        match &self.error {
+            Some(error) if !self.known => Err(anyhow!("{error}").context(Exit::BadConfig)),
+            _ => Ok(&self.value),
+        }
+    }
+
+    /// Keeps the text just read as the last good one of `file`.
+    ///
+    /// # Errors
+    /// The copy cannot be written.
+    pub fn keep(&self, root: &Path, file: &str) -> Result<()> {
+        let Some(text) = &self.text else {
+            return Ok(());
+        };
+        let copy = copy_of(root, file);
+        if files::read(&copy).ok().flatten().as_ref() != Some(text) {
+            files::write(&copy, text.as_bytes())?;
+        }
+        Ok(())
+    }
+}
+
+fn copy_of(root: &Path, file: &str) -> PathBuf {
+    root.join(LAST_GOOD).join(agent::escape(file))
+}
+
+/// The files are hostile: their keys come back in messages.
+fn one_line(text: &str) -> String {
+    text.replace(char::is_control, " ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    fn parse(text: &str) -> Result<u32> {
+        Ok(serde_json::from_str(text)?)
+    }
+
+    #[test]
+    fn the_last_good_text_stands_in() {
+        let dir = tempfile::tempdir().unwrap();
+        let (root, file) = (dir.path(), "mayor/n.json");
+        let load = || Kept::load(root, file, parse);
+        let write = |text: &str| files::write(&root.join(file), text.as_bytes()).unwrap();
+
+        assert_eq!((load().value, load().error), (0, None));
+        assert!(load().known().is_ok());
+
+        write("bad");
+        let kept = load();
+        let error = kept.error.clone().unwrap();
+        assert!(error.starts_with("Cannot use '"), "{error}");
+        assert!(
+            error.contains("mayor/n.json'") && error.ends_with("; mend it"),
+            "{error}"
+        );
+        assert!(crate::exit::of(&kept.known().unwrap_err()) == Exit::BadConfig);
+        kept.keep(root, file).unwrap();
+        assert!(!root.join("daemon").exists());
+
+        write("7");
+        load().keep(root, file).unwrap();
+        load().keep(root, file).unwrap();
+        write("");
+        let kept = load();
+        assert_eq!(*kept.known().unwrap(), 7);
+        assert!(kept.error.unwrap().contains("last good"));
+        assert_eq!(fs::read_dir(root.join(LAST_GOOD)).unwrap().count(), 1);
+
+        fs::remove_file(root.join(file)).unwrap();
+        assert_eq!((load().value, load().error), (0, None));
+    }
+}

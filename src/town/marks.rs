@@ -1,0 +1,373 @@
+//! The marks that keep agents from running, and the one place that judges them.
+//!
+//! `ESTOP` and `ESTOP.<rig>` in the town's root, of `gt estop` and ours; `daemon/held/<instance>`
+//! of `gastownctl stop`. Each may be empty, or have one line: trigger, time, reason, with tabs.
+
+use std::fmt;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use jiff::Timestamp;
+
+use super::{Town, wisp};
+use crate::agent::{self, Agent};
+use crate::files;
+
+/// What keeps an agent from running.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mark {
+    /// The emergency stop of the town.
+    Estop,
+    /// The emergency stop of the rig.
+    RigEstop,
+    /// Somebody stopped this agent.
+    Held,
+    /// The rig is parked.
+    Parked,
+    /// The rig is docked.
+    Docked,
+    /// The rig's agents are not to be started by themselves.
+    NoAutoRestart,
+    /// The file that would tell cannot be used, so it is not known.
+    Unknown,
+}
+
+impl Mark {
+    /// The mark in one word, for programs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Mark::Estop => "estop",
+            Mark::RigEstop => "rig-estop",
+            Mark::Held => "held",
+            Mark::Parked => "parked",
+            Mark::Docked => "docked",
+            Mark::NoAutoRestart => "no-auto-restart",
+            Mark::Unknown => "unknown",
+        }
+    }
+}
+
+/// Why an agent may not run now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// What it is.
+    pub mark: Mark,
+    /// The same in words, with the file and what ends it; begins in lower case.
+    pub reason: String,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.reason)
+    }
+}
+
+/// What a mark says, as far as it says anything. One line each, without control characters.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Note {
+    /// `manual`, `auto`, or a word of its writer.
+    pub trigger: Option<String>,
+    /// When it was set.
+    pub since: Option<Timestamp>,
+    /// Why.
+    pub reason: Option<String>,
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(since) = self.since {
+            write!(f, " since {since}")?;
+        }
+        match &self.reason {
+            Some(reason) => write!(f, " ({reason})"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The longest reason that is shown, in characters.
+const REASON_MAX: usize = 200;
+
+/// Reads a mark. Any text is one: it is the file that counts.
+pub fn parse(text: &str) -> Note {
+    let clean = |part: &str| {
+        let part: String = part.trim().chars().take(REASON_MAX).collect();
+        let part = part.replace(char::is_control, " ");
+        (!part.is_empty()).then_some(part)
+    };
+    let line = text.lines().next().unwrap_or_default();
+    let mut parts = line.splitn(3, '\t');
+    match (parts.next(), parts.next(), parts.next()) {
+        (Some(trigger), Some(since), reason) => Note {
+            trigger: clean(trigger),
+            since: since.trim().parse().ok(),
+            reason: reason.and_then(clean),
+        },
+        _ => Note {
+            reason: clean(line),
+            ..Note::default()
+        },
+    }
+}
+
+fn line(reason: &str, now: Timestamp) -> String {
+    format!("manual\t{now}\t{}\n", reason.replace(char::is_control, " "))
+}
+
+/// A mark that is there, whatever it is: a link, a directory, a file that cannot be read.
+fn note(path: &Path) -> Option<Note> {
+    match path.symlink_metadata() {
+        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => None,
+        _ => {
+            let text = files::read_untrusted(path, files::ENTRY_LIMIT)
+                .ok()
+                .flatten();
+            Some(parse(&text.unwrap_or_default()))
+        }
+    }
+}
+
+/// The file that holds an agent.
+pub fn held_path(town: &Town, agent: &Agent) -> PathBuf {
+    town.path("daemon/held").join(agent.instance())
+}
+
+/// Whether somebody stopped this agent, and why.
+pub fn held(town: &Town, agent: &Agent) -> Option<Note> {
+    note(&held_path(town, agent))
+}
+
+/// Holds the agent: it stays down until [`release`].
+///
+/// # Errors
+/// The mark cannot be written.
+pub fn hold(town: &Town, agent: &Agent, reason: &str, now: Timestamp) -> Result<()> {
+    files::write(&held_path(town, agent), line(reason, now).as_bytes())
+}
+
+/// Ends the hold; tells whether there was one.
+///
+/// # Errors
+/// The mark cannot be removed.
+pub fn release(town: &Town, agent: &Agent) -> Result<bool> {
+    files::remove(&held_path(town, agent))
+}
+
+/// The emergency stop's file, of the town or of one rig.
+///
+/// # Errors
+/// `rig` is not a valid name.
+pub fn estop_path(town: &Town, rig: Option<&str>) -> Result<PathBuf> {
+    let Some(rig) = rig else {
+        return Ok(town.path("ESTOP"));
+    };
+    agent::check_rig(rig)?;
+    Ok(town.path(&format!("ESTOP.{rig}")))
+}
+
+/// Whether there is an emergency stop of the town or of one rig, and why.
+pub fn estop(town: &Town, rig: Option<&str>) -> Option<Note> {
+    estop_path(town, rig).ok().and_then(|path| note(&path))
+}
+
+/// Sets the emergency stop, of the town or of one rig.
+///
+/// # Errors
+/// `rig` is not a valid name, or the mark cannot be written.
+pub fn set_estop(town: &Town, rig: Option<&str>, reason: &str, now: Timestamp) -> Result<()> {
+    files::write(&estop_path(town, rig)?, line(reason, now).as_bytes())
+}
+
+/// Ends the emergency stop; tells whether there was one.
+///
+/// # Errors
+/// `rig` is not a valid name, or the mark cannot be removed.
+pub fn clear_estop(town: &Town, rig: Option<&str>) -> Result<bool> {
+    files::remove(&estop_path(town, rig)?)
+}
+
+/// Whether an agent may run: `None`, or the first mark that speaks against it. Every path to a
+/// start asks here, and asks the files at that moment.
+pub fn refusal(town: &Town, agent: &Agent) -> Option<Refusal> {
+    let refuse = |mark, reason| Some(Refusal { mark, reason });
+    if let Some(note) = estop(town, None) {
+        let reason = format!("the town has an emergency stop{note}; 'gastownctl thaw' ends it");
+        return refuse(Mark::Estop, reason);
+    }
+    if let Some(note) = agent.rig().and_then(|rig| estop(town, Some(rig))) {
+        let rig = agent.rig().unwrap_or_default();
+        let reason =
+            format!("rig {rig} has an emergency stop{note}; remove 'ESTOP.{rig}' to end it");
+        return refuse(Mark::RigEstop, reason);
+    }
+    if let Some(note) = held(town, agent) {
+        let reason = format!("it is held{note}; 'gastownctl start {agent}' ends it");
+        return refuse(Mark::Held, reason);
+    }
+    let rig = agent.rig()?;
+    let wisp = match wisp::load(town, rig) {
+        Ok(wisp) => wisp,
+        Err(e) => {
+            let reason = format!("it is not known whether rig {rig} is parked: {e:#}; mend it");
+            return refuse(Mark::Unknown, reason);
+        }
+    };
+    match wisp.status.as_deref() {
+        Some("parked") => refuse(
+            Mark::Parked,
+            format!("rig {rig} is parked; 'gastownctl unpark {rig}' ends it"),
+        ),
+        Some("docked") => refuse(
+            Mark::Docked,
+            format!("rig {rig} is docked; 'gt rig undock {rig}' ends it"),
+        ),
+        _ if !wisp.auto_restart => refuse(
+            Mark::NoAutoRestart,
+            format!("auto_restart of rig {rig} is off; set it by 'gt rig config'"),
+        ),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn any_text_is_a_note() {
+        let long = "x".repeat(5000);
+        for (text, trigger, since, reason) in [
+            ("", None, None, None),
+            ("\n", None, None, None),
+            (
+                "manual\t2026-04-30T08:00:00Z\trunaway costs\nmore",
+                Some("manual"),
+                Some("2026-04-30T08:00:00Z"),
+                Some("runaway costs"),
+            ),
+            ("auto\tsoon", Some("auto"), None, None),
+            ("disk full\u{1b}[2J", None, None, Some("disk full [2J")),
+            ("a\tb\tc\td", Some("a"), None, Some("c d")),
+            (&long, None, None, Some(&long[..REASON_MAX])),
+        ] {
+            let want = Note {
+                trigger: trigger.map(String::from),
+                since: since.map(at),
+                reason: reason.map(String::from),
+            };
+            assert_eq!(parse(text), want, "{text:?}");
+        }
+    }
+
+    /// One file each, with its content, and who is refused by it.
+    #[test]
+    fn who_may_run() {
+        let wisp = ".beads-wisp/config/gastown.json";
+        let all = [
+            "deacon",
+            "gastown/witness",
+            "gastown/crew/max",
+            "other/witness",
+        ];
+        let rig = &all[1..3];
+        for (file, content, mark, refused) in [
+            ("nothing", "", None, &[][..]),
+            ("ESTOP", "", Some(Mark::Estop), &all[..]),
+            (
+                "ESTOP.gastown",
+                "manual\t2026-04-30T08:00:00Z\tx",
+                Some(Mark::RigEstop),
+                rig,
+            ),
+            (
+                "daemon/held/gastown-witness",
+                "",
+                Some(Mark::Held),
+                &all[1..2],
+            ),
+            (
+                "daemon/held/deacon",
+                "junk\u{0}",
+                Some(Mark::Held),
+                &all[..1],
+            ),
+            (
+                wisp,
+                r#"{"values":{"status":"parked"}}"#,
+                Some(Mark::Parked),
+                rig,
+            ),
+            (
+                wisp,
+                r#"{"values":{"status":"docked"}}"#,
+                Some(Mark::Docked),
+                rig,
+            ),
+            (
+                wisp,
+                r#"{"values":{"auto_restart":false}}"#,
+                Some(Mark::NoAutoRestart),
+                rig,
+            ),
+            (wisp, r#"{"values":{"status":"open"}}"#, None, &[]),
+            (wisp, "", Some(Mark::Unknown), rig),
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            let town = Town::at(dir.path(), None).unwrap();
+            files::write(&town.path(file), content.as_bytes()).unwrap();
+            for name in all {
+                let got = refusal(&town, &Agent::parse(name).unwrap());
+                let want = mark.filter(|_| refused.contains(&name));
+                assert_eq!(
+                    got.as_ref().map(|r| r.mark),
+                    want,
+                    "{file} {content} {name}"
+                );
+                assert!(got.is_none_or(|r| !r.reason.contains('\n')));
+            }
+        }
+    }
+
+    #[test]
+    fn a_mark_counts_whatever_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let town = Town::at(dir.path(), None).unwrap();
+        let deacon = Agent::deacon();
+        fs::create_dir_all(town.path("daemon/held")).unwrap();
+        std::os::unix::fs::symlink("/nowhere", held_path(&town, &deacon)).unwrap();
+        assert_eq!(held(&town, &deacon), Some(Note::default()));
+        fs::create_dir(town.path("ESTOP")).unwrap();
+        assert_eq!(refusal(&town, &deacon).unwrap().mark, Mark::Estop);
+    }
+
+    #[test]
+    fn set_and_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let town = Town::at(dir.path(), None).unwrap();
+        let agent = Agent::parse("a-b/witness").unwrap();
+        let now = at("2026-04-30T08:00:00Z");
+
+        hold(&town, &agent, "over\tbudget\n", now).unwrap();
+        assert!(town.path(r"daemon/held/a\x2db-witness").exists());
+        assert_eq!(
+            refusal(&town, &agent).unwrap().reason,
+            "it is held since 2026-04-30T08:00:00Z (over budget); \
+             'gastownctl start a-b/witness' ends it"
+        );
+        assert!(release(&town, &agent).unwrap());
+        assert!(!release(&town, &agent).unwrap());
+
+        set_estop(&town, Some("a-b"), "", now).unwrap();
+        assert_eq!(estop(&town, Some("a-b")).unwrap().since, Some(now));
+        assert!(estop(&town, None).is_none());
+        assert!(clear_estop(&town, Some("a-b")).unwrap());
+        assert!(set_estop(&town, Some("../x"), "", now).is_err());
+        assert_eq!(refusal(&town, &agent), None);
+    }
+}

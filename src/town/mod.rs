@@ -1,0 +1,360 @@
+//! The town: a directory of files that agents, people and `gt` write. One file here per format,
+//! with `parse(&str)` apart from the reading.
+//!
+//! Every file may be missing, broken, or hostile. Missing is normal and has a default; broken is
+//! never taken for missing; hostile names are checked before they reach a path or a program.
+
+pub mod activity;
+pub mod agent_state;
+pub mod deacon;
+pub mod env_file;
+pub mod json;
+pub mod kept;
+pub mod launch;
+pub mod marks;
+pub mod names;
+pub mod ours;
+pub mod patrols;
+pub mod pending;
+mod presets;
+pub mod rigs;
+pub mod settings;
+pub mod state;
+pub mod wisp;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow, ensure};
+use serde_json::Value;
+
+use crate::agent::{self, AddressError, Agent};
+use crate::exit::Exit;
+use crate::files;
+pub use env_file::home;
+use kept::Kept;
+use ours::Ours;
+use patrols::Patrols;
+use rigs::Rigs;
+use settings::{Custom, Settings};
+
+/// The marker of a town, below its root.
+const FILE: &str = "mayor/town.json";
+
+/// Which of Gas Town's conventions a town follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Era {
+    /// `mayor/town.json` of version 1, or none: `gt-deacon`, the default tmux socket.
+    Classic,
+    /// Version 2 or later: `hq-deacon`, prefixes, a socket per town.
+    Current,
+}
+
+/// A town and its configuration, as it was at one moment. Marks, heartbeats and other things that
+/// change by the minute are read when they are asked for.
+#[derive(Debug, Clone)]
+pub struct Town {
+    root: PathBuf,
+    era: Era,
+    socket: String,
+    rigs: Kept<Rigs>,
+    patrols: Kept<patrols::Blocks>,
+    settings: Kept<Settings>,
+    agents: Kept<BTreeMap<String, Option<Custom>>>,
+    accounts: Kept<Option<String>>,
+    ours: Kept<ours::File>,
+}
+
+impl Town {
+    /// The user's town.
+    ///
+    /// # Errors
+    /// [`Exit::BadConfig`]: as [`env_file::locate`] and [`Town::at`].
+    pub fn load() -> Result<Town> {
+        let at = env_file::locate()?;
+        Town::at(&at.root, at.socket.as_deref())
+    }
+
+    /// The town at `root`, with another tmux socket than its era's if one is given. A broken file
+    /// of its configuration does not fail it: see [`Town::problems`].
+    ///
+    /// # Errors
+    /// [`Exit::BadConfig`]: `root` is no directory, or `mayor/town.json` is broken.
+    pub fn at(root: &Path, socket: Option<&str>) -> Result<Town> {
+        let shown = root.display();
+        let era = || {
+            ensure!(
+                root.is_dir() && root.to_str().is_some(),
+                "There is no town at '{shown}'; make one with 'gt install', or set {} in '~/{}'",
+                env_file::ROOT,
+                env_file::FILE
+            );
+            let path = root.join(FILE);
+            let text = files::read(&path)?;
+            text.map_or(Ok(Era::Classic), |text| parse_era(&text))
+                .with_context(|| format!("Cannot use '{}'; mend it", path.display()))
+        };
+        let era = era().map_err(|e| e.context(Exit::BadConfig))?;
+        let socket = match (socket, era) {
+            (Some(socket), _) => socket.to_string(),
+            (None, Era::Classic) => "default".into(),
+            (None, Era::Current) => names::socket(root),
+        };
+        Ok(Town {
+            root: root.to_path_buf(),
+            era,
+            socket,
+            rigs: Kept::load(root, rigs::FILE, rigs::parse),
+            patrols: Kept::load(root, patrols::FILE, patrols::parse),
+            settings: Kept::load(root, settings::FILE, settings::parse),
+            agents: Kept::load(root, settings::AGENTS_FILE, settings::parse_agents),
+            accounts: Kept::load(root, settings::ACCOUNTS_FILE, settings::parse_accounts),
+            ours: Kept::load(root, ours::FILE, ours::parse),
+        })
+    }
+
+    /// The root, absolute.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// A path below the root.
+    pub fn path(&self, below: &str) -> PathBuf {
+        self.root.join(below)
+    }
+
+    /// The conventions that the town follows.
+    pub fn era(&self) -> Era {
+        self.era
+    }
+
+    /// The tmux socket, a name for `tmux -L`.
+    pub fn socket(&self) -> &str {
+        &self.socket
+    }
+
+    /// The rigs; the last that were known when the registry is broken now.
+    pub fn rigs(&self) -> &Rigs {
+        &self.rigs.value
+    }
+
+    /// Why the registry of rigs cannot be used now.
+    pub fn rigs_error(&self) -> Option<&str> {
+        self.rigs.error.as_deref()
+    }
+
+    /// Which agents are wanted.
+    pub fn patrols(&self) -> Patrols {
+        Patrols::new(
+            self.patrols.value.clone(),
+            self.settings.value.disabled_patrols.clone(),
+            self.ours().mayor,
+            self.era,
+        )
+    }
+
+    /// Every agent that the patrols want running.
+    pub fn roster(&self) -> BTreeSet<Agent> {
+        self.patrols().roster(self.rigs())
+    }
+
+    /// Our own settings, complete.
+    pub fn ours(&self) -> Ours {
+        Ours::new(&self.ours.value, &self.settings.value, self.era)
+    }
+
+    /// Why our own settings cannot be used now.
+    pub fn ours_error(&self) -> Option<&str> {
+        self.ours.error.as_deref()
+    }
+
+    /// Reads an address; `RIG/NAME` is crew where the town has such a crew member.
+    ///
+    /// # Errors
+    /// As [`Agent::parse`].
+    pub fn agent(&self, text: &str) -> Result<Agent, AddressError> {
+        Agent::parse_with(text, |rig, name| self.is_crew(rig, name))
+    }
+
+    /// Whether the rig has a crew member of that name.
+    pub fn is_crew(&self, rig: &str, name: &str) -> bool {
+        agent::is_valid_name(rig)
+            && agent::is_valid_name(name)
+            && self.path(rig).join("crew").join(name).is_dir()
+    }
+
+    /// Configuration files that are broken now, each in words.
+    pub fn errors(&self) -> Vec<&str> {
+        [
+            &self.rigs.error,
+            &self.patrols.error,
+            &self.settings.error,
+            &self.agents.error,
+            &self.accounts.error,
+            &self.ours.error,
+        ]
+        .into_iter()
+        .filter_map(Option::as_deref)
+        .collect()
+    }
+
+    /// Everything that is wrong with the configuration, each in words.
+    pub fn problems(&self) -> Vec<String> {
+        let mut problems: Vec<String> = self.errors().iter().map(|e| e.to_string()).collect();
+        problems.extend_from_slice(self.rigs().problems());
+        if self.era == Era::Current {
+            problems.extend(self.rigs().shared_prefixes());
+        }
+        problems
+    }
+
+    /// Keeps what the configuration files say now, to stand in for them when they are broken.
+    /// For the heartbeat, once a tick; writes only what has changed.
+    ///
+    /// # Errors
+    /// A copy cannot be written.
+    pub fn keep_good(&self) -> Result<()> {
+        let root = &self.root;
+        self.rigs.keep(root, rigs::FILE)?;
+        self.patrols.keep(root, patrols::FILE)?;
+        self.settings.keep(root, settings::FILE)?;
+        self.agents.keep(root, settings::AGENTS_FILE)?;
+        self.accounts.keep(root, settings::ACCOUNTS_FILE)?;
+        self.ours.keep(root, ours::FILE)
+    }
+}
+
+fn parse_era(text: &str) -> Result<Era> {
+    let town: BTreeMap<String, Value> = serde_json::from_str(text)?;
+    match town.get("version") {
+        None | Some(Value::Null) => Ok(Era::Classic),
+        Some(version) => match version.as_i64() {
+            Some(2..) => Ok(Era::Current),
+            Some(_) => Ok(Era::Classic),
+            None => Err(anyhow!("'version' is not a whole number")),
+        },
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use std::fs;
+
+    /// A town of that version with the rigs `gastown`, `gastown-x`, `ff` and `a.b-c`.
+    pub(crate) fn town(version: i64) -> (tempfile::TempDir, Town) {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |file: &str, text: &str| {
+            files::write(&dir.path().join(file), text.as_bytes()).unwrap();
+        };
+        write(FILE, &format!(r#"{{"type":"town","version":{version}}}"#));
+        write(
+            rigs::FILE,
+            r#"{"version":1,"rigs":{
+                "gastown":{"beads":{"prefix":"gt-"}},"gastown-x":{"beads":{"prefix":"gx"}},
+                "ff":{"beads":{"prefix":"ff"}},"a.b-c":{"beads":{"prefix":"ab"}}}}"#,
+        );
+        let town = Town::at(dir.path(), None).unwrap();
+        (dir, town)
+    }
+
+    #[test]
+    fn eras() {
+        for (text, want) in [
+            (r#"{"type":"town","version":2}"#, Ok(Era::Current)),
+            (r#"{"version":3}"#, Ok(Era::Current)),
+            (r#"{"version":1}"#, Ok(Era::Classic)),
+            (r#"{"version":null}"#, Ok(Era::Classic)),
+            ("{}", Ok(Era::Classic)),
+            (r#"{"version":"2"}"#, Err(())),
+            (r#"{"version":2.5}"#, Err(())),
+            ("[]", Err(())),
+            ("", Err(())),
+        ] {
+            assert_eq!(parse_era(text).map_err(|_| ()), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_town_needs_a_directory_and_a_sound_marker() {
+        let dir = tempfile::tempdir().unwrap();
+        let town = Town::at(dir.path(), None).unwrap();
+        assert_eq!((town.era(), town.socket()), (Era::Classic, "default"));
+        assert!(town.rigs().is_empty() && town.problems().is_empty());
+        assert_eq!(Town::at(dir.path(), Some("s1")).unwrap().socket(), "s1");
+
+        files::write(&dir.path().join(FILE), b"{").unwrap();
+        for (root, want) in [
+            (dir.path().to_path_buf(), "mayor/town.json'; mend it: "),
+            (dir.path().join("none"), "There is no town at '"),
+        ] {
+            let error = Town::at(&root, None).unwrap_err();
+            assert_eq!(crate::exit::of(&error), Exit::BadConfig);
+            assert!(format!("{error:#}").contains(want), "{error:#}");
+        }
+    }
+
+    #[test]
+    fn a_broken_file_is_a_problem_and_its_last_good_text_stands_in() {
+        let (dir, town) = town(2);
+        assert_eq!(town.socket(), names::socket(dir.path()));
+        assert!(town.problems().is_empty(), "{:?}", town.problems());
+        town.keep_good().unwrap();
+        for file in [rigs::FILE, patrols::FILE, settings::FILE, ours::FILE] {
+            files::write(&town.path(file), b"{\"x").unwrap();
+        }
+        let broken = Town::at(dir.path(), None).unwrap();
+        assert!(broken.rigs_error().unwrap().contains("last good"));
+        assert!(broken.ours_error().is_some());
+        assert_eq!(broken.rigs(), town.rigs());
+        assert_eq!(broken.roster(), town.roster());
+        assert_eq!(broken.errors().len(), 4);
+        // The next tick does not take what stands in for good.
+        broken.keep_good().unwrap();
+        assert_eq!(Town::at(dir.path(), None).unwrap().rigs(), town.rigs());
+    }
+
+    #[test]
+    fn crew_by_its_directory() {
+        let (_dir, town) = town(1);
+        fs::create_dir_all(town.path("gastown/crew/max")).unwrap();
+        for (text, want) in [
+            ("gastown/max", "gastown/crew/max"),
+            ("gastown/nux", "gastown/polecats/nux"),
+        ] {
+            assert_eq!(town.agent(text).unwrap().to_string(), want);
+        }
+        assert!(!town.is_crew("gastown", ".."));
+        assert!(!town.is_crew("..", "max"));
+    }
+
+    #[test]
+    fn the_roster_is_what_all_settings_want() {
+        let (dir, town) = town(1);
+        let count = |name: &str| {
+            let town = Town::at(dir.path(), None).unwrap();
+            town.roster()
+                .iter()
+                .filter(|a| a.role_name() == name)
+                .count()
+        };
+        assert_eq!(
+            [count("mayor"), count("deacon"), count("witness")],
+            [0, 1, 4]
+        );
+        for (file, text) in [
+            (settings::FILE, r#"{"disabled_patrols":["deacon"]}"#),
+            (ours::FILE, r#"{"mayor":true}"#),
+            (
+                patrols::FILE,
+                r#"{"patrols":{"witness":{"enabled":true,"rigs":["ff"]}}}"#,
+            ),
+        ] {
+            files::write(&town.path(file), text.as_bytes()).unwrap();
+        }
+        assert_eq!(
+            [count("mayor"), count("deacon"), count("witness")],
+            [1, 0, 1]
+        );
+    }
+}

@@ -1,0 +1,278 @@
+//! `settings/systemd.json`: our own settings. Written by people; every key is optional, and an
+//! unknown one is an error. gastown-systemd.json(5) is about this file.
+//!
+//! Durations are texts such as `"90s"`, `"5m"` or `"1h 30m"`.
+
+use anyhow::{Context, Result, ensure};
+use jiff::SignedDuration;
+use serde::{Deserialize, Deserializer};
+
+use super::Era;
+use super::json;
+use super::settings::Settings;
+
+/// The file, below the town's root.
+pub const FILE: &str = "settings/systemd.json";
+
+/// The file as it is written.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct File {
+    deacon: Deacon,
+    poke_witnesses: Option<bool>,
+    poke_spacing: Option<Length>,
+    mayor: Option<bool>,
+    verify_requests: Option<bool>,
+    request_max_age: Option<Length>,
+    presync_limit: Option<Length>,
+    spawn_deadline: Option<Length>,
+    retry_first: Option<Length>,
+    retry_longest: Option<Length>,
+    alert_mail: Option<bool>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Deacon {
+    stale: Option<Length>,
+    very_stale: Option<Length>,
+    grace: Option<Length>,
+    pokes: Option<u32>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Length(SignedDuration);
+
+impl<'de> Deserialize<'de> for Length {
+    fn deserialize<D: Deserializer<'de>>(de: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(de)?;
+        let length = duration(&text).map_err(serde::de::Error::custom)?;
+        Ok(Length(length))
+    }
+}
+
+/// Reads a duration such as `"5m"`: longer than nothing, at most 30 days.
+///
+/// # Errors
+/// The text is no such duration.
+pub fn duration(text: &str) -> Result<SignedDuration> {
+    let bad = || format!("{text:?} is not a duration such as \"90s\", \"5m\" or \"1h 30m\"");
+    let length: SignedDuration = text.parse().with_context(bad)?;
+    // So that no sum of times and durations overflows.
+    ensure!(
+        length.is_positive() && length <= SignedDuration::from_hours(30 * 24),
+        "{text:?} is not between nothing and 720h"
+    );
+    Ok(length)
+}
+
+/// Reads the file.
+///
+/// # Errors
+/// The text is not JSON, has an unknown key, or a value of the wrong kind.
+pub fn parse(text: &str) -> Result<File> {
+    json::parse(text)
+}
+
+/// Our settings, complete: what the file says, else the town's `operational` settings, else the
+/// default of the era.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ours {
+    /// `deacon.stale`: the age from which a Deacon's heartbeat is stale. Classic 2 min, current
+    /// 5 min. Town: `operational.deacon.heartbeat_stale_threshold`.
+    pub stale: SignedDuration,
+    /// `deacon.very_stale`: the age from which it is very stale, never less than `stale`. Classic
+    /// 5 min, current 20 min. Town: `operational.deacon.heartbeat_very_stale_threshold`.
+    pub very_stale: SignedDuration,
+    /// `deacon.grace`: how long after its start the Deacon is not judged. 5 min.
+    /// Town: `operational.daemon.deacon_grace_period`.
+    pub grace: SignedDuration,
+    /// `deacon.pokes`: how many pokes must have brought nothing before the Deacon counts as stuck
+    /// and is restarted. 3; 0 never restarts it.
+    pub pokes: u32,
+    /// `poke_witnesses`: whether Witnesses are poked at each tick. Classic yes, current no.
+    pub poke_witnesses: bool,
+    /// `poke_spacing`: the shortest time between two pokes of the Deacon. 5 min.
+    pub poke_spacing: SignedDuration,
+    /// `mayor`: whether the Mayor is kept running; `None`: as `mayor/daemon.json` and the era have it.
+    pub mayor: Option<bool>,
+    /// `verify_requests`: whether `requesting_<action>` must be true in the agent's state.json for
+    /// a request to be executed. Classic yes, current no.
+    pub verify_requests: bool,
+    /// `request_max_age`: requests older than this are refused. 6 h.
+    /// Town: `operational.daemon.max_lifecycle_message_age`.
+    pub request_max_age: SignedDuration,
+    /// `presync_limit`: how long the sync of a worktree before a start may take in all. 60 s.
+    pub presync_limit: SignedDuration,
+    /// `spawn_deadline`: how long a spawn may take until it is ready. 5 min.
+    /// Town: `operational.polecat.pending_max_age`.
+    pub spawn_deadline: SignedDuration,
+    /// `retry_first`: the pause before an agent that gave up is tried again. 10 min.
+    pub retry_first: SignedDuration,
+    /// `retry_longest`: what this pause grows to, never less than `retry_first`. 1 h.
+    pub retry_longest: SignedDuration,
+    /// `alert_mail`: whether alerts are mailed to the Mayor too. Yes.
+    pub alert_mail: bool,
+}
+
+impl Ours {
+    /// Completes the file.
+    pub fn new(file: &File, town: &Settings, era: Era) -> Ours {
+        let classic = era == Era::Classic;
+        let mins = SignedDuration::from_mins;
+        let by_era = |old, new| mins(if classic { old } else { new });
+        let of = |key: Option<Length>, default| key.map_or(default, |length| length.0);
+        let or_town = |key: Option<Length>, section, name, default| {
+            let town = || town.duration(section, name);
+            key.map(|length| length.0).or_else(town).unwrap_or(default)
+        };
+
+        let deacon = &file.deacon;
+        let stale = or_town(
+            deacon.stale,
+            "deacon",
+            "heartbeat_stale_threshold",
+            by_era(2, 5),
+        );
+        let very_stale = or_town(
+            deacon.very_stale,
+            "deacon",
+            "heartbeat_very_stale_threshold",
+            by_era(5, 20),
+        );
+        let retry_first = of(file.retry_first, mins(10));
+        Ours {
+            stale,
+            very_stale: very_stale.max(stale),
+            grace: or_town(deacon.grace, "daemon", "deacon_grace_period", mins(5)),
+            pokes: deacon.pokes.unwrap_or(3),
+            poke_witnesses: file.poke_witnesses.unwrap_or(classic),
+            poke_spacing: of(file.poke_spacing, mins(5)),
+            mayor: file.mayor,
+            verify_requests: file.verify_requests.unwrap_or(classic),
+            request_max_age: or_town(
+                file.request_max_age,
+                "daemon",
+                "max_lifecycle_message_age",
+                mins(6 * 60),
+            ),
+            presync_limit: of(file.presync_limit, mins(1)),
+            spawn_deadline: or_town(file.spawn_deadline, "polecat", "pending_max_age", mins(5)),
+            retry_first,
+            retry_longest: of(file.retry_longest, mins(60)).max(retry_first),
+            alert_mail: file.alert_mail.unwrap_or(true),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::town::settings;
+
+    fn ours(text: &str, town: &str, era: Era) -> Ours {
+        Ours::new(&parse(text).unwrap(), &settings::parse(town).unwrap(), era)
+    }
+
+    #[test]
+    fn file_over_town_over_era() {
+        let town = r#"{"operational":{"deacon":{"heartbeat_stale_threshold":"3m",
+            "heartbeat_very_stale_threshold":"9m"},"daemon":{"deacon_grace_period":"1m"}}}"#;
+        for (text, town, era, want) in [
+            ("{}", "{}", Era::Classic, [120, 300, 300]),
+            ("{}", "{}", Era::Current, [300, 1200, 300]),
+            ("{}", town, Era::Current, [180, 540, 60]),
+            (
+                r#"{"deacon":{"stale":"90s","grace":"1h 30m"}}"#,
+                town,
+                Era::Classic,
+                [90, 540, 5400],
+            ),
+            (
+                r#"{"deacon":{"stale":"15m"}}"#,
+                "{}",
+                Era::Classic,
+                [900, 900, 300],
+            ),
+        ] {
+            let got = ours(text, town, era);
+            let got = [got.stale, got.very_stale, got.grace].map(|d| d.as_secs());
+            assert_eq!(got, want, "{text} {town}");
+        }
+    }
+
+    #[test]
+    fn every_key_is_read() {
+        let all = ours(
+            r#"{"deacon":{"stale":"1s","very_stale":"2s","grace":"3s","pokes":4},
+                "poke_witnesses":false,"poke_spacing":"5s","mayor":true,"verify_requests":false,
+                "request_max_age":"6s","presync_limit":"7s","spawn_deadline":"8s",
+                "retry_first":"9s","retry_longest":"10s","alert_mail":false}"#,
+            "{}",
+            Era::Classic,
+        );
+        let secs = SignedDuration::from_secs;
+        assert_eq!(
+            all,
+            Ours {
+                stale: secs(1),
+                very_stale: secs(2),
+                grace: secs(3),
+                pokes: 4,
+                poke_witnesses: false,
+                poke_spacing: secs(5),
+                mayor: Some(true),
+                verify_requests: false,
+                request_max_age: secs(6),
+                presync_limit: secs(7),
+                spawn_deadline: secs(8),
+                retry_first: secs(9),
+                retry_longest: secs(10),
+                alert_mail: false,
+            }
+        );
+        let era = |era| {
+            let ours = ours("{}", "{}", era);
+            (ours.poke_witnesses, ours.verify_requests, ours.alert_mail)
+        };
+        assert_eq!(era(Era::Classic), (true, true, true));
+        assert_eq!(era(Era::Current), (false, false, true));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (text, want) in [
+            (r#"{"poke_witneses":true}"#, "unknown field `poke_witneses`"),
+            (r#"{"deacon":{"stall":"5m"}}"#, "unknown field `stall`"),
+            (
+                r#"{"poke_spacing":"5 parsecs"}"#,
+                "\"5 parsecs\" is not a duration",
+            ),
+            (r#"{"poke_spacing":"0s"}"#, "\"0s\" is not between"),
+            (r#"{"poke_spacing":"-5m"}"#, "\"-5m\" is not between"),
+            (r#"{"poke_spacing":"721h"}"#, "\"721h\" is not between"),
+            (r#"{"poke_spacing":5}"#, "invalid type: integer `5`"),
+            (r#"{"mayor":"yes"}"#, "invalid type: string \"yes\""),
+            ("", "it is not a JSON object"),
+        ] {
+            let error = parse(text).unwrap_err().to_string();
+            assert!(error.starts_with(want), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn durations() {
+        for (text, want) in [
+            ("5m", Some(300_000)),
+            ("1h30m0s", Some(5_400_000)),
+            ("500ms", Some(500)),
+            ("1.5h", Some(5_400_000)),
+            ("5", None),
+            ("", None),
+            ("999999999999h", None),
+        ] {
+            let got = duration(text).ok().map(|d| d.as_millis());
+            assert_eq!(got, want, "{text}");
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! `mayor/daemon.json`: which agents the town wants running, and for which rigs. Written by `gt`.
+//!
+//! `{"type":"daemon-patrol-config","patrols":{"witness":{"enabled":true,"rigs":["gastown"]}}}`
+
+use std::collections::BTreeSet;
+
+use anyhow::Result;
+use serde::Deserialize;
+
+use super::Era;
+use super::json::{self, nullable};
+use super::rigs::Rigs;
+use crate::agent::{Agent, Role};
+
+/// The file, below the town's root.
+pub const FILE: &str = "mayor/daemon.json";
+
+/// The patrols that we know, as the file has them; `None` where it says nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Blocks {
+    deacon: Option<Block>,
+    witness: Option<Block>,
+    refinery: Option<Block>,
+    mayor: Option<Block>,
+}
+
+/// One patrol.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+struct Block {
+    /// As in Go, a block that does not say is off.
+    #[serde(deserialize_with = "nullable")]
+    enabled: bool,
+    /// Empty: all rigs.
+    #[serde(deserialize_with = "nullable")]
+    rigs: Vec<String>,
+}
+
+/// Reads the file.
+///
+/// # Errors
+/// The text is not the JSON of a patrol configuration.
+pub fn parse(text: &str) -> Result<Blocks> {
+    #[derive(Deserialize)]
+    struct File {
+        #[serde(default, deserialize_with = "nullable")]
+        patrols: Blocks,
+    }
+    Ok(json::parse::<File>(text)?.patrols)
+}
+
+/// Which agents are wanted, all settings together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Patrols {
+    blocks: Blocks,
+    disabled: BTreeSet<String>,
+    mayor: bool,
+}
+
+impl Patrols {
+    /// Joins the file with `disabled_patrols` of the town's settings and our own `mayor` setting.
+    /// Without either, the Mayor is kept running in a current town only, the others in both.
+    pub fn new(blocks: Blocks, disabled: BTreeSet<String>, mayor: Option<bool>, era: Era) -> Self {
+        let mayor = mayor
+            .or(blocks.mayor.as_ref().map(|block| block.enabled))
+            .unwrap_or(era == Era::Current);
+        Patrols {
+            blocks,
+            disabled,
+            mayor,
+        }
+    }
+
+    /// Whether the patrols want this agent running. Roles without a patrol are never wanted.
+    pub fn wants(&self, agent: &Agent) -> bool {
+        let block = match agent.role() {
+            Role::Mayor => return self.mayor && !self.disabled.contains("mayor"),
+            Role::Deacon => &self.blocks.deacon,
+            Role::Witness => &self.blocks.witness,
+            Role::Refinery => &self.blocks.refinery,
+            _ => return false,
+        };
+        !self.disabled.contains(agent.role_name())
+            && block.as_ref().is_none_or(|block| {
+                block.enabled
+                    && agent.rig().is_none_or(|rig| {
+                        block.rigs.is_empty() || block.rigs.iter().any(|r| r == rig)
+                    })
+            })
+    }
+
+    /// Every agent that the patrols want running.
+    pub fn roster(&self, rigs: &Rigs) -> BTreeSet<Agent> {
+        all(rigs).filter(|agent| self.wants(agent)).collect()
+    }
+}
+
+/// Every agent that a patrol could want.
+pub fn all(rigs: &Rigs) -> impl Iterator<Item = Agent> {
+    let of_rigs = rigs.names().flat_map(|rig| {
+        [Role::Witness, Role::Refinery]
+            .into_iter()
+            .filter_map(move |role| Agent::new(role, Some(rig), None).ok())
+    });
+    [Agent::mayor(), Agent::deacon()].into_iter().chain(of_rigs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn roster(text: &str, disabled: &[&str], mayor: Option<bool>, era: Era) -> String {
+        let rigs = super::super::rigs::parse(r#"{"rigs":{"a":{},"b":{}}}"#).unwrap();
+        let disabled = disabled.iter().map(|name| name.to_string()).collect();
+        let agents = Patrols::new(parse(text).unwrap(), disabled, mayor, era).roster(&rigs);
+        let names: Vec<String> = agents.iter().map(Agent::to_string).collect();
+        names.join(" ")
+    }
+
+    #[test]
+    fn rosters() {
+        use Era::{Classic, Current};
+        let rigs = "a/witness a/refinery b/witness b/refinery";
+        let no_rigs = r#"{"patrols":{"witness":{"enabled":false},"refinery":{}}}"#;
+        for (text, disabled, mayor, era, want) in [
+            ("{}", &[][..], None, Classic, format!("deacon {rigs}")),
+            ("{}", &[], None, Current, format!("mayor deacon {rigs}")),
+            (
+                "{}",
+                &[],
+                Some(true),
+                Classic,
+                format!("mayor deacon {rigs}"),
+            ),
+            (
+                "{}",
+                &["mayor"],
+                Some(true),
+                Classic,
+                format!("deacon {rigs}"),
+            ),
+            (
+                "{}",
+                &["witness", "handler"],
+                None,
+                Classic,
+                "deacon a/refinery b/refinery".into(),
+            ),
+            (no_rigs, &[], None, Classic, "deacon".into()),
+            (no_rigs, &["deacon"], Some(false), Current, String::new()),
+            (
+                r#"{"patrols":{"mayor":{"enabled":true},"deacon":{"enabled":false,"interval":5},
+                    "witness":{"enabled":true,"rigs":["b","gone","../x"]},
+                    "refinery":{"enabled":true,"rigs":null},
+                    "restart_tracker":{"initial_backoff":30000000000}}}"#,
+                &[],
+                None,
+                Classic,
+                "mayor a/refinery b/witness b/refinery".into(),
+            ),
+            (
+                r#"{"patrols":{"mayor":{}}}"#,
+                &[],
+                None,
+                Current,
+                format!("deacon {rigs}"),
+            ),
+            (
+                r#"{"patrols":null}"#,
+                &[],
+                None,
+                Classic,
+                format!("deacon {rigs}"),
+            ),
+        ] {
+            assert_eq!(
+                roster(text, disabled, mayor, era),
+                want,
+                "{text} {disabled:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn broken_is_not_a_default() {
+        for text in [
+            "",
+            "[]",
+            r#"{"patrols":{"witness":{"enabled":"yes"}}}"#,
+            r#"{"patrols":{"witness":{"enabled":true,"rigs":"a"}}}"#,
+        ] {
+            assert!(parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn workers_are_nobodys_patrol() {
+        let patrols = Patrols::new(Blocks::default(), BTreeSet::new(), None, Era::Current);
+        for text in [
+            "a/crew/max",
+            "a/polecats/nux",
+            "deacon/boot",
+            "deacon/dogs/x",
+        ] {
+            assert!(!patrols.wants(&Agent::parse(text).unwrap()), "{text}");
+        }
+    }
+}

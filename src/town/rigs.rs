@@ -1,0 +1,185 @@
+//! `mayor/rigs.json`: the rigs of the town and their prefixes. Written by `gt rig add`.
+//!
+//! `{"version":1,"rigs":{"gastown":{"git_url":"...","beads":{"prefix":"gt"}}}}`
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use serde::Deserialize;
+
+use super::json::{self, nullable};
+use crate::agent;
+
+/// The file, below the town's root.
+pub const FILE: &str = "mayor/rigs.json";
+
+/// The prefix of a rig that has none of its own.
+const DEFAULT_PREFIX: &str = "gt";
+
+/// The rigs with valid names, and what is wrong with others.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rigs {
+    prefixes: BTreeMap<String, String>,
+    problems: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct File {
+    #[serde(default, deserialize_with = "nullable")]
+    rigs: BTreeMap<String, Option<Rig>>,
+}
+
+#[derive(Deserialize)]
+struct Rig {
+    #[serde(default, deserialize_with = "nullable")]
+    beads: Beads,
+}
+
+#[derive(Deserialize, Default)]
+struct Beads {
+    #[serde(default, deserialize_with = "nullable")]
+    prefix: String,
+}
+
+/// Reads the registry. A rig or prefix with an invalid name is left out and reported.
+///
+/// # Errors
+/// The text is not the JSON of a registry.
+pub fn parse(text: &str) -> Result<Rigs> {
+    let file: File = json::parse(text)?;
+    let mut rigs = Rigs::default();
+    for (name, rig) in file.rigs {
+        if let Err(e) = agent::check_rig(&name) {
+            let shown: String = name.chars().take(80).flat_map(char::escape_debug).collect();
+            rigs.problems.push(format!(
+                "Rig '{shown}' of '{FILE}' is skipped: {}; rename it",
+                e.reason()
+            ));
+            continue;
+        }
+        let written = rig.map(|rig| rig.beads.prefix).unwrap_or_default();
+        let mut prefix = written.trim_end_matches('-');
+        if !prefix.is_empty() && !agent::is_valid_name(prefix) {
+            rigs.problems.push(format!(
+                "The prefix of rig '{name}' in '{FILE}' is not letters, digits, '.', '_' and '-'; \
+                 '{DEFAULT_PREFIX}' is used"
+            ));
+            prefix = "";
+        }
+        if prefix.is_empty() {
+            prefix = DEFAULT_PREFIX;
+        }
+        rigs.prefixes.insert(name, prefix.to_string());
+    }
+    Ok(rigs)
+}
+
+impl Rigs {
+    /// The names, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.prefixes.keys().map(String::as_str)
+    }
+
+    /// Whether the rig is registered.
+    pub fn contains(&self, rig: &str) -> bool {
+        self.prefixes.contains_key(rig)
+    }
+
+    /// Whether there is no rig.
+    pub fn is_empty(&self) -> bool {
+        self.prefixes.is_empty()
+    }
+
+    /// The prefix of a rig's sessions and beads, without the dash that some towns write after it;
+    /// `gt` for a rig that has none or is unknown.
+    pub fn prefix(&self, rig: &str) -> &str {
+        self.prefixes
+            .get(rig)
+            .map_or(DEFAULT_PREFIX, String::as_str)
+    }
+
+    /// What was left out, in words.
+    pub fn problems(&self) -> &[String] {
+        &self.problems
+    }
+
+    /// Rigs that share a prefix, which gives two agents one session name in a current town.
+    pub fn shared_prefixes(&self) -> Vec<String> {
+        let mut users: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for (rig, prefix) in &self.prefixes {
+            users.entry(prefix).or_default().push(rig);
+        }
+        users
+            .iter()
+            .filter(|(_, rigs)| rigs.len() > 1)
+            .map(|(prefix, rigs)| {
+                format!(
+                    "Rigs {} share the prefix '{prefix}', so their sessions have the same names; \
+                     give each its own beads.prefix in '{FILE}'",
+                    rigs.join(", ")
+                )
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_prefixes() {
+        let rigs = parse(
+            r#"{"version":1,"rigs":{
+                "gastown":{"git_url":"x","beads":{"repo":"local","prefix":"gt-"}},
+                "a.b-c":{"beads":{"prefix":"ab"}},
+                "plain":{"beads":null}, "bare":null}}"#,
+        )
+        .unwrap();
+        assert_eq!(
+            rigs.names().collect::<Vec<_>>(),
+            ["a.b-c", "bare", "gastown", "plain"]
+        );
+        for (rig, prefix) in [
+            ("gastown", "gt"),
+            ("a.b-c", "ab"),
+            ("plain", "gt"),
+            ("unknown", "gt"),
+        ] {
+            assert_eq!(rigs.prefix(rig), prefix, "{rig}");
+        }
+        assert!(rigs.problems().is_empty());
+        let shared = rigs.shared_prefixes();
+        assert_eq!(shared.len(), 1);
+        assert!(shared[0].starts_with("Rigs bare, gastown, plain share the prefix 'gt'"));
+    }
+
+    #[test]
+    fn bad_names_are_skipped_and_reported() {
+        let rigs = parse(
+            r#"{"rigs":{"ok":{"beads":{"prefix":"x y"}},"../up":{},"a\nb":{},"deacon":{},"":{}}}"#,
+        )
+        .unwrap();
+        assert_eq!(rigs.names().collect::<Vec<_>>(), ["ok"]);
+        assert_eq!(rigs.prefix("ok"), "gt");
+        assert_eq!(rigs.problems().len(), 5);
+        assert!(rigs.problems().iter().all(|p| !p.contains('\n')));
+    }
+
+    #[test]
+    fn broken_is_not_empty() {
+        for text in ["{}", r#"{"rigs":null}"#, r#"{"rigs":{}}"#] {
+            assert!(parse(text).unwrap().is_empty(), "{text}");
+        }
+        for text in [
+            "",
+            "null",
+            "[]",
+            "{\"rigs\":",
+            r#"{"rigs":[]}"#,
+            r#"{"rigs":{"a":1}}"#,
+        ] {
+            assert!(parse(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! `settings/config.json` and `settings/agents.json`, of the town and of a rig: which agent runs
+//! for whom, how it is called, and thresholds of the town. Written by `gt` and by people.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::Result;
+use jiff::SignedDuration;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::json::{self, nullable};
+use super::ours;
+
+/// The settings file, below the root of the town or of a rig.
+pub const FILE: &str = "settings/config.json";
+
+/// The Claude accounts, below the town's root.
+pub const ACCOUNTS_FILE: &str = "mayor/accounts.json";
+
+/// The agent registry, below the root of the town or of a rig.
+pub const AGENTS_FILE: &str = "settings/agents.json";
+
+type Map<T> = BTreeMap<String, Option<T>>;
+
+/// What we read of a settings file. The town's has other keys than a rig's; each lacks some.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct Settings {
+    /// The town's agent for all roles that have no other.
+    pub default_agent: Option<String>,
+    /// The rig's.
+    pub agent: Option<String>,
+    /// The rig's, in place instead of by name.
+    pub runtime: Option<Custom>,
+    /// Agents by name.
+    #[serde(deserialize_with = "nullable")]
+    pub agents: Map<Custom>,
+    /// Role to agent.
+    #[serde(deserialize_with = "nullable")]
+    pub role_agents: Map<String>,
+    /// Crew member to agent, in the town's file.
+    #[serde(deserialize_with = "nullable")]
+    pub crew_agents: Map<String>,
+    /// Crew member to agent, in a rig's file.
+    #[serde(deserialize_with = "nullable")]
+    pub worker_agents: Map<String>,
+    /// Role to `CLAUDE_CODE_EFFORT_LEVEL`.
+    #[serde(deserialize_with = "nullable")]
+    pub role_effort: Map<String>,
+    /// Patrols that are off whatever `mayor/daemon.json` says.
+    #[serde(deserialize_with = "nullable")]
+    pub disabled_patrols: BTreeSet<String>,
+    /// Thresholds by section and key. Free-form: as in Go, a wrong one counts as missing.
+    pub operational: Value,
+}
+
+impl Settings {
+    /// A duration of `operational.<section>.<key>`, if there is a usable one.
+    pub fn duration(&self, section: &str, key: &str) -> Option<SignedDuration> {
+        let text = self.operational.get(section)?.get(key)?.as_str()?;
+        ours::duration(text).ok()
+    }
+}
+
+/// How an agent is called, as far as a file says; the rest comes from the preset it is based on.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Custom {
+    /// The preset it is based on.
+    pub provider: Option<String>,
+    /// The program: an absolute path, or a name for PATH.
+    pub command: Option<String>,
+    /// Its arguments.
+    pub args: Option<Vec<String>>,
+    /// Variables that are set for it.
+    #[serde(deserialize_with = "nullable")]
+    pub env: Map<String>,
+    /// Names by which `gt` finds it among processes.
+    pub process_names: Option<Vec<String>>,
+    /// `arg`: takes a first prompt as its last argument; `none`: does not.
+    pub prompt_mode: Option<String>,
+    /// How its prompt for input begins.
+    pub ready_prompt_prefix: Option<String>,
+    /// Milliseconds after which it counts as ready when there is no such prompt.
+    pub ready_delay_ms: Option<u64>,
+    /// The same facts, where older files have them.
+    pub tmux: Option<Tmux>,
+    /// Put before the command.
+    #[serde(deserialize_with = "nullable")]
+    pub exec_wrapper: Vec<String>,
+}
+
+/// See [`Custom::tmux`].
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+#[allow(missing_docs)]
+pub struct Tmux {
+    pub process_names: Option<Vec<String>>,
+    pub ready_prompt_prefix: Option<String>,
+    pub ready_delay_ms: Option<u64>,
+}
+
+/// Reads a settings file.
+///
+/// # Errors
+/// The text is not the JSON of settings.
+pub fn parse(text: &str) -> Result<Settings> {
+    json::parse(text)
+}
+
+/// Reads an agent registry, `{"version":1,"agents":{...}}`.
+///
+/// # Errors
+/// The text is not the JSON of a registry.
+pub fn parse_agents(text: &str) -> Result<Map<Custom>> {
+    #[derive(Deserialize)]
+    struct File {
+        #[serde(default, deserialize_with = "nullable")]
+        agents: Map<Custom>,
+    }
+    Ok(json::parse::<File>(text)?.agents)
+}
+
+/// Reads `mayor/accounts.json`: the Claude configuration directory of the default account.
+///
+/// # Errors
+/// The text is not the JSON of accounts.
+pub fn parse_accounts(text: &str) -> Result<Option<String>> {
+    #[derive(Deserialize)]
+    struct File {
+        default: Option<String>,
+        #[serde(default, deserialize_with = "nullable")]
+        accounts: Map<Account>,
+    }
+    #[derive(Deserialize)]
+    struct Account {
+        config_dir: Option<String>,
+    }
+    let mut file: File = json::parse(text)?;
+    let account = file.default.and_then(|name| file.accounts.remove(&name));
+    let dir = account.flatten().and_then(|account| account.config_dir);
+    Ok(dir.filter(|dir| !dir.is_empty()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn null_is_empty_and_unknown_keys_are_others() {
+        let settings = parse(
+            r#"{"type":"town-settings","version":1,"cli_theme":"x","default_agent":"stub",
+                "agents":null,"role_agents":{"witness":"w","polecat":null},"role_effort":null,
+                "disabled_patrols":["handler"],"runtime":null,
+                "operational":{"deacon":{"heartbeat_stale_threshold":"90s","cooldown":7},
+                               "daemon":{"deacon_grace_period":"soon"}}}"#,
+        )
+        .unwrap();
+        assert_eq!(settings.default_agent.as_deref(), Some("stub"));
+        assert_eq!(settings.role_agents["polecat"], None);
+        assert!(settings.disabled_patrols.contains("handler"));
+        for (section, key, want) in [
+            ("deacon", "heartbeat_stale_threshold", Some(90)),
+            ("deacon", "cooldown", None),
+            ("daemon", "deacon_grace_period", None),
+            ("mail", "x", None),
+        ] {
+            let got = settings.duration(section, key).map(|d| d.as_secs());
+            assert_eq!(got, want, "{section}.{key}");
+        }
+        for text in [
+            "",
+            "[]",
+            "null",
+            r#"{"default_agent":1}"#,
+            r#"{"agents":{"a":{"args":"x"}}}"#,
+        ] {
+            assert!(parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn registries_and_accounts() {
+        let agents = parse_agents(
+            r#"{"version":1,"agents":{"a":{"command":"/x","env":{"K":"v","N":null}},"b":null}}"#,
+        )
+        .unwrap();
+        assert_eq!(agents["a"].as_ref().unwrap().command.as_deref(), Some("/x"));
+        assert_eq!(agents["b"], None);
+
+        let accounts = r#"{"version":1,"accounts":{"me":{"config_dir":"~/c"},"no":{}},"default":"#;
+        for (default, want) in [("\"me\"", Some("~/c")), ("\"no\"", None), ("null", None)] {
+            let got = parse_accounts(&format!("{accounts}{default}}}")).unwrap();
+            assert_eq!(got.as_deref(), want);
+        }
+        assert!(parse_accounts("x").is_err());
+    }
+}
