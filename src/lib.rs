@@ -6,7 +6,9 @@
 //! - [`agent`]: who; addresses, unit names.
 //! - [`exit`]: the exit statuses of all programs.
 //! - [`files`]: careful reads and durable writes of small files.
+//! - [`generator`]: drop-ins for a town that is not `~/gt`.
 //! - [`journal`]: logging and event ids; the only place that knows journald.
+//! - [`session`]: `gt-agent`, an agent in its pane and its unit.
 //! - [`systemd`]: the user manager; the only place that knows zbus.
 //! - [`tmux`]: terminals; the only place that runs tmux.
 //! - [`tools`]: other people's programs, bounded in time and output.
@@ -15,7 +17,9 @@
 pub mod agent;
 pub mod exit;
 pub mod files;
+pub mod generator;
 pub mod journal;
+pub mod session;
 pub mod systemd;
 pub mod tmux;
 pub mod tools;

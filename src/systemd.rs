@@ -54,6 +54,7 @@ trait Manager {
     fn stop_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
     fn restart_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
     fn reset_failed_unit(&self, name: &str) -> zbus::Result<()>;
+    fn kill_unit(&self, name: &str, whom: &str, signal: i32) -> zbus::Result<()>;
     fn freeze_unit(&self, name: &str) -> zbus::Result<()>;
     fn thaw_unit(&self, name: &str) -> zbus::Result<()>;
     fn reload(&self) -> zbus::Result<()>;
@@ -398,6 +399,15 @@ impl Systemd {
         .map_err(failed)?;
         let value: OwnedVariant = reply.body().deserialize().map_err(failed)?;
         String::try_from(value).with_context(|| format!("Process {pid} has an odd unit"))
+    }
+
+    /// Sends a signal to the main process of a unit.
+    ///
+    /// # Errors
+    /// The unit has no main process, or the manager does not answer.
+    pub fn signal_main(&self, unit: &str, signal: i32) -> Result<()> {
+        zbus::block_on(self.manager.kill_unit(unit, "main", signal))
+            .map_err(|e| anyhow!("Failed to signal '{unit}': {e}"))
     }
 
     /// Freezes every process of a unit.

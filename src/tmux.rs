@@ -17,9 +17,13 @@ const LIMIT: Duration = Duration::from_secs(10);
 /// The pane option that says whose pane it is, by unit instance.
 const OWNER: &str = "@gastown_agent";
 
+/// The session option that says that an agent has, or had, its pane in this session.
+const HOME: &str = "@gastown_session";
+
 /// Fields without spaces first, the session's name last.
 const PANE_FORMAT: &str = "#{pane_id} #{pane_pid} #{pane_dead} s#{pane_dead_status} \
-     g#{pane_dead_signal} o#{@gastown_agent} #{pid} #{session_attached} #{session_name}";
+     g#{pane_dead_signal} o#{@gastown_agent} \
+     h#{@gastown_session} #{pid} #{session_attached} #{session_name}";
 
 /// The pane option with what was typed into the pane at most once, by [`Once::mark`].
 const MARKS: &str = "@gastown_spawn";
@@ -71,6 +75,9 @@ pub struct Pane {
     pub signal: Option<i32>,
     /// The unit instance whose pane this is.
     pub owner: Option<String>,
+    /// The unit instance that has, or had, a pane in this session: what else is in it belongs
+    /// to people.
+    pub home: Option<String>,
     /// The pid of the server.
     pub server: u32,
     /// How many clients are attached to the session.
@@ -414,7 +421,8 @@ impl Tmux {
         let mut args = set.to_vec();
         args.extend([OWNER, instance, ";"]);
         args.extend(set);
-        args.extend(["remain-on-exit", "on"]);
+        args.extend(["remain-on-exit", "on", ";"]);
+        args.extend(["set-option", "-t", pane, HOME, instance]);
         self.run(&args).map(drop)
     }
 
@@ -532,7 +540,7 @@ fn parse_pane(line: &str) -> Result<Pane, TmuxError> {
 }
 
 fn parse_fields(line: &str) -> Option<Pane> {
-    let mut fields = line.splitn(9, ' ');
+    let mut fields = line.splitn(10, ' ');
     let mut next = || fields.next();
     Some(Pane {
         id: next()?.to_string(),
@@ -540,11 +548,16 @@ fn parse_fields(line: &str) -> Option<Pane> {
         dead: next()? == "1",
         status: next()?.strip_prefix('s')?.parse().ok(),
         signal: next()?.strip_prefix('g')?.parse().ok(),
-        owner: Some(next()?.strip_prefix('o')?.to_string()).filter(|o| !o.is_empty()),
+        owner: some(next()?.strip_prefix('o')?),
+        home: some(next()?.strip_prefix('h')?),
         server: next()?.parse().ok()?,
         clients: next()?.parse().ok()?,
         session: next()?.to_string(),
     })
+}
+
+fn some(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| text.to_string())
 }
 
 #[cfg(test)]
@@ -553,7 +566,7 @@ mod tests {
 
     #[test]
     fn panes_parse() {
-        let pane = parse_pane("%3 812 1 s7 g oa\\x2db-witness 99 2 gt-a-b-witness").unwrap();
+        let pane = parse_pane("%3 812 1 s7 g oa\\x2db-witness hx 99 2 gt-a-b-witness").unwrap();
         assert_eq!(
             pane,
             Pane {
@@ -563,12 +576,13 @@ mod tests {
                 status: Some(7),
                 signal: None,
                 owner: Some("a\\x2db-witness".into()),
+                home: Some("x".into()),
                 server: 99,
                 clients: 2,
                 session: "gt-a-b-witness".into(),
             }
         );
-        let alive = parse_pane("%1 5 0 s g o 9 0 my odd session").unwrap();
+        let alive = parse_pane("%1 5 0 s g o h 9 0 my odd session").unwrap();
         assert_eq!((alive.dead, alive.owner), (false, None));
         assert_eq!(alive.session, "my odd session");
         assert!(parse_pane("garbage").is_err());

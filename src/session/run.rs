@@ -18,13 +18,14 @@ use sd_notify::NotifyState;
 
 use super::exec::Release;
 use super::process::{self, Head};
+use super::server;
 use crate::agent::{Agent, Role};
 use crate::exit::Exit;
 use crate::journal;
 use crate::systemd::{Systemd, runtime_dir};
 use crate::tmux::{Pane, Tmux};
 use crate::tools;
-use crate::town::Town;
+use crate::town::{Era, Town};
 
 /// How long the pane may take to call back, and an exec to succeed or fail.
 const START_LIMIT: Duration = Duration::from_secs(20);
@@ -105,6 +106,10 @@ struct Run {
     instance: String,
     unit: String,
     session: String,
+    /// The environment of the session itself, for what people start in it.
+    identity: Vec<(String, String)>,
+    /// Whether the town's era tells an agent its pane.
+    names_pane: bool,
     release: Release,
     tmux: Tmux,
     signals: SignalFd,
@@ -126,6 +131,7 @@ pub fn run(instance: &str) -> Result<u8> {
         .context(Exit::BadConfig)?;
     let launch = town.launch(&agent)?;
     let mut env = town.environment(&agent);
+    let identity = env.clone().into_iter().collect();
     env.extend(launch.env);
     if take_handoff(&town, instance) {
         env.insert("GT_HANDOFF".into(), "1".into());
@@ -134,6 +140,8 @@ pub fn run(instance: &str) -> Result<u8> {
         unit: agent.unit(),
         instance: instance.to_string(),
         session: town.session(&agent),
+        identity,
+        names_pane: town.era() == Era::Current,
         release: Release {
             argv: launch.argv,
             env,
@@ -175,36 +183,36 @@ fn catch_signals() -> Result<SignalFd> {
 impl Run {
     /// Finds the agent's place and has a process in it that belongs to the unit.
     fn begin(&mut self) -> Result<()> {
+        server::restore_socket(&self.tmux)?;
         let panes = self.tmux.panes()?;
-        let here: Vec<&Pane> = panes.iter().filter(|p| p.session == self.session).collect();
-        let owned_by = |p: &&&Pane, who: &str| p.owner.as_deref() == Some(who);
-        // A mark survives whatever was done to sessions: our pane may have been moved.
-        let ours = panes.iter().find(|p| owned_by(&p, &self.instance));
-        if let Some(pane) = ours.or_else(|| here.iter().find(|p| p.owner.is_none()).copied()) {
-            let id = pane.id.clone();
-            if pane.dead {
-                return self.respawn(&id);
-            }
+        if let Some(pane) = panes
+            .iter()
+            .find(|p| p.owner.as_ref() == Some(&self.instance))
+        {
             return match process::head(pane.pid) {
-                Head::Process(pid) => self.adopt(pane, pid),
-                Head::IdleShell if pane.owner.is_some() => self.respawn(&id),
-                Head::IdleShell => self.start(|run, argv| {
-                    run.tmux
-                        .new_first_window(&run.session, &run.release.dir, argv)
-                }),
+                Head::Process(pid) if !pane.dead => self.adopt(pane, pid),
+                _ => self.respawn(&pane.id),
             };
         }
-        if let Some(other) = here.iter().find_map(|p| p.owner.as_deref()) {
-            bail!(
+        let Some(first) = panes.iter().find(|p| p.session == self.session) else {
+            return self.start(|run, argv| {
+                run.tmux
+                    .new_session(&run.session, &run.release.dir, &run.identity, argv)
+            });
+        };
+        match &first.home {
+            Some(other) if *other != self.instance => bail!(
                 "session '{}' is that of gt-agent@{other}.service already; rename one of the two rigs",
                 self.session
-            );
+            ),
+            None if first.dead => self.respawn(&first.id),
+            None if let Head::Process(pid) = process::head(first.pid) => self.adopt(first, pid),
+            // An idle shell, or what people opened beside a pane of ours that is gone.
+            _ => self.start(|run, argv| {
+                run.tmux
+                    .new_first_window(&run.session, &run.release.dir, argv)
+            }),
         }
-        self.start(|run, argv| {
-            let env: Vec<_> = run.release.env.clone().into_iter().collect();
-            run.tmux
-                .new_session(&run.session, &run.release.dir, &env, argv)
-        })
     }
 
     fn respawn(&mut self, pane: &str) -> Result<()> {
@@ -232,6 +240,9 @@ impl Run {
         let (mut stream, pid) = stream?;
         Systemd::connect()?.attach(&self.unit, &[pid])?;
         self.set_watched(pid)?;
+        if self.names_pane {
+            self.name_pane()?;
+        }
         let mut line = serde_json::to_string(&self.release)?;
         line.push('\n');
         stream.set_write_timeout(Some(START_LIMIT))?;
@@ -248,6 +259,16 @@ impl Run {
             gt_session = self.session.as_str(), gt_pid = pid;
             "{} runs as process {pid} in session '{}'", self.agent, self.session);
         self.ready();
+        Ok(())
+    }
+
+    /// Tools of the current era look for the agent's pane in these two places.
+    fn name_pane(&mut self) -> Result<()> {
+        let (key, pane) = ("GT_PANE_ID", self.pane.clone());
+        if let Some(pane) = self.tmux.pane(&pane)? {
+            self.tmux.set_environment(&pane.session, key, &pane.id)?;
+        }
+        self.release.env.insert(key.into(), pane);
         Ok(())
     }
 
@@ -356,6 +377,7 @@ impl Run {
                     "{} ended cleanly more than {CLEAN_EXITS} times within a minute", self.agent);
                 return Ok(1);
             }
+            self.end_leftovers()?;
             let pane = self.pane.clone();
             self.release.env.remove("GT_HANDOFF");
             self.respawn(&pane)?;
@@ -443,6 +465,27 @@ impl Run {
         log::info!(message_id = journal::AGENT_STOPPED, gt_agent:% = self.agent;
             "{} was stopped", self.agent);
         Ok(0)
+    }
+
+    /// Kills what an agent that has ended left in the unit, as systemd does between two runs.
+    fn end_leftovers(&self) -> Result<()> {
+        let systemd = Systemd::connect()?;
+        for _ in 0..MOVE_ROUNDS {
+            let left: Vec<u32> = systemd
+                .processes(&self.unit)?
+                .into_iter()
+                .map(|(pid, _)| pid)
+                .filter(|&pid| pid != std::process::id())
+                .collect();
+            if left.is_empty() {
+                return Ok(());
+            }
+            for pid in left {
+                let _ = kill(Pid::from_raw(pid.cast_signed()), Signal::SIGKILL);
+            }
+            std::thread::sleep(REAP_POLL);
+        }
+        Ok(())
     }
 
     fn is_restarting(&self) -> bool {

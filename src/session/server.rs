@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, bail};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use nix::sys::signal::Signal;
+
 use super::{clean_environment, process};
 use crate::exit::Exit;
 use crate::systemd::{Systemd, Verb};
@@ -74,19 +76,41 @@ pub fn tmux_server() -> Result<Exit> {
 /// # Errors
 /// It does not within ten seconds.
 pub fn tmux_ready() -> Result<Exit> {
-    let town = Town::load()?;
-    let tmux = Tmux::on(town.socket());
+    wait_for_server(&Tmux::on(Town::load()?.socket()))?;
+    Ok(Exit::Ok)
+}
+
+fn wait_for_server(tmux: &Tmux) -> Result<()> {
     let deadline = Instant::now() + READY_LIMIT;
     while tmux.server()?.is_none() {
         if Instant::now() >= deadline {
-            bail!(
-                "No tmux server answers on socket '{}'; see 'journalctl --user -u gt-tmux'",
-                town.socket()
-            );
+            bail!("The tmux server does not answer; see 'journalctl --user -u gt-tmux'");
         }
         std::thread::sleep(READY_POLL);
     }
-    Ok(Exit::Ok)
+    Ok(())
+}
+
+/// Has our server make its socket anew when something, such as a cleaner of /tmp, removed it:
+/// tmux does so on SIGUSR1.
+///
+/// # Errors
+/// tmux or the manager does not answer.
+pub fn restore_socket(tmux: &Tmux) -> Result<()> {
+    if tmux.server()?.is_some() {
+        return Ok(());
+    }
+    let systemd = Systemd::connect()?;
+    let pid = systemd.properties(SERVICE)?.number("MainPID").unwrap_or(0);
+    // The service may be a mere watcher, whom that signal would end.
+    let is_server = std::fs::read_to_string(format!("/proc/{pid}/comm"))
+        .is_ok_and(|name| name.starts_with("tmux"));
+    if is_server {
+        log::warn!("The tmux server's socket was gone, having it made anew");
+        systemd.signal_main(SERVICE, Signal::SIGUSR1 as i32)?;
+        wait_for_server(tmux)?;
+    }
+    Ok(())
 }
 
 /// Makes the directories that requests are put into.
