@@ -590,11 +590,11 @@ mod tests {
 
     #[test]
     fn marks_belong_to_a_process() {
-        let marked = parse_marked("812|1| t1 e1|%3 812 0 s g o 99 0 gt-a|b").unwrap();
+        let marked = parse_marked("812|1| t1 e1|%3 812 0 s g o h 99 0 gt-a|b").unwrap();
         assert_eq!((marked.ready, marked.ready_env), (true, true));
         assert_eq!(marked.marks, ["t1", "e1"]);
         assert_eq!(marked.pane.session, "gt-a|b");
-        let other = parse_marked("811|0||%3 812 0 s g o 99 0 gt-a").unwrap();
+        let other = parse_marked("811|0||%3 812 0 s g o h 99 0 gt-a").unwrap();
         assert_eq!((other.ready, other.ready_env), (false, false));
         assert!(other.marks.is_empty());
         assert!(parse_marked("||%3").is_err());
