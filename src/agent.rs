@@ -76,6 +76,9 @@ const RESERVED_RIGS: &[&str] = &["mayor", "deacon", "overseer"];
 /// As names they would read as roles.
 const RESERVED_NAMES: &[&str] = &["witness", "refinery", "mayor", "deacon", "crew", "polecats"];
 
+/// What [`is_valid_name`] asks for, in words.
+const SHAPE: &str = "1 to 64 ASCII letters, digits, '.', '_' or '-', letter or digit first";
+
 const UNIT_PREFIX: &str = "gt-agent@";
 const UNIT_SUFFIX: &str = ".service";
 
@@ -129,13 +132,10 @@ pub fn is_valid_name(name: &str) -> bool {
 /// # Errors
 /// It has other characters than [`is_valid_name`] allows, or means something else in a town.
 pub fn check_rig(rig: &str) -> Result<(), AddressError> {
-    let fail = |reason: &str| Err(AddressError::new(rig, reason));
     if !is_valid_name(rig) {
-        fail(
-            "a rig's name is 1 to 64 ASCII letters, digits, '.', '_' or '-', letter or digit first",
-        )
+        Err(AddressError::new(rig, format!("a rig's name is {SHAPE}")))
     } else if RESERVED_RIGS.contains(&rig) {
-        fail("this is not the name of a rig")
+        Err(AddressError::new(rig, "this is not the name of a rig"))
     } else {
         Ok(())
     }
@@ -167,11 +167,7 @@ impl Agent {
         }
         if let Some(name) = name {
             if !is_valid_name(name) {
-                return fail(
-                    "a name is 1 to 64 ASCII letters, digits, '.', '_' or '-', \
-                     letter or digit first"
-                        .into(),
-                );
+                return fail(format!("a name is {SHAPE}"));
             }
             if RESERVED_NAMES.contains(&name) || (role == Role::Dog && name == "boot") {
                 return fail(format!("'{name}' is not a name but a role"));

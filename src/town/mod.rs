@@ -17,6 +17,7 @@ pub mod ours;
 pub mod patrols;
 pub mod pending;
 mod presets;
+mod program;
 pub mod rigs;
 pub mod settings;
 pub mod state;
@@ -36,7 +37,7 @@ use kept::Kept;
 use ours::Ours;
 use patrols::Patrols;
 use rigs::Rigs;
-use settings::{Custom, Settings};
+use settings::Sources;
 
 /// The marker of a town, below its root.
 const FILE: &str = "mayor/town.json";
@@ -59,10 +60,10 @@ pub struct Town {
     socket: String,
     rigs: Kept<Rigs>,
     patrols: Kept<patrols::Blocks>,
-    settings: Kept<Settings>,
-    agents: Kept<BTreeMap<String, Option<Custom>>>,
     accounts: Kept<Option<String>>,
     ours: Kept<ours::File>,
+    sources: Sources,
+    rig_sources: BTreeMap<String, Sources>,
 }
 
 impl Town {
@@ -100,14 +101,19 @@ impl Town {
             (None, Era::Classic) => "default".into(),
             (None, Era::Current) => names::socket(root),
         };
+        let rigs = Kept::load(root, rigs::FILE, rigs::parse);
+        let rig_sources = rigs.value.names().map(|rig| {
+            let sources = Sources::load(root, &format!("{rig}/"));
+            (rig.to_string(), sources)
+        });
         Ok(Town {
             root: root.to_path_buf(),
             era,
             socket,
-            rigs: Kept::load(root, rigs::FILE, rigs::parse),
+            rig_sources: rig_sources.collect(),
+            rigs,
             patrols: Kept::load(root, patrols::FILE, patrols::parse),
-            settings: Kept::load(root, settings::FILE, settings::parse),
-            agents: Kept::load(root, settings::AGENTS_FILE, settings::parse_agents),
+            sources: Sources::load(root, ""),
             accounts: Kept::load(root, settings::ACCOUNTS_FILE, settings::parse_accounts),
             ours: Kept::load(root, ours::FILE, ours::parse),
         })
@@ -147,7 +153,7 @@ impl Town {
     pub fn patrols(&self) -> Patrols {
         Patrols::new(
             self.patrols.value.clone(),
-            self.settings.value.disabled_patrols.clone(),
+            self.sources.settings.value.disabled_patrols.clone(),
             self.ours().mayor,
             self.era,
         )
@@ -160,7 +166,7 @@ impl Town {
 
     /// Our own settings, complete.
     pub fn ours(&self) -> Ours {
-        Ours::new(&self.ours.value, &self.settings.value, self.era)
+        Ours::new(&self.ours.value, &self.sources.settings.value, self.era)
     }
 
     /// Why our own settings cannot be used now.
@@ -185,17 +191,15 @@ impl Town {
 
     /// Configuration files that are broken now, each in words.
     pub fn errors(&self) -> Vec<&str> {
-        [
+        let errors = [
             &self.rigs.error,
             &self.patrols.error,
-            &self.settings.error,
-            &self.agents.error,
             &self.accounts.error,
             &self.ours.error,
-        ]
-        .into_iter()
-        .filter_map(Option::as_deref)
-        .collect()
+        ];
+        let sources = [&self.sources].into_iter().chain(self.rig_sources.values());
+        let errors = errors.into_iter().chain(sources.flat_map(Sources::errors));
+        errors.filter_map(Option::as_deref).collect()
     }
 
     /// Everything that is wrong with the configuration, each in words.
@@ -217,10 +221,13 @@ impl Town {
         let root = &self.root;
         self.rigs.keep(root, rigs::FILE)?;
         self.patrols.keep(root, patrols::FILE)?;
-        self.settings.keep(root, settings::FILE)?;
-        self.agents.keep(root, settings::AGENTS_FILE)?;
         self.accounts.keep(root, settings::ACCOUNTS_FILE)?;
-        self.ours.keep(root, ours::FILE)
+        self.ours.keep(root, ours::FILE)?;
+        self.sources.keep(root, "")?;
+        for (rig, sources) in &self.rig_sources {
+            sources.keep(root, &format!("{rig}/"))?;
+        }
+        Ok(())
     }
 }
 
@@ -254,6 +261,16 @@ pub(crate) mod tests {
                 "gastown":{"beads":{"prefix":"gt-"}},"gastown-x":{"beads":{"prefix":"gx"}},
                 "ff":{"beads":{"prefix":"ff"}},"a.b-c":{"beads":{"prefix":"ab"}}}}"#,
         );
+        let town = Town::at(dir.path(), None).unwrap();
+        (dir, town)
+    }
+
+    /// The town of that version again, with these files.
+    pub(crate) fn town_with(version: i64, texts: &[(&str, &str)]) -> (tempfile::TempDir, Town) {
+        let (dir, town) = town(version);
+        for (file, text) in texts {
+            files::write(&town.path(file), text.as_bytes()).unwrap();
+        }
         let town = Town::at(dir.path(), None).unwrap();
         (dir, town)
     }

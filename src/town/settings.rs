@@ -2,6 +2,7 @@
 //! for whom, how it is called, and thresholds of the town. Written by `gt` and by people.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use anyhow::Result;
 use jiff::SignedDuration;
@@ -9,6 +10,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::json::{self, nullable};
+use super::kept::Kept;
 use super::ours;
 
 /// The settings file, below the root of the town or of a rig.
@@ -20,7 +22,8 @@ pub const ACCOUNTS_FILE: &str = "mayor/accounts.json";
 /// The agent registry, below the root of the town or of a rig.
 pub const AGENTS_FILE: &str = "settings/agents.json";
 
-type Map<T> = BTreeMap<String, Option<T>>;
+/// As Go reads one: a value may be `null`.
+pub type Map<T> = BTreeMap<String, Option<T>>;
 
 /// What we read of a settings file. The town's has other keys than a rig's; each lacks some.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
@@ -98,6 +101,34 @@ pub struct Tmux {
     pub process_names: Option<Vec<String>>,
     pub ready_prompt_prefix: Option<String>,
     pub ready_delay_ms: Option<u64>,
+}
+
+/// The settings file and the agent registry of the town or of a rig.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Sources {
+    pub settings: Kept<Settings>,
+    pub registry: Kept<Map<Custom>>,
+}
+
+impl Sources {
+    /// Reads both in `dir`, which is empty or ends with a slash, below the town's root.
+    pub fn load(root: &Path, dir: &str) -> Sources {
+        Sources {
+            settings: Kept::load(root, &format!("{dir}{FILE}"), parse),
+            registry: Kept::load(root, &format!("{dir}{AGENTS_FILE}"), parse_agents),
+        }
+    }
+
+    /// Why they cannot be used now.
+    pub fn errors(&self) -> [&Option<String>; 2] {
+        [&self.settings.error, &self.registry.error]
+    }
+
+    /// Keeps what they say now; see [`Kept::keep`].
+    pub fn keep(&self, root: &Path, dir: &str) -> Result<()> {
+        self.settings.keep(root, &format!("{dir}{FILE}"))?;
+        self.registry.keep(root, &format!("{dir}{AGENTS_FILE}"))
+    }
 }
 
 /// Reads a settings file.

@@ -1,0 +1,492 @@
+//! Which program an agent is, by the settings of town and rig.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use anyhow::{Result, anyhow};
+
+use super::presets::{PRESETS, Preset, Prompt, preset};
+use super::settings::{self, Custom, Sources};
+use super::{Era, Town};
+use crate::agent::{Agent, Role};
+
+/// The program where no setting names one.
+const DEFAULT: &str = "claude";
+
+/// How hard Claude thinks where no setting says.
+const DEFAULT_EFFORT: &str = "high";
+
+/// An agent's program, resolved.
+#[derive(Debug)]
+pub(super) struct Program {
+    pub name: String,
+    pub argv: Vec<String>,
+    pub env: BTreeMap<String, String>,
+    /// Names of its processes, by which `gt` takes it for alive.
+    pub processes: Vec<String>,
+    pub ready_prompt: Option<String>,
+    pub ready_delay_ms: Option<u64>,
+    pub prompt: Prompt,
+    pub is_claude: bool,
+    /// `CLAUDE_CODE_EFFORT_LEVEL`.
+    pub effort: String,
+}
+
+fn entry<'a, T>(map: &'a settings::Map<T>, key: &str) -> Option<&'a T> {
+    map.get(key)?.as_ref()
+}
+
+/// As in Go, an empty text is none.
+fn named<'a>(map: &'a settings::Map<String>, key: &str) -> Option<&'a str> {
+    entry(map, key)
+        .map(String::as_str)
+        .filter(|s| !s.is_empty())
+}
+
+impl Town {
+    /// The program of this agent, by the first setting that says so, from the narrowest.
+    ///
+    /// # Errors
+    /// A settings file is broken and it is not known what it last said, or it names a program
+    /// that is nowhere defined or has no command.
+    pub(super) fn program(&self, agent: &Agent) -> Result<Program> {
+        let of_rig = self.rig_sources(agent);
+        let rig = of_rig.settings.known()?;
+        let town = self.sources.settings.known()?;
+        let role = agent.role_name();
+        let crew = agent.name().filter(|_| agent.role() == Role::Crew);
+        let effort = named(&rig.role_effort, role)
+            .or_else(|| named(&town.role_effort, role))
+            .unwrap_or(DEFAULT_EFFORT);
+
+        let by_name = [
+            (true, "worker_agents", crew, &rig.worker_agents),
+            (false, "crew_agents", crew, &town.crew_agents),
+            (true, "role_agents", Some(role), &rig.role_agents),
+            (false, "role_agents", Some(role), &town.role_agents),
+        ];
+        let found = by_name.into_iter().find_map(|(in_rig, map, key, agents)| {
+            let name = named(agents, key?)?;
+            Some((in_rig, format!("{map}.{}", key?), name))
+        });
+        if let (None, Some(runtime)) = (&found, &rig.runtime) {
+            let name = runtime.provider.as_deref().unwrap_or(DEFAULT);
+            return complete(name, preset(name), runtime, effort, self.era);
+        }
+        let defaults = [
+            (true, "agent", &rig.agent),
+            (false, "default_agent", &town.default_agent),
+        ];
+        let default = || {
+            defaults.into_iter().find_map(|(in_rig, key, name)| {
+                let name = name.as_deref().filter(|name| !name.is_empty())?;
+                Some((in_rig, key.to_string(), name))
+            })
+        };
+        let (in_rig, key, name) = found
+            .or_else(default)
+            .unwrap_or((false, String::new(), DEFAULT));
+
+        let definitions = [
+            &rig.agents,
+            &town.agents,
+            of_rig.registry.known()?,
+            self.sources.registry.known()?,
+        ];
+        let base = preset(name);
+        match definitions.iter().find_map(|agents| entry(agents, name)) {
+            Some(custom) => complete(name, base, custom, effort, self.era),
+            None if base.is_some() => complete(name, base, &Custom::default(), effort, self.era),
+            None => {
+                let mut known: Vec<&str> = PRESETS.iter().map(|preset| preset.name).collect();
+                known.extend(
+                    definitions
+                        .iter()
+                        .flat_map(|agents| agents.keys())
+                        .map(String::as_str),
+                );
+                known.sort_unstable();
+                known.dedup();
+                let dir = agent.rig().filter(|_| in_rig).unwrap_or_default();
+                Err(anyhow!(
+                    "{key} in '{}' names the agent {name:?}, which is not defined; \
+                     define it under 'agents' there or use one of {}",
+                    self.path(dir).join(settings::FILE).display(),
+                    known.join(", ").replace(char::is_control, " ")
+                ))
+            }
+        }
+    }
+
+    /// The settings of the agent's rig; none for an agent of the town.
+    fn rig_sources(&self, agent: &Agent) -> Cow<'_, Sources> {
+        match agent.rig().map(|rig| (rig, self.rig_sources.get(rig))) {
+            None => Cow::Owned(Sources::default()),
+            Some((_, Some(sources))) => Cow::Borrowed(sources),
+            // Not registered, or not known to be: its settings count all the same.
+            Some((rig, None)) => Cow::Owned(Sources::load(&self.root, &format!("{rig}/"))),
+        }
+    }
+}
+
+/// A custom program, completed by the preset that it names, replaces, or calls.
+fn complete(
+    name: &str,
+    base: Option<&'static Preset>,
+    custom: &Custom,
+    effort: &str,
+    era: Era,
+) -> Result<Program> {
+    let command = custom
+        .command
+        .as_deref()
+        .filter(|command| !command.is_empty());
+    let base = custom
+        .provider
+        .as_deref()
+        .and_then(preset)
+        .or(base)
+        .or_else(|| {
+            PRESETS
+                .iter()
+                .find(|preset| Some(preset.command) == command)
+        });
+    let command = command.or(base.map(|base| base.command)).ok_or_else(|| {
+        anyhow!(
+            "Agent {name:?} has no command; add one in '{}'",
+            settings::FILE
+        )
+    })?;
+
+    let owned = |list: &[&str]| list.iter().map(|text| text.to_string()).collect();
+    let args: Vec<String> = custom
+        .args
+        .clone()
+        .or_else(|| base.map(|base| owned(base.args)))
+        .unwrap_or_default();
+    let base_env = base.map(|base| base.env).unwrap_or_default().iter();
+    let mut env: BTreeMap<String, String> = base_env
+        .map(|(key, value)| (key.to_string(), value.to_string()))
+        .collect();
+    for (key, value) in &custom.env {
+        env.insert(key.clone(), value.clone().unwrap_or_default());
+    }
+
+    let tmux = custom.tmux.clone().unwrap_or_default();
+    let is_claude = base.is_some_and(|base| base.name == "claude");
+    let usual_prompt = base.and_then(|base| base.ready_prompt).map(|prompt| {
+        if is_claude && era == Era::Classic {
+            "> "
+        } else {
+            prompt
+        }
+    });
+    let prompt = base.map_or(Prompt::None, |base| base.prompt);
+    Ok(Program {
+        name: name.to_string(),
+        argv: [custom.exec_wrapper.clone(), vec![command.into()], args].concat(),
+        env,
+        processes: custom
+            .process_names
+            .clone()
+            .or(tmux.process_names)
+            .or_else(|| base.map(|base| owned(base.processes)))
+            .unwrap_or_else(|| owned(&[command.rsplit('/').next().unwrap_or(command)])),
+        ready_prompt: custom
+            .ready_prompt_prefix
+            .clone()
+            .or(tmux.ready_prompt_prefix)
+            .or(usual_prompt.map(String::from))
+            .filter(|prompt| !prompt.is_empty()),
+        ready_delay_ms: custom
+            .ready_delay_ms
+            .or(tmux.ready_delay_ms)
+            .or(base.and_then(|base| base.ready_delay_ms)),
+        prompt: match (custom.prompt_mode.as_deref(), prompt) {
+            (Some("none"), _) => Prompt::None,
+            (Some("arg"), Prompt::None) => Prompt::Last,
+            _ => prompt,
+        },
+        is_claude,
+        effort: effort.to_string(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exit::Exit;
+    use crate::files;
+    use crate::town::tests::{town, town_with};
+
+    fn agent(text: &str) -> Agent {
+        Agent::parse(text).unwrap()
+    }
+
+    const CLAUDE: &str = "claude --dangerously-skip-permissions";
+
+    #[test]
+    fn without_settings_it_is_claude() {
+        for (version, prompt, argc) in [(1, "> ", 2), (2, "❯ ", 3)] {
+            let (_dir, town) = town(version);
+            let launch = town.launch(&agent("gastown/witness")).unwrap();
+            assert_eq!(launch.argv[..2].join(" "), CLAUDE);
+            assert_eq!(launch.argv.len(), argc);
+            assert_eq!(launch.preset, "claude");
+            assert_eq!(launch.ready_prompt.as_deref(), Some(prompt));
+            assert_eq!(launch.ready_delay_ms, Some(10_000));
+        }
+        let (_dir, town) = town(2);
+        assert_eq!(
+            town.launch(&agent("gastown/crew/max")).unwrap().argv[2],
+            "You are crew max (rig: gastown) in this Gas Town. Run `gt prime --hook` and begin."
+        );
+    }
+
+    #[test]
+    fn the_narrowest_setting_wins() {
+        const TOWN: &str = "settings/config.json";
+        const RIG: &str = "gastown/settings/config.json";
+        const ALL: &str =
+            r#""agents":{"a":{"command":"/a"},"b":{"command":"/b"},"c":{"command":"/c"}}"#;
+        for (settings, witness, crew, mayor) in [
+            (&[(TOWN, r#""default_agent":"a""#)][..], "/a", "/a", "/a"),
+            (
+                &[(
+                    TOWN,
+                    r#""default_agent":"","role_agents":{"crew":"b","mayor":null}"#,
+                )],
+                CLAUDE,
+                "/b",
+                CLAUDE,
+            ),
+            (
+                &[(
+                    TOWN,
+                    r#""default_agent":"a","role_agents":{"witness":"b"},"crew_agents":{"max":"c"}"#,
+                )],
+                "/b",
+                "/c",
+                "/a",
+            ),
+            (
+                &[(TOWN, r#""default_agent":"a""#), (RIG, r#""agent":"b""#)],
+                "/b",
+                "/b",
+                "/a",
+            ),
+            (
+                &[
+                    (TOWN, r#""role_agents":{"witness":"a"}"#),
+                    (RIG, r#""agent":"b","worker_agents":{"max":"c"}"#),
+                ],
+                "/a",
+                "/c",
+                CLAUDE,
+            ),
+            (
+                &[
+                    (TOWN, r#""role_agents":{"witness":"a"}"#),
+                    (RIG, r#""role_agents":{"witness":"c"}"#),
+                ],
+                "/c",
+                CLAUDE,
+                CLAUDE,
+            ),
+            (
+                &[
+                    (TOWN, r#""default_agent":"a""#),
+                    (
+                        RIG,
+                        r#""agent":"b","runtime":{"command":"/r","args":["x"]}"#,
+                    ),
+                ],
+                "/r x",
+                "/r x",
+                "/a",
+            ),
+        ] {
+            let texts: Vec<_> = settings
+                .iter()
+                .map(|(file, text)| (*file, format!("{{{text},{ALL}}}")))
+                .collect();
+            let texts: Vec<_> = texts
+                .iter()
+                .map(|(file, text)| (*file, text.as_str()))
+                .collect();
+            let (_dir, town) = town_with(1, &texts);
+            for (who, want) in [
+                ("gastown/witness", witness),
+                ("gastown/crew/max", crew),
+                ("mayor", mayor),
+            ] {
+                let got = town.launch(&agent(who)).unwrap().argv.join(" ");
+                assert_eq!(got, want, "{who} {settings:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn definitions_are_found_in_order_and_completed() {
+        let define = |command: &str| format!(r#"{{"agents":{{"x":{{"command":"{command}"}}}}}}"#);
+        let rig = "gastown/settings/config.json";
+        let files = [
+            ("settings/agents.json", define("/4")),
+            ("gastown/settings/agents.json", define("/3")),
+            (
+                "settings/config.json",
+                r#"{"default_agent":"x","agents":{"x":{"command":"/2"}}}"#.into(),
+            ),
+            (rig, define("/1")),
+        ];
+        for n in 1..=4 {
+            let mut texts: Vec<_> = files[..n].iter().map(|(f, t)| (*f, t.as_str())).collect();
+            if n < 3 {
+                texts.push(("settings/config.json", r#"{"default_agent":"x"}"#));
+            }
+            let (_dir, town) = town_with(1, &texts);
+            let got = town.launch(&agent("gastown/witness")).unwrap().argv;
+            assert_eq!(got, [["/4", "/3", "/2", "/1"][n - 1]]);
+        }
+
+        for (custom, argv, prompt, delay, names, first_words) in [
+            (r#"{"command":"/opt/x"}"#, "/opt/x", None, None, "x", None),
+            (
+                r#"{"command":"/opt/x","args":["a b",""],"prompt_mode":"arg","ready_prompt_prefix":"> ","ready_delay_ms":0}"#,
+                "/opt/x|a b|",
+                Some("> "),
+                Some(0),
+                "x",
+                Some(None),
+            ),
+            (
+                r#"{"command":"claude","args":["--model","haiku"],"process_names":["n"]}"#,
+                "claude|--model|haiku",
+                Some("❯ "),
+                Some(10_000),
+                "n",
+                Some(None),
+            ),
+            (
+                r#"{"provider":"gemini","tmux":{"ready_delay_ms":7,"ready_prompt_prefix":"$ ","process_names":["p","q"]}}"#,
+                "gemini|--approval-mode|yolo",
+                Some("$ "),
+                Some(7),
+                "p,q",
+                Some(Some("-i")),
+            ),
+            (
+                r#"{"provider":"codex","exec_wrapper":["nice","-n","5"]}"#,
+                "nice|-n|5|codex|--dangerously-bypass-approvals-and-sandbox",
+                Some("› "),
+                Some(3_000),
+                "codex",
+                None,
+            ),
+            (
+                r#"{"provider":"claude","prompt_mode":"none","ready_prompt_prefix":""}"#,
+                "claude|--dangerously-skip-permissions",
+                None,
+                Some(10_000),
+                "node,claude",
+                None,
+            ),
+        ] {
+            let text = format!(r#"{{"default_agent":"x","agents":{{"x":{custom}}}}}"#);
+            let (_dir, town) = town_with(2, &[("settings/config.json", &text)]);
+            let mut launch = town.launch(&Agent::deacon()).unwrap();
+            if let Some(option) = first_words {
+                assert!(
+                    launch.argv.pop().unwrap().starts_with("You are deacon "),
+                    "{custom}"
+                );
+                if let Some(option) = option {
+                    assert_eq!(launch.argv.pop().as_deref(), Some(option), "{custom}");
+                }
+            }
+            assert_eq!(launch.argv.join("|"), argv, "{custom}");
+            assert_eq!(launch.ready_prompt.as_deref(), prompt, "{custom}");
+            assert_eq!(launch.ready_delay_ms, delay, "{custom}");
+            assert_eq!(launch.env["GT_PROCESS_NAMES"], names, "{custom}");
+            assert_eq!(launch.env["GT_AGENT"], "x");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_started_is_bad_configuration() {
+        for (file, text, want) in [
+            (
+                "settings/config.json",
+                r#"{"role_agents":{"witness":"nope"},"agents":{"mine":{"command":"/x"}}}"#,
+                "role_agents.witness in '",
+            ),
+            (
+                "settings/config.json",
+                r#"{"default_agent":"x","agents":{"x":{}}}"#,
+                "Agent \"x\" has no command",
+            ),
+            (
+                "settings/config.json",
+                r#"{"default_agent":"x","agents":{"x":null}}"#,
+                "is not defined",
+            ),
+            (
+                "settings/config.json",
+                "{\"default_agent\":\"x\",\"agents\":{\"x\":{\"command\":\"/x\\u0000\"}}}",
+                "Agent 'x' has a NUL",
+            ),
+            (
+                "settings/config.json",
+                r#"{"default_agent":"x","agents":{"x":{"command":"/x","env":{"A=B":""}}}}"#,
+                "Agent 'x' has a NUL character or an invalid variable name",
+            ),
+            ("settings/config.json", "{", "settings/config.json'"),
+            ("settings/agents.json", "[]", "settings/agents.json'"),
+            ("mayor/accounts.json", "", "mayor/accounts.json'"),
+            (
+                "gastown/settings/config.json",
+                "",
+                "gastown/settings/config.json'",
+            ),
+            (
+                "gastown/settings/config.json",
+                r#"{"agent":"nope"}"#,
+                "agent in '",
+            ),
+        ] {
+            let (_dir, town) = town_with(1, &[(file, text)]);
+            let error = town.launch(&agent("gastown/witness")).unwrap_err();
+            assert_eq!(crate::exit::of(&error), Exit::BadConfig);
+            let text = format!("{error:#}");
+            assert!(text.contains(want) && !text.contains('\n'), "{text}");
+        }
+        let (_dir, town) = town_with(
+            1,
+            &[(
+                "settings/config.json",
+                r#"{"default_agent":"no\npe","agents":{"mine":{}}}"#,
+            )],
+        );
+        let text = format!("{:#}", town.launch(&Agent::deacon()).unwrap_err());
+        assert!(
+            text.contains(r#""no\npe""#) && text.contains("claude, codex,"),
+            "{text}"
+        );
+        assert!(text.contains(" mine,"), "{text}");
+    }
+
+    #[test]
+    fn the_last_good_settings_start_an_agent() {
+        let (dir, town) = town_with(
+            1,
+            &[(
+                "settings/config.json",
+                r#"{"default_agent":"x","agents":{"x":{"command":"/x"}}}"#,
+            )],
+        );
+        town.keep_good().unwrap();
+        files::write(&town.path("settings/config.json"), b"{").unwrap();
+        let town = Town::at(dir.path(), None).unwrap();
+        assert_eq!(town.launch(&Agent::deacon()).unwrap().argv, ["/x"]);
+    }
+}
