@@ -9,6 +9,7 @@
 //! - [`generator`]: drop-ins for a town that is not `~/gt`.
 //! - [`journal`]: logging and event ids; the only place that knows journald.
 //! - [`session`]: `gt-agent`, an agent in its pane and its unit.
+//! - [`spool`]: directories of work to be done exactly once.
 //! - [`systemd`]: the user manager; the only place that knows zbus.
 //! - [`tmux`]: terminals; the only place that runs tmux.
 //! - [`tools`]: other people's programs, bounded in time and output.
@@ -20,6 +21,7 @@ pub mod files;
 pub mod generator;
 pub mod journal;
 pub mod session;
+pub mod spool;
 pub mod systemd;
 pub mod tmux;
 pub mod tools;

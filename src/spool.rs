@@ -1,0 +1,416 @@
+//! A spool: a directory whose files are work to be done, each exactly once.
+//!
+//! `new/` is where producers put a file by renaming it, `cur/` is what we have claimed, `failed/`
+//! what could not be done, each with a `.reason` file beside it. A file is always in one of them,
+//! so a crash at any moment loses nothing. Path units watch `new/`, so a claim empties it,
+//! whatever lies there.
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context, Result, anyhow};
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+use serde::Serialize;
+
+use crate::{agent, files};
+
+/// The most entries that are claimed at once.
+pub const CLAIM_LIMIT: usize = 1000;
+
+/// After this an invisible file is the leftover of a producer that died.
+const STAGED_LIMIT: Duration = Duration::from_secs(3600);
+
+/// The longest name that [`Spool::put`] makes of a stem as it is, in bytes.
+const STEM_MAX: usize = 100;
+
+/// How many names are tried for a file whose name is taken.
+const NAMES_TRIED: usize = 10_000;
+
+/// A spool in a directory.
+#[derive(Debug, Clone)]
+pub struct Spool {
+    dir: PathBuf,
+}
+
+/// A claimed file.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// Its name in `cur/`, fit to be shown.
+    pub name: String,
+    /// Where it is.
+    pub path: PathBuf,
+    /// What it says, or why it cannot be read.
+    pub text: Result<String, String>,
+}
+
+/// How many files there are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    /// Not yet claimed.
+    pub new: usize,
+    /// Claimed, not done.
+    pub cur: usize,
+    /// Given up, without the reasons.
+    pub failed: usize,
+}
+
+impl Spool {
+    /// The spool in `dir`, which is made where it is missing.
+    ///
+    /// # Errors
+    /// A directory cannot be made.
+    pub fn open(dir: &Path) -> Result<Spool> {
+        for part in ["new", "cur", "failed"] {
+            let path = dir.join(part);
+            fs::create_dir_all(&path)
+                .with_context(|| format!("Failed to make directory '{}'", path.display()))?;
+        }
+        let dir = dir.to_path_buf();
+        Ok(Spool { dir })
+    }
+
+    /// The directory of one state: `new`, `cur` or `failed`.
+    pub fn dir(&self, state: &str) -> PathBuf {
+        self.dir.join(state)
+    }
+
+    /// Moves up to `limit` files from `new/` to `cur/`, the oldest name first, and gives up to
+    /// `limit` of all that are there, leftovers of earlier runs among them.
+    ///
+    /// # Errors
+    /// A directory cannot be read, or a file cannot be moved.
+    pub fn claim(&self, limit: usize) -> Result<Vec<Entry>> {
+        for name in names(&self.dir("new"))?.into_iter().take(limit) {
+            let from = self.dir("new").join(&name);
+            if name.as_bytes().starts_with(b".") {
+                sweep(&from);
+            } else {
+                self.shift(&from, "cur")?;
+            }
+        }
+        let visible = |name: &OsString| !name.as_bytes().starts_with(b".");
+        let names = names(&self.dir("cur"))?.into_iter().filter(visible);
+        let entry = |name: OsString| {
+            let path = self.dir("cur").join(&name);
+            let text = match files::read_untrusted(&path, files::ENTRY_LIMIT) {
+                // Somebody else has finished it.
+                Ok(None) => return None,
+                Ok(Some(text)) => Ok(text),
+                Err(e) => Err(format!("it {e}")),
+            };
+            Some(Entry {
+                name: name.to_string_lossy().escape_debug().to_string(),
+                path,
+                text,
+            })
+        };
+        Ok(names.take(limit).filter_map(entry).collect())
+    }
+
+    /// Puts a file into `new/`, unless one of that name waits there or is being worked on. `stem`
+    /// may be anything: what is unfit for a file's name is escaped.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn put(&self, stem: &str, value: &impl Serialize) -> Result<PathBuf> {
+        let text = serde_json::to_string_pretty(value).context("Failed to write an entry")?;
+        let name = format!("{}.json", fit(stem));
+        let claimed = self.dir("cur").join(&name);
+        if claimed.symlink_metadata().is_ok() {
+            return Ok(claimed);
+        }
+        let path = self.dir("new").join(&name);
+        files::create(&path, text.as_bytes())?;
+        Ok(path)
+    }
+
+    /// Removes an entry that has been executed.
+    ///
+    /// # Errors
+    /// The file exists and cannot be removed.
+    pub fn done(&self, entry: &Entry) -> Result<()> {
+        files::remove(&entry.path).map(drop)
+    }
+
+    /// Moves an entry to `failed/`, with the reason beside it; gives its new path.
+    ///
+    /// # Errors
+    /// The reason cannot be written or the file cannot be moved; then it is where it was.
+    pub fn fail(&self, entry: &Entry, reason: &str) -> Result<PathBuf> {
+        let Some(path) = self.shift(&entry.path, "failed")? else {
+            return Ok(entry.path.clone());
+        };
+        let mut beside = path.clone().into_os_string();
+        beside.push(".reason");
+        files::write(Path::new(&beside), format!("{reason}\n").as_bytes())?;
+        files::sync_dir(&self.dir("cur")).context("Failed to sync the spool")?;
+        Ok(path)
+    }
+
+    /// How many files there are; what cannot be read counts as empty.
+    pub fn counts(&self) -> Counts {
+        let count = |state: &str, counted: fn(&[u8]) -> bool| {
+            let names = names(&self.dir(state)).unwrap_or_default();
+            names.iter().filter(|n| counted(n.as_bytes())).count()
+        };
+        let visible = |name: &[u8]| !name.starts_with(b".");
+        Counts {
+            new: count("new", visible),
+            cur: count("cur", visible),
+            failed: count("failed", |n| {
+                !n.starts_with(b".") && !n.ends_with(b".reason")
+            }),
+        }
+    }
+
+    /// Moves a file to the directory of another state, under another name if its own is taken
+    /// there; `None` when it is gone.
+    fn shift(&self, from: &Path, state: &str) -> Result<Option<PathBuf>> {
+        let name = from.file_name().unwrap_or_default();
+        for n in 0..NAMES_TRIED {
+            let to = self.dir(state).join(numbered(name, n));
+            match renameat2(AT_FDCWD, from, AT_FDCWD, &to, RenameFlags::RENAME_NOREPLACE) {
+                Ok(()) => return Ok(Some(to)),
+                Err(Errno::EEXIST) => {}
+                Err(Errno::ENOENT) => return Ok(None),
+                Err(e) => {
+                    return Err(anyhow!(
+                        "Failed to move '{}' to '{}': {e}",
+                        from.display(),
+                        to.display()
+                    ));
+                }
+            }
+        }
+        Err(anyhow!(
+            "'{}' has {NAMES_TRIED} files called '{}'; remove some",
+            self.dir(state).display(),
+            name.display()
+        ))
+    }
+}
+
+/// The names in a directory, sorted; none if it is missing.
+fn names(dir: &Path) -> Result<Vec<OsString>> {
+    let failed = || format!("Failed to list '{}'", dir.display());
+    let list = match fs::read_dir(dir) {
+        Ok(list) => list,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(e).with_context(failed),
+    };
+    let mut names = Vec::new();
+    for entry in list {
+        names.push(entry.with_context(failed)?.file_name());
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// Removes what a producer that died has left; a living one is let be.
+fn sweep(path: &Path) {
+    let age = || {
+        let changed = path.symlink_metadata().and_then(|m| m.modified()).ok()?;
+        SystemTime::now().duration_since(changed).ok()
+    };
+    if age().is_some_and(|age| age > STAGED_LIMIT) {
+        // A directory stays: it is nobody's leftover, and it does not wake anyone.
+        let _ = fs::remove_file(path);
+    }
+}
+
+/// `a.json`, `a.1.json`, `a.2.json`, ...
+fn numbered(name: &OsStr, n: usize) -> OsString {
+    if n == 0 {
+        return name.to_os_string();
+    }
+    let bytes = name.as_bytes();
+    let (stem, end) = match bytes.strip_suffix(b".json") {
+        Some(stem) => (stem, ".json"),
+        None => (bytes, ""),
+    };
+    let mut numbered = stem.to_vec();
+    numbered.truncate(200);
+    numbered.extend(format!(".{n}{end}").bytes());
+    OsString::from_vec(numbered)
+}
+
+/// The stem itself if it is fit for a file's name; else what is left of it and a digest.
+fn fit(stem: &str) -> String {
+    if agent::is_valid_name(stem) || (stem.len() <= STEM_MAX && is_plain(stem)) {
+        return stem.to_string();
+    }
+    use sha2::{Digest, Sha256};
+    let plain = |c: &char| c.is_ascii_alphanumeric() || "_-".contains(*c);
+    let kept: String = stem.chars().filter(plain).take(STEM_MAX / 2).collect();
+    let digest = Sha256::digest(stem.as_bytes());
+    let digest: String = digest[..8].iter().map(|b| format!("{b:02x}")).collect();
+    format!("x{kept}-{digest}")
+}
+
+fn is_plain(stem: &str) -> bool {
+    stem.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && stem
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spool() -> (tempfile::TempDir, Spool) {
+        let dir = tempfile::tempdir().unwrap();
+        let spool = Spool::open(&dir.path().join("daemon/x")).unwrap();
+        (dir, spool)
+    }
+
+    fn drop_file(spool: &Spool, name: &str, text: &str) {
+        fs::write(spool.dir("new").join(name), text).unwrap();
+    }
+
+    fn listed(spool: &Spool, state: &str) -> Vec<String> {
+        let names = names(&spool.dir(state)).unwrap();
+        names
+            .iter()
+            .map(|n| n.to_string_lossy().into_owned())
+            .collect()
+    }
+
+    #[test]
+    fn everything_visible_is_claimed_and_leftovers_come_again() {
+        let (_dir, spool) = spool();
+        drop_file(&spool, "b.json", "2");
+        drop_file(&spool, "a.json", "1");
+        drop_file(&spool, ".tmp-c", "3");
+        drop_file(&spool, "odd\nname", "\u{1b}");
+        fs::create_dir(spool.dir("new").join("d.json")).unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", spool.dir("new").join("e.json")).unwrap();
+        for _ in 0..2 {
+            let got = spool.claim(CLAIM_LIMIT).unwrap();
+            let got: Vec<_> = got
+                .iter()
+                .map(|e| (e.name.as_str(), e.text.as_deref()))
+                .collect();
+            assert_eq!(
+                got[..4],
+                [
+                    ("a.json", Ok("1")),
+                    ("b.json", Ok("2")),
+                    ("d.json", Err(&"it is not a regular file".to_string())),
+                    ("e.json", Err(&"it is a symbolic link".to_string())),
+                ]
+            );
+            assert_eq!(got[4].0, "odd\\nname");
+            assert_eq!(listed(&spool, "new"), [".tmp-c"]);
+        }
+        let counts = Counts {
+            new: 0,
+            cur: 5,
+            failed: 0,
+        };
+        assert_eq!(spool.counts(), counts);
+    }
+
+    #[test]
+    fn done_and_failed() {
+        let (_dir, spool) = spool();
+        for round in 0..3 {
+            drop_file(&spool, "a.json", "bad");
+            drop_file(&spool, "b.json", "good");
+            let entries = spool.claim(CLAIM_LIMIT).unwrap();
+            let to = spool.fail(&entries[0], "it is bad").unwrap();
+            spool.done(&entries[1]).unwrap();
+            spool.done(&entries[1]).unwrap();
+            let want = ["a.json", "a.1.json", "a.2.json"][round];
+            assert_eq!(to, spool.dir("failed").join(want));
+        }
+        assert_eq!(
+            spool.counts(),
+            Counts {
+                new: 0,
+                cur: 0,
+                failed: 3
+            }
+        );
+        let reason = fs::read_to_string(spool.dir("failed").join("a.2.json.reason")).unwrap();
+        assert_eq!(reason, "it is bad\n");
+    }
+
+    #[test]
+    fn a_name_that_is_claimed_already_loses_neither() {
+        let (_dir, spool) = spool();
+        for text in ["1", "2", "3"] {
+            drop_file(&spool, "a.json", text);
+            spool.claim(CLAIM_LIMIT).unwrap();
+        }
+        let texts: Vec<_> = spool.claim(CLAIM_LIMIT).unwrap();
+        let texts: Vec<_> = texts.iter().map(|e| e.text.clone().unwrap()).collect();
+        assert_eq!(texts, ["2", "3", "1"]);
+    }
+
+    #[test]
+    fn put_is_idempotent_while_the_entry_lives() {
+        let (_dir, spool) = spool();
+        let path = spool.put("mail-1", &1).unwrap();
+        assert_eq!(path, spool.dir("new").join("mail-1.json"));
+        spool.put("mail-1", &2).unwrap();
+        let entries = spool.claim(CLAIM_LIMIT).unwrap();
+        assert_eq!(spool.put("mail-1", &3).unwrap(), entries[0].path);
+        assert_eq!(entries[0].text.as_deref(), Ok("1"));
+        assert_eq!(spool.claim(CLAIM_LIMIT).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn any_stem_gives_a_plain_name() {
+        assert_eq!(fit("mail-gt-msg7"), "mail-gt-msg7");
+        for stem in [
+            "",
+            ".",
+            "..",
+            "../../x",
+            "a/b",
+            "-x",
+            "a\nb",
+            &"y".repeat(300),
+        ] {
+            let name = fit(stem);
+            assert!(is_plain(&name) && name.len() < STEM_MAX, "{stem:?} {name}");
+        }
+        assert_ne!(fit("a/b"), fit("a:b"));
+    }
+
+    #[test]
+    fn old_leftovers_of_producers_are_swept() {
+        let (_dir, spool) = spool();
+        drop_file(&spool, ".tmp-old", "");
+        drop_file(&spool, ".tmp-young", "");
+        let old = SystemTime::now() - 2 * STAGED_LIMIT;
+        let file = fs::File::options()
+            .write(true)
+            .open(spool.dir("new").join(".tmp-old"));
+        file.unwrap().set_modified(old).unwrap();
+        assert!(spool.claim(CLAIM_LIMIT).unwrap().is_empty());
+        assert_eq!(listed(&spool, "new"), [".tmp-young"]);
+    }
+
+    #[test]
+    fn a_claim_is_bounded() {
+        let (_dir, spool) = spool();
+        for n in 0..7 {
+            drop_file(&spool, &format!("{n}.json"), "");
+        }
+        assert_eq!(spool.claim(5).unwrap().len(), 5);
+        assert_eq!(
+            spool.counts(),
+            Counts {
+                new: 2,
+                cur: 5,
+                failed: 0
+            }
+        );
+    }
+}
