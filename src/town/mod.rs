@@ -144,27 +144,45 @@ impl Town {
         &self.rigs.value
     }
 
+    /// The branch that the rig's worktrees follow.
+    ///
+    /// # Errors
+    /// The rig's `config.json` is there and cannot be used, named.
+    pub fn default_branch(&self, rig: &str) -> Result<String> {
+        let path = self.path(rig).join("config.json");
+        let text = files::read(&path)?.unwrap_or_else(|| "{}".into());
+        rigs::parse_branch(&text)
+            .with_context(|| format!("Cannot use '{}'; mend it", path.display()))
+    }
+
     /// Why the registry of rigs cannot be used now.
     pub fn rigs_error(&self) -> Option<&str> {
         self.rigs.error.as_deref()
     }
 
     /// Which agents are wanted.
-    pub fn patrols(&self) -> Patrols {
-        Patrols::new(
-            self.patrols.value.clone(),
-            self.sources.settings.value.disabled_patrols.clone(),
-            self.ours().mayor,
+    ///
+    /// # Errors
+    /// [`Exit::BadConfig`]: a file that decides this is broken, and it is not known what it last
+    /// said. Then nobody is unwanted either.
+    pub fn patrols(&self) -> Result<Patrols> {
+        Ok(Patrols::new(
+            self.patrols.known()?.clone(),
+            self.sources.settings.known()?.disabled_patrols.clone(),
+            self.ours.known()?.mayor,
             self.era,
-        )
+        ))
     }
 
     /// Every agent that the patrols want running.
-    pub fn roster(&self) -> BTreeSet<Agent> {
-        self.patrols().roster(self.rigs())
+    ///
+    /// # Errors
+    /// As [`Town::patrols`].
+    pub fn roster(&self) -> Result<BTreeSet<Agent>> {
+        Ok(self.patrols()?.roster(self.rigs()))
     }
 
-    /// Our own settings, complete.
+    /// Our own settings, complete; defaults where they are not known.
     pub fn ours(&self) -> Ours {
         Ours::new(&self.ours.value, &self.sources.settings.value, self.era)
     }
@@ -313,7 +331,8 @@ pub(crate) mod tests {
 
     #[test]
     fn a_broken_file_is_a_problem_and_its_last_good_text_stands_in() {
-        let (dir, town) = town(2);
+        let good = [patrols::FILE, settings::FILE, ours::FILE].map(|file| (file, "{}"));
+        let (dir, town) = town_with(2, &good);
         assert_eq!(town.socket(), names::socket(dir.path()));
         assert!(town.problems().is_empty(), "{:?}", town.problems());
         town.keep_good().unwrap();
@@ -324,11 +343,23 @@ pub(crate) mod tests {
         assert!(broken.rigs_error().unwrap().contains("last good"));
         assert!(broken.ours_error().is_some());
         assert_eq!(broken.rigs(), town.rigs());
-        assert_eq!(broken.roster(), town.roster());
+        assert_eq!(broken.roster().unwrap(), town.roster().unwrap());
         assert_eq!(broken.errors().len(), 4);
         // The next tick does not take what stands in for good.
         broken.keep_good().unwrap();
         assert_eq!(Town::at(dir.path(), None).unwrap().rigs(), town.rigs());
+    }
+
+    #[test]
+    fn patrols_that_are_not_known_want_nothing_and_refuse_nothing() {
+        for file in [patrols::FILE, settings::FILE, ours::FILE] {
+            let (_dir, town) = town_with(1, &[(file, "junk")]);
+            let error = town.roster().unwrap_err();
+            assert_eq!(crate::exit::of(&error), Exit::BadConfig, "{file}");
+        }
+        let (_dir, town) = town_with(1, &[(rigs::FILE, "junk")]);
+        assert_eq!(town.roster().unwrap(), [Agent::deacon()].into());
+        assert!(town.rigs_error().is_some());
     }
 
     #[test]
@@ -351,6 +382,7 @@ pub(crate) mod tests {
         let count = |name: &str| {
             let town = Town::at(dir.path(), None).unwrap();
             town.roster()
+                .unwrap()
                 .iter()
                 .filter(|a| a.role_name() == name)
                 .count()

@@ -21,7 +21,7 @@ pub struct File {
     deacon: Deacon,
     poke_witnesses: Option<bool>,
     poke_spacing: Option<Length>,
-    mayor: Option<bool>,
+    pub(super) mayor: Option<bool>,
     verify_requests: Option<bool>,
     request_max_age: Option<Length>,
     presync_limit: Option<Length>,

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use serde::Deserialize;
 
 use super::json::{self, nullable};
@@ -15,6 +15,9 @@ pub const FILE: &str = "mayor/rigs.json";
 
 /// The prefix of a rig that has none of its own.
 const DEFAULT_PREFIX: &str = "gt";
+
+/// The branch of a rig that does not say.
+const DEFAULT_BRANCH: &str = "main";
 
 /// The rigs with valid names, and what is wrong with others.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -72,6 +75,31 @@ pub fn parse(text: &str) -> Result<Rigs> {
         rigs.prefixes.insert(name, prefix.to_string());
     }
     Ok(rigs)
+}
+
+/// Reads a rig's own `config.json`: the branch that its worktrees follow, `main` where it does
+/// not say.
+///
+/// # Errors
+/// The text is not the JSON of a rig's configuration, or the branch is not a name that git would
+/// take for a branch.
+pub fn parse_branch(text: &str) -> Result<String> {
+    #[derive(Deserialize)]
+    struct File {
+        #[serde(default, deserialize_with = "nullable")]
+        default_branch: String,
+    }
+    let branch = json::parse::<File>(text)?.default_branch;
+    if branch.is_empty() {
+        return Ok(DEFAULT_BRANCH.into());
+    }
+    // Each part as strict as a name, so that it is neither an option nor a range of commits.
+    let sound = branch.split('/').all(agent::is_valid_name) && !branch.contains("..");
+    ensure!(
+        sound,
+        "'default_branch' is {branch:?}, which is not the name of a branch"
+    );
+    Ok(branch)
 }
 
 impl Rigs {
@@ -180,6 +208,22 @@ mod tests {
             r#"{"rigs":{"a":1}}"#,
         ] {
             assert!(parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn branches() {
+        for (text, want) in [
+            ("{}", Some("main")),
+            (r#"{"type":"rig","default_branch":null}"#, Some("main")),
+            (r#"{"default_branch":"release/1.x"}"#, Some("release/1.x")),
+            (r#"{"default_branch":"-x"}"#, None),
+            (r#"{"default_branch":"a..b"}"#, None),
+            (r#"{"default_branch":"a b"}"#, None),
+            (r#"{"default_branch":"/a"}"#, None),
+            ("", None),
+        ] {
+            assert_eq!(parse_branch(text).ok().as_deref(), want, "{text}");
         }
     }
 }
