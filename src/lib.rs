@@ -4,6 +4,7 @@
 //! The map, one line per room:
 //!
 //! - [`agent`]: who; addresses, unit names.
+//! - [`ctl`]: `gastownctl`, one file per command.
 //! - [`exit`]: the exit statuses of all programs.
 //! - [`files`]: careful reads and durable writes of small files.
 //! - [`generator`]: drop-ins for a town that is not `~/gt`.
@@ -16,6 +17,7 @@
 //! - [`town`]: what lies on disk, one file per format.
 
 pub mod agent;
+pub mod ctl;
 pub mod exit;
 pub mod files;
 pub mod generator;

@@ -1,0 +1,333 @@
+//! The command line of `gastownctl`. Man pages and completions are made from these types.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+const EXAMPLES: &str = "\
+Examples:
+  gastownctl status                     is my town all right?
+  gastownctl doctor                     is this machine fit for it?
+  gastownctl stop gastown/witness       stop an agent; it stays down
+  gastownctl start gastown/witness      start it again
+  gastownctl attach mayor               look over the Mayor's shoulder
+  gastownctl logs -f gastown/refinery   follow an agent's journal
+  gastownctl park gastown               no agent of this rig runs
+  gastownctl estop -m 'disk full'       freeze every agent; 'thaw' undoes it
+
+Exit statuses: 0 done, 1 failed or something found, 2 wrong command line,
+69 no user manager, 75 try again, 78 bad configuration.";
+
+/// Operate a Gas Town that is kept alive by systemd
+#[derive(Debug, Parser)]
+#[command(
+    name = "gastownctl",
+    version,
+    after_help = EXAMPLES,
+    max_term_width = 100,
+    disable_help_subcommand = true
+)]
+pub struct Cli {
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// When to use colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Colour {
+    /// On a terminal, unless NO_COLOR is set.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// For all commands that change something.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub struct Change {
+    /// Say what would be done, and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// One or more agents.
+#[derive(Debug, Args)]
+pub struct Agents {
+    /// Agents: mayor, deacon, RIG/witness, RIG/refinery, RIG/crew/NAME, RIG/polecats/NAME
+    #[arg(value_name = "AGENT", required = true)]
+    pub agents: Vec<String>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub change: Change,
+}
+
+/// One rig.
+#[derive(Debug, Args)]
+pub struct Rig {
+    /// The rig, as in mayor/rigs.json
+    #[arg(value_name = "RIG")]
+    pub rig: String,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub change: Change,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show the town at a glance, or one agent in depth
+    Status(Status),
+    /// Look for what is wrong with the machine, the units and the town
+    Doctor(Doctor),
+    /// Show what the next tick would do
+    Plan,
+    /// Start agents, and lift their hold
+    Start(Agents),
+    /// Stop agents; they stay down until they are started
+    Stop(Agents),
+    /// Restart agents, and lift their hold
+    Restart(Agents),
+    /// Start what gave up, after forgetting its failures
+    Recover(Recover),
+    /// Keep a rig's agents down
+    Park(Rig),
+    /// Let a rig's agents run again
+    Unpark(Rig),
+    /// Freeze every agent at once, or stop it where the kernel cannot freeze
+    Estop(Estop),
+    /// End an emergency stop
+    Thaw(Change),
+    /// Tell the watchdog that the Deacon pauses
+    Pause(Pause),
+    /// Tell the watchdog that the Deacon works again
+    Resume(Change),
+    /// Ask for a cycle, restart or shutdown, as agents do
+    Request(Request),
+    /// Say that this polecat is ready for its work
+    Ready(Ready),
+    /// Record that the Deacon is alive
+    Heartbeat(Heartbeat),
+    /// Attach to an agent's terminal
+    Attach(Attach),
+    /// Show the journal of an agent, or of the town
+    Logs(Logs),
+    /// Show what happened: starts, deaths, requests, pokes, alerts
+    History(History),
+    /// Draw what happened, one row per agent, as SVG
+    Timeline(Timeline),
+    /// List names, for shell completions
+    #[command(hide = true)]
+    Names(Names),
+}
+
+/// `status`
+#[derive(Debug, Default, Args)]
+pub struct Status {
+    /// Show only this agent, in depth
+    #[arg(value_name = "AGENT")]
+    pub agent: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Refresh in place until ^C
+    #[arg(long, short, conflicts_with = "json")]
+    pub watch: bool,
+    /// When to use colour
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    pub color: Colour,
+}
+
+/// `doctor`
+#[derive(Debug, Args)]
+pub struct Doctor {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Mend what can be mended safely
+    #[arg(long)]
+    pub fix: bool,
+}
+
+/// `recover`
+#[derive(Debug, Args)]
+pub struct Recover {
+    /// The agents; without one, all that failed
+    #[arg(value_name = "AGENT")]
+    pub agents: Vec<String>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub change: Change,
+}
+
+/// `estop`
+#[derive(Debug, Args)]
+pub struct Estop {
+    /// Why, for those who find the town frozen
+    #[arg(long, short = 'm', value_name = "TEXT", default_value = "")]
+    pub reason: String,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub change: Change,
+}
+
+/// `pause`
+#[derive(Debug, Args)]
+pub struct Pause {
+    /// Why, for those who find the Deacon paused
+    #[arg(long, short = 'm', value_name = "TEXT", default_value = "")]
+    pub reason: String,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub change: Change,
+}
+
+/// What a request asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Action {
+    /// Restart, with a handoff to the new session.
+    Cycle,
+    /// Restart afresh.
+    Restart,
+    /// Stop and stay down.
+    Shutdown,
+}
+
+/// `request`
+#[derive(Debug, Args)]
+pub struct Request {
+    /// What is asked for
+    pub action: Action,
+    /// For whom; an agent that asks for itself may leave it out
+    #[arg(value_name = "AGENT")]
+    pub agent: Option<String>,
+    /// Why
+    #[arg(long, short = 'm', value_name = "TEXT", default_value = "")]
+    pub reason: String,
+    /// Wait until it is executed
+    #[arg(long)]
+    pub wait: bool,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub change: Change,
+}
+
+/// `ready`
+#[derive(Debug, Args)]
+pub struct Ready {
+    /// The session that is ready; inside of one it is known
+    #[arg(value_name = "SESSION")]
+    pub session: Option<String>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub change: Change,
+}
+
+/// `heartbeat`
+#[derive(Debug, Args)]
+pub struct Heartbeat {
+    /// What was done last
+    #[arg(value_name = "TEXT")]
+    pub text: Vec<String>,
+    /// How many agents are well
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub healthy: u32,
+    /// How many are not
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub unhealthy: u32,
+}
+
+/// `attach`
+#[derive(Debug, Args)]
+pub struct Attach {
+    /// The agent
+    #[arg(value_name = "AGENT")]
+    pub agent: String,
+    /// Look, do not touch
+    #[arg(long, short)]
+    pub read_only: bool,
+}
+
+/// `logs`
+#[derive(Debug, Args)]
+pub struct Logs {
+    /// The agent; without one, everything of the town
+    #[arg(value_name = "AGENT")]
+    pub agent: Option<String>,
+    /// Follow
+    #[arg(long, short)]
+    pub follow: bool,
+    /// Show the last N lines
+    #[arg(long, short = 'n', value_name = "N")]
+    pub lines: Option<u32>,
+    /// Show from then on, as journalctl takes it: '1 hour ago', yesterday, '2026-01-31 12:00'
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    pub since: Option<String>,
+    /// Explain the messages
+    #[arg(long, short = 'x')]
+    pub explain: bool,
+}
+
+/// `history`
+#[derive(Debug, Args)]
+pub struct History {
+    /// The agent; without one, everybody
+    #[arg(value_name = "AGENT")]
+    pub agent: Option<String>,
+    /// Show from then on, as journalctl takes it
+    #[arg(
+        long,
+        value_name = "TIME",
+        default_value = "1 day ago",
+        allow_hyphen_values = true
+    )]
+    pub since: String,
+    /// Print JSON, an object a line
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `timeline`
+#[derive(Debug, Args)]
+pub struct Timeline {
+    /// Draw from then on, as journalctl takes it
+    #[arg(
+        long,
+        value_name = "TIME",
+        default_value = "1 day ago",
+        allow_hyphen_values = true
+    )]
+    pub since: String,
+    /// Where to; standard output without it
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+/// What names are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Kind {
+    /// Agents in slash form.
+    Agents,
+    /// Rigs.
+    Rigs,
+}
+
+/// `names`
+#[derive(Debug, Args)]
+pub struct Names {
+    /// Agents or rigs
+    pub kind: Kind,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,82 @@
+//! `gastownctl status AGENT`: one agent in depth.
+
+use std::time::Duration;
+
+use anyhow::{Result, anyhow};
+
+use super::status::Status;
+use super::table::{self, Paint, age};
+use super::{cli, logs};
+use crate::agent::Agent;
+use crate::tools;
+use crate::town::Town;
+
+/// How many lines of the journal are shown.
+const LINES: u32 = 10;
+
+/// How long journalctl may take.
+const JOURNAL_LIMIT: Duration = Duration::from_secs(10);
+
+/// One agent as text, or as JSON.
+///
+/// # Errors
+/// The agent is not in the status.
+pub fn show(town: &Town, status: &Status, agent: &Agent, args: &cli::Status) -> Result<String> {
+    let name = agent.to_string();
+    let one = status
+        .agents
+        .iter()
+        .find(|a| a.agent == name)
+        .ok_or_else(|| {
+            anyhow!("{agent} has no unit and is on no patrol; 'gastownctl start {agent}' starts it")
+        })?;
+    if args.json {
+        return Ok(serde_json::to_string_pretty(one)? + "\n");
+    }
+    let colour = table::colour(args.color);
+    let mut out = format!(
+        "{}  {}\n",
+        Paint::Bold.on(&name, colour),
+        table::state_paint(one).on(&table::state(one), colour)
+    );
+    let mut line = |label: &str, text: Option<String>| {
+        if let Some(text) = text {
+            out.push_str(&format!("{label:>9}  {text}\n"));
+        }
+    };
+    let since = one.since.map(|time| {
+        let local = time.to_zoned(jiff::tz::TimeZone::system());
+        let span = age(status.now.duration_since(time));
+        format!("{}, {span} ago", local.strftime("%F %T %Z"))
+    });
+    line("Why", one.reason.clone());
+    line("Unit", Some(format!("{} ({})", one.unit, one.sub_state)));
+    line("Since", since);
+    line("Restarts", one.restarts.map(|n| n.to_string()));
+    line("Process", one.pid.map(|n| n.to_string()));
+    line(
+        "Session",
+        one.session
+            .as_ref()
+            .map(|s| format!("{s} on socket {}", town.socket())),
+    );
+    line("Directory", Some(town.workdir(agent).display().to_string()));
+    line("Memory", one.memory_bytes.map(table::bytes));
+    line("CPU", one.cpu_nsec.map(table::cpu));
+    line("Tasks", one.tasks.map(|n| n.to_string()));
+    let journal = match logs::unreadable() {
+        Some(why) => why + "\n",
+        None => {
+            let mut command = logs::journalctl();
+            command.args(["--output=short-iso", "--no-hostname"]);
+            command.arg(format!("--lines={LINES}"));
+            command.args(logs::matches(Some(agent)));
+            match tools::run(&mut command, JOURNAL_LIMIT) {
+                Ok(said) if said.status.success() => said.stdout,
+                Ok(said) => format!("The journal cannot be shown: {}\n", said.complaint()),
+                Err(e) => format!("The journal cannot be shown: journalctl {e}\n"),
+            }
+        }
+    };
+    Ok(format!("{out}\n{journal}"))
+}

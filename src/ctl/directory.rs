@@ -1,0 +1,203 @@
+//! Which agents there are, and whom a person means.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{Result, anyhow};
+
+use crate::agent::{self, Agent, Role};
+use crate::exit::Exit;
+use crate::systemd::{Systemd, Unit};
+use crate::town::{Town, patrols};
+
+/// How many names are offered for one that is not known.
+const OFFERED: usize = 3;
+
+/// The most directory entries of one kind that are looked at.
+const ENTRIES_MAX: usize = 1000;
+
+/// The agents that `status` lists: the roster, those with a unit, and those that are held.
+pub fn listed(town: &Town, units: Option<&BTreeMap<String, Unit>>) -> BTreeSet<Agent> {
+    let mut agents = town.roster();
+    let loaded = units.into_iter().flat_map(BTreeMap::keys);
+    agents.extend(loaded.filter_map(|unit| Agent::from_unit(unit).ok()));
+    let held = names_in(town, "daemon/held");
+    agents.extend(held.filter_map(|name| Agent::from_instance(&name).ok()));
+    agents
+}
+
+/// Every agent that could be meant: those listed, those that a patrol could want, and whoever
+/// has a directory.
+pub fn known(town: &Town, units: Option<&BTreeMap<String, Unit>>) -> BTreeSet<Agent> {
+    let mut agents = listed(town, units);
+    agents.extend(patrols::all(town.rigs()));
+    for rig in town.rigs().names() {
+        for (dir, role) in [("crew", Role::Crew), ("polecats", Role::Polecat)] {
+            let names = names_in(town, &format!("{rig}/{dir}"));
+            agents.extend(names.filter_map(|name| Agent::new(role, Some(rig), Some(&name)).ok()));
+        }
+    }
+    let dogs = names_in(town, "deacon/dogs");
+    agents.extend(dogs.filter_map(|name| match name.as_str() {
+        "boot" => Agent::parse("deacon/boot").ok(),
+        _ => Agent::new(Role::Dog, None, Some(&name)).ok(),
+    }));
+    agents
+}
+
+/// The agent that `text` means.
+///
+/// # Errors
+/// [`Exit::Usage`]: it is no address. [`Exit::Failure`]: the town has no such agent. Both offer
+/// the nearest names.
+pub fn find(town: &Town, systemd: Option<&Systemd>, text: &str) -> Result<Agent> {
+    let units = systemd.and_then(|s| s.units(&["gt-agent@*.service"]).ok());
+    let known = known(town, units.as_ref());
+    let names: Vec<String> = known.iter().map(Agent::to_string).collect();
+    match town.agent(text) {
+        Ok(agent) if known.contains(&agent) => Ok(agent),
+        Ok(agent) => Err(anyhow!(
+            "The town has no agent '{agent}'{}",
+            offer(text, &names)
+        )),
+        Err(e) => Err(anyhow!("{e}{}", offer(text, &names)).context(Exit::Usage)),
+    }
+}
+
+/// Several agents, each once, in the order in which they are given.
+///
+/// # Errors
+/// As [`find`], for the first that is wrong: then nothing has been done to any.
+pub fn find_all(town: &Town, systemd: Option<&Systemd>, texts: &[String]) -> Result<Vec<Agent>> {
+    let mut agents = Vec::new();
+    for text in texts {
+        let agent = find(town, systemd, text)?;
+        if !agents.contains(&agent) {
+            agents.push(agent);
+        }
+    }
+    Ok(agents)
+}
+
+/// The rig that `name` means.
+///
+/// # Errors
+/// As [`find`].
+pub fn rig<'a>(town: &Town, name: &'a str) -> Result<&'a str> {
+    let names: Vec<String> = town.rigs().names().map(String::from).collect();
+    agent::check_rig(name).map_err(|e| {
+        anyhow!("'{}' is no rig: {}", name.escape_debug(), e.reason()).context(Exit::Usage)
+    })?;
+    if let Some(why) = town.rigs_error() {
+        log::warn!("{why}, using the rigs known before");
+    }
+    if town.rigs().contains(name) {
+        Ok(name)
+    } else {
+        Err(anyhow!(
+            "The town has no rig '{name}'{}",
+            offer(name, &names)
+        ))
+    }
+}
+
+fn offer(text: &str, names: &[String]) -> String {
+    match nearest(text, names)[..] {
+        [] => String::new(),
+        [one] => format!("; did you mean '{one}'?"),
+        ref several => format!("; did you mean one of '{}'?", several.join("', '")),
+    }
+}
+
+/// The names most like `text`, the best first: those with a part that begins with it, then
+/// those within a few typing errors.
+fn nearest<'a>(text: &str, names: &'a [String]) -> Vec<&'a str> {
+    let text: String = text.trim().to_lowercase().chars().take(200).collect();
+    let mut scored: Vec<(usize, &str)> = names
+        .iter()
+        .filter_map(|name| {
+            let lower = name.to_lowercase();
+            let parts = || lower.split('/').chain([lower.as_str()]);
+            let limit = (text.len() / 3).max(1);
+            let begins = text.len() >= 2 && parts().any(|part| part.starts_with(&text));
+            let typo = parts().map(|part| distance(&text, part)).min()?;
+            // A slip in the whole name is nearer than one that fits only a part of it.
+            let whole = distance(&text, &lower);
+            (begins || typo <= limit).then_some((whole.min(limit + typo + 1), name.as_str()))
+        })
+        .collect();
+    scored.sort();
+    scored
+        .into_iter()
+        .map(|(_, name)| name)
+        .take(OFFERED)
+        .collect()
+}
+
+/// Levenshtein's.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = i;
+        row[0] = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let substituted = diagonal + usize::from(x != *y);
+            diagonal = row[j + 1];
+            row[j + 1] = substituted.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+fn names_in(town: &Town, dir: &str) -> impl Iterator<Item = String> + use<> {
+    std::fs::read_dir(town.path(dir))
+        .into_iter()
+        .flatten()
+        .take(ENTRIES_MAX)
+        .flatten()
+        .filter_map(|entry| entry.file_name().into_string().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn near_names_are_offered() {
+        let names: Vec<String> = [
+            "mayor",
+            "deacon",
+            "gastown/witness",
+            "gastown/refinery",
+            "gastown/crew/max",
+            "beads/witness",
+        ]
+        .map(String::from)
+        .to_vec();
+        for (text, want) in [
+            ("mayer", &["mayor"][..]),
+            ("decon", &["deacon"]),
+            ("gastown/witnes", &["gastown/witness"]),
+            ("gastwon/witness", &["gastown/witness"]),
+            ("witnes", &["beads/witness", "gastown/witness"]),
+            ("max", &["gastown/crew/max"]),
+            ("refine", &["gastown/refinery"]),
+            ("zzz", &[]),
+            ("", &[]),
+        ] {
+            assert_eq!(nearest(text, &names), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn distances() {
+        for (a, b, want) in [
+            ("", "abc", 3),
+            ("abc", "abc", 0),
+            ("ab", "ba", 2),
+            ("é", "e", 1),
+        ] {
+            assert_eq!(distance(a, b), want, "{a} {b}");
+        }
+    }
+}

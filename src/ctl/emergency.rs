@@ -1,0 +1,91 @@
+//! `gastownctl estop` and `thaw`.
+
+use anyhow::Result;
+use jiff::Timestamp;
+
+use super::{cli, each, say};
+use crate::agent::Agent;
+use crate::exit::Exit;
+use crate::systemd::{Systemd, Unit, Verb};
+use crate::town::{Town, marks};
+
+/// Sets the emergency stop, then freezes every agent that runs, or stops it where the kernel
+/// has no unified cgroups. The mark comes first: nothing starts any more, whatever fails after.
+///
+/// # Errors
+/// The mark cannot be written, or an agent can be neither frozen nor stopped.
+pub fn estop(args: &cli::Estop) -> Result<Exit> {
+    let town = Town::load()?;
+    if args.change.dry_run {
+        say("Would set the emergency stop")?;
+    } else if marks::estop(&town, None).is_some() {
+        say("The emergency stop was set already")?;
+    } else {
+        marks::set_estop(&town, None, &args.reason, Timestamp::now())?;
+        say("Set the emergency stop; 'gastownctl thaw' ends it")?;
+    }
+    let systemd = Systemd::connect()?;
+    each(&running(&systemd)?, |unit| {
+        let name = &unit.name;
+        if args.change.dry_run {
+            return say(&format!("Would freeze or stop {}", agent_of(unit)));
+        }
+        // A unit that is not settled cannot be frozen, and must not come up either.
+        let frozen = unit.active == "active" && is_unified() && systemd.freeze(name).is_ok();
+        if !frozen {
+            systemd.queue(Verb::Stop, name)?;
+        }
+        let word = if frozen { "Froze" } else { "Stopping" };
+        say(&format!("{word} {}", agent_of(unit)))
+    })
+}
+
+/// Ends the emergency stop, and lets go on what was frozen; the next tick, which is started,
+/// starts what was stopped.
+///
+/// # Errors
+/// The mark cannot be removed, or an agent cannot be thawed.
+pub fn thaw(args: cli::Change) -> Result<Exit> {
+    let town = Town::load()?;
+    if args.dry_run {
+        say("Would end the emergency stop")?;
+    } else if marks::clear_estop(&town, None)? {
+        say("Ended the emergency stop")?;
+    } else {
+        say("There was no emergency stop")?;
+    }
+    let systemd = Systemd::connect()?;
+    let exit = each(&running(&systemd)?, |unit| {
+        let state = systemd.properties(&unit.name)?.text("FreezerState");
+        if state.is_none_or(|state| state == "running") {
+            return Ok(());
+        }
+        if args.dry_run {
+            return say(&format!("Would thaw {}", agent_of(unit)));
+        }
+        systemd.thaw(&unit.name)?;
+        say(&format!("Thawed {}", agent_of(unit)))
+    });
+    if !args.dry_run {
+        super::tick();
+    }
+    exit
+}
+
+fn running(systemd: &Systemd) -> Result<Vec<Unit>> {
+    let units = systemd.units(&["gt-agent@*.service"])?;
+    Ok(units
+        .into_values()
+        .filter(|unit| !matches!(unit.active.as_str(), "inactive" | "failed"))
+        .collect())
+}
+
+fn agent_of(unit: &Unit) -> String {
+    Agent::from_unit(&unit.name).map_or_else(|_| unit.name.clone(), |agent| agent.to_string())
+}
+
+/// Whether the kernel has one cgroup hierarchy, which alone can freeze. Elsewhere systemd may
+/// say yes and do nothing.
+fn is_unified() -> bool {
+    std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
+}

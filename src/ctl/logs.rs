@@ -1,0 +1,113 @@
+//! `gastownctl logs`: the journal of an agent or of the town, whatever the journal's set-up.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Result, bail};
+
+use super::{become_program, cli, directory};
+use crate::agent::Agent;
+use crate::exit::Exit;
+use crate::systemd::Systemd;
+use crate::tools;
+use crate::town::Town;
+
+/// Where journald keeps its files: on disk, or until the next boot.
+const JOURNALS: [&str; 2] = ["/var/log/journal", "/run/log/journal"];
+
+/// How many lines are shown when nothing is said.
+const LINES: u32 = 100;
+
+/// Becomes journalctl.
+///
+/// # Errors
+/// The agent is not known, or this user may read no journal.
+pub fn run(args: &cli::Logs) -> Result<Exit> {
+    let town = Town::load()?;
+    let agent = match &args.agent {
+        Some(name) => Some(directory::find(
+            &town,
+            Systemd::connect().ok().as_ref(),
+            name,
+        )?),
+        None => None,
+    };
+    if let Some(why) = unreadable() {
+        bail!("{why}");
+    }
+    let mut command = journalctl();
+    if args.follow {
+        command.arg("--follow");
+    }
+    if args.explain {
+        command.arg("--catalog");
+    }
+    let lines = args.lines.or(args.since.is_none().then_some(LINES));
+    if let Some(lines) = lines {
+        command.arg(format!("--lines={lines}"));
+    }
+    if let Some(since) = &args.since {
+        command.arg(format!("--since={since}"));
+    }
+    command.args(matches(agent.as_ref()));
+    become_program(command)
+}
+
+/// journalctl without the hint about messages of others.
+pub fn journalctl() -> Command {
+    let dirs = tools::search_path(Path::new("/nonexistent"));
+    let program = tools::find("journalctl", &dirs).unwrap_or_else(|| "/usr/bin/journalctl".into());
+    let mut command = Command::new(program);
+    command.arg("--quiet");
+    command
+}
+
+/// What selects the messages of an agent, or of the town. Not `--user`: that looks only into a
+/// journal of one's own, which users of a system group, or with volatile storage, do not have.
+pub fn matches(agent: Option<&Agent>) -> Vec<String> {
+    let Some(agent) = agent else {
+        return ["--user-unit=gt-*", "--user-unit=gastown.target"]
+            .map(String::from)
+            .to_vec();
+    };
+    let (unit, uid) = (agent.unit(), nix::unistd::geteuid());
+    [
+        // What it and the manager say, and what others say of it.
+        format!("_SYSTEMD_USER_UNIT={unit}"),
+        format!("USER_UNIT={unit}"),
+        format!("GT_AGENT={agent}"),
+    ]
+    .into_iter()
+    .flat_map(|field| ["+".into(), field, format!("_UID={uid}")])
+    .skip(1)
+    .collect()
+}
+
+/// Why this user can read no journal that would have the town's messages, and what to do.
+pub fn unreadable() -> Option<String> {
+    let readable = |path: PathBuf| std::fs::File::open(path).is_ok();
+    let uid = nix::unistd::geteuid();
+    let dirs: Vec<PathBuf> = JOURNALS
+        .iter()
+        .flat_map(|dir| std::fs::read_dir(dir).into_iter().flatten().flatten())
+        .map(|entry| entry.path())
+        .filter(|path| path.is_dir())
+        .collect();
+    if dirs.is_empty() {
+        return Some(
+            "The journal is not stored; set 'Storage=persistent' in '/etc/systemd/journald.conf' \
+             and restart systemd-journald"
+                .into(),
+        );
+    }
+    let own = format!("user-{uid}.journal");
+    let seen = dirs
+        .iter()
+        .any(|dir| readable(dir.join(&own)) || readable(dir.join("system.journal")));
+    (!seen).then(|| {
+        format!(
+            "User {0} may not read the journal; run 'adduser {0} systemd-journal' as root and log in again",
+            super::status::user_name()
+        )
+    })
+}

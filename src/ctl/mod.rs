@@ -1,0 +1,111 @@
+//! `gastownctl`: what a person types. One file per command, or per pair that undo each other.
+//!
+//! - [`cli`]: the command line.
+//! - [`status`], [`table`], [`depth`]: the town at a glance, and one agent in depth.
+//! - [`agents`]: start, stop, restart, recover.
+//! - [`rigs`]: park and unpark; [`emergency`]: estop and thaw; [`pause`]: pause and resume.
+//! - [`heartbeat`], [`attach`], [`logs`], [`names`]: what they are called.
+//! - [`directory`]: which agents there are, and whom a person means.
+
+pub mod agents;
+pub mod attach;
+pub mod cli;
+pub mod depth;
+pub mod directory;
+pub mod emergency;
+pub mod heartbeat;
+pub mod logs;
+pub mod names;
+pub mod pause;
+pub mod plan;
+pub mod rigs;
+pub mod status;
+pub mod table;
+
+use std::io::{ErrorKind, Write};
+use std::os::unix::process::CommandExt;
+use std::process::Command as Process;
+
+use anyhow::{Result, anyhow, bail};
+
+use crate::exit::Exit;
+use crate::systemd::{Systemd, Verb};
+use cli::{Cli, Command};
+
+/// Does what the command line says.
+///
+/// # Errors
+/// It cannot be done; the error names the thing and the next step.
+pub fn run(cli: &Cli) -> Result<Exit> {
+    match &cli.command {
+        Command::Status(args) => status::run(args),
+        Command::Plan => plan::run(),
+        Command::Start(args) => agents::start(args),
+        Command::Stop(args) => agents::stop(args),
+        Command::Restart(args) => agents::restart(args),
+        Command::Recover(args) => agents::recover(args),
+        Command::Park(args) => rigs::park(args),
+        Command::Unpark(args) => rigs::unpark(args),
+        Command::Estop(args) => emergency::estop(args),
+        Command::Thaw(args) => emergency::thaw(*args),
+        Command::Pause(args) => pause::pause(args),
+        Command::Resume(args) => pause::resume(*args),
+        Command::Heartbeat(args) => heartbeat::run(args),
+        Command::Attach(args) => attach::run(args),
+        Command::Logs(args) => logs::run(args),
+        Command::Names(args) => names::run(args),
+        _ => bail!("This command is not built yet"),
+    }
+}
+
+/// Writes to standard output; a reader that has had enough, such as `head`, is no error.
+///
+/// # Errors
+/// Standard output cannot be written.
+pub fn print(text: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(e) if e.kind() != ErrorKind::BrokenPipe => {
+            Err(anyhow!("Failed to write the output: {e}"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A line about what was done, or would be.
+fn say(line: &str) -> Result<()> {
+    print(&format!("{line}\n"))
+}
+
+/// Becomes another program; comes back only when that fails.
+fn become_program(mut command: Process) -> Result<Exit> {
+    let e = command.exec();
+    Err(anyhow!(
+        "Failed to run '{}': {e}",
+        command.get_program().to_string_lossy()
+    ))
+}
+
+/// Does something for each item, all of them even when one fails; the last failure is the
+/// result, those before it are reported at once.
+fn each<T>(items: &[T], mut act: impl FnMut(&T) -> Result<()>) -> Result<Exit> {
+    let mut failed: Option<anyhow::Error> = None;
+    for item in items {
+        if let Err(e) = act(item)
+            && let Some(before) = failed.replace(e)
+        {
+            log::error!("{before:#}");
+        }
+    }
+    failed.map_or(Ok(Exit::Ok), Err)
+}
+
+/// Has a tick look at what was just changed, if there is a manager and the town is up.
+fn tick() {
+    if let Ok(systemd) = Systemd::connect()
+        && matches!(systemd.town_is_stopped(), Ok(false))
+        && let Err(e) = systemd.queue(Verb::Start, "gt-heartbeat.service")
+    {
+        log::warn!("{e:#}, the next planned tick will see the change");
+    }
+}

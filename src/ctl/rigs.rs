@@ -1,0 +1,82 @@
+//! `gastownctl park` and `unpark`.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::{cli, directory, each, say};
+use crate::agent::Agent;
+use crate::exit::Exit;
+use crate::systemd::{Systemd, Verb};
+use crate::town::{Town, wisp};
+
+/// How long one agent's stop may take.
+const STOP_LIMIT: Duration = Duration::from_secs(60);
+
+/// Parks a rig and stops its agents; every start of one is refused from then on.
+///
+/// # Errors
+/// The rig is not known, the mark cannot be written, or an agent cannot be stopped.
+pub fn park(args: &cli::Rig) -> Result<Exit> {
+    let (town, systemd) = (Town::load()?, Systemd::connect()?);
+    let rig = directory::rig(&town, &args.rig)?;
+    let running = running(&systemd, rig)?;
+    if args.change.dry_run {
+        say(&format!("Would park {rig}"))?;
+        return each(&running, |agent| say(&format!("Would stop {agent}")));
+    }
+    let changed = wisp::set_status(&town, rig, Some("parked"))?;
+    let mut jobs = Vec::new();
+    for agent in &running {
+        jobs.push((agent, systemd.queue(Verb::Stop, &agent.unit())));
+    }
+    say(&if changed {
+        format!("Parked {rig}; 'gastownctl unpark {rig}' lets it run again")
+    } else {
+        format!("{rig} was parked already")
+    })?;
+    each(&jobs, |(agent, job)| {
+        let job = job.as_ref().map_err(|e| anyhow::anyhow!("{e:#}"))?;
+        if systemd.wait(job, STOP_LIMIT)? {
+            say(&format!("Stopped {agent}"))
+        } else {
+            anyhow::bail!("{agent} has not stopped yet; see 'gastownctl status {agent}'")
+        }
+    })
+}
+
+/// Lets a rig's agents run again; the next tick, which is started, starts them.
+///
+/// # Errors
+/// The rig is not known, or the mark cannot be written.
+pub fn unpark(args: &cli::Rig) -> Result<Exit> {
+    let town = Town::load()?;
+    let rig = directory::rig(&town, &args.rig)?;
+    let status = wisp::load(&town, rig)?.status;
+    match status.as_deref() {
+        Some("parked") if args.change.dry_run => say(&format!("Would unpark {rig}"))?,
+        Some("parked") => {
+            wisp::set_status(&town, rig, None)?;
+            super::tick();
+            say(&format!(
+                "Unparked {rig}; its agents start with the next tick"
+            ))?;
+        }
+        Some("docked") => {
+            anyhow::bail!("{rig} is docked, not parked; run 'gt rig undock {rig}'")
+        }
+        _ => say(&format!("{rig} was not parked"))?,
+    }
+    Ok(Exit::Ok)
+}
+
+/// The rig's agents that are not down.
+fn running(systemd: &Systemd, rig: &str) -> Result<Vec<Agent>> {
+    let units = systemd.units(&["gt-agent@*.service"])?;
+    Ok(units
+        .values()
+        .filter(|unit| !matches!(unit.active.as_str(), "inactive" | "failed"))
+        .filter_map(|unit| Agent::from_unit(&unit.name).ok())
+        .filter(|agent| agent.rig() == Some(rig))
+        .collect())
+}

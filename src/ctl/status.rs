@@ -1,0 +1,465 @@
+//! `gastownctl status`: what the town is like at this moment.
+//!
+//! [`collect`] asks the manager, tmux and the files once; [`super::table`] shows the result.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{IsTerminal, Write};
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Result;
+use jiff::Timestamp;
+use nix::time::{ClockId, clock_gettime};
+use serde::Serialize;
+
+use super::{cli, directory, table};
+use crate::agent::Agent;
+use crate::exit::Exit;
+use crate::systemd::{Properties, Systemd, Unit};
+use crate::tmux::{Pane, Tmux};
+use crate::town::{self, Town, marks, wisp};
+
+/// How often `--watch` looks.
+const REFRESH: Duration = Duration::from_secs(2);
+
+/// The timers of which the earlier one starts the next tick.
+const TICK_TIMERS: [&str; 2] = ["gt-heartbeat-next.timer", "gt-heartbeat.timer"];
+
+/// The units that a town needs while it runs, apart from agents.
+pub const SERVICES: [&str; 6] = [
+    "gt-town.service",
+    "gt-tmux.service",
+    "gt-heartbeat.timer",
+    "gt-heartbeat.path",
+    "gt-lifecycle.path",
+    "gt-spawn-trigger.path",
+];
+
+/// The programs that do one job and exit.
+const JOBS: [&str; 3] = [
+    "gt-heartbeat.service",
+    "gt-lifecycle.service",
+    "gt-spawn-trigger.service",
+];
+
+/// The town at one moment. The fields without `skip` are the contract of `status --json`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Status {
+    /// The town's root.
+    pub town: String,
+    /// The manager's state: `running`, `degraded`, ...; `unknown` when it does not answer.
+    pub manager: String,
+    /// The town's switch.
+    pub target: Target,
+    /// Whether the user's services outlive the login and start at boot.
+    pub linger: bool,
+    /// When the next tick begins; `None` when none is planned or one is running.
+    pub next_tick: Option<Timestamp>,
+    /// When the last one was done.
+    pub last_tick: Option<Timestamp>,
+    /// The roster, and every agent that has a unit.
+    pub agents: Vec<AgentStatus>,
+    /// What is not as it should be, each with what to type.
+    pub problems: Vec<String>,
+    /// When all this was so.
+    #[serde(skip)]
+    pub now: Timestamp,
+    /// What the tick is doing or did last, in its own words.
+    #[serde(skip)]
+    pub tick: Option<String>,
+    /// The spools.
+    #[serde(skip)]
+    pub queues: Vec<Queue>,
+}
+
+/// `gastown.target`; `None` where the manager does not tell.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Target {
+    /// The town is on.
+    pub active: Option<bool>,
+    /// It is switched on at boot.
+    pub enabled: Option<bool>,
+}
+
+/// An agent at one moment; `None` where it is not known.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct AgentStatus {
+    /// The slash form.
+    pub agent: String,
+    /// The unit's name.
+    pub unit: String,
+    /// As systemd has it: `active`, `activating`, `failed`, `inactive`; `unknown`.
+    pub active_state: String,
+    /// As systemd has it: `running`, `auto-restart`, `dead`, ...; `unknown`.
+    pub sub_state: String,
+    /// How the last run ended: `success`, `exit-code`, `signal`, ...
+    pub result: Option<String>,
+    /// Since when the unit is in this state.
+    pub since: Option<Timestamp>,
+    /// How often systemd has restarted it.
+    pub restarts: Option<u64>,
+    /// The unit's main process.
+    pub pid: Option<u64>,
+    /// The tmux session that it has, or would have.
+    pub session: Option<String>,
+    /// In bytes.
+    pub memory_bytes: Option<u64>,
+    /// In nanoseconds.
+    pub cpu_nsec: Option<u64>,
+    /// How many threads.
+    pub tasks: Option<u64>,
+    /// Somebody stopped it on purpose.
+    pub held: bool,
+    /// Why it does not run, in words.
+    pub reason: Option<String>,
+}
+
+/// A spool, by the number of its entries; those in `new` and `cur` are pending.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Queue {
+    /// What its entries are: `request` or `spawn`.
+    pub what: &'static str,
+    /// Its directory, below the town's root.
+    pub dir: &'static str,
+    /// How many wait, or are being executed.
+    pub pending: usize,
+    /// How many could not be executed.
+    pub failed: usize,
+}
+
+/// Prints the status as asked.
+///
+/// # Errors
+/// The town cannot be read, or there is no such agent.
+pub fn run(args: &cli::Status) -> Result<Exit> {
+    loop {
+        let town = Town::load()?;
+        let systemd = Systemd::connect();
+        let exit = match systemd {
+            Ok(_) => Exit::Ok,
+            Err(_) => Exit::NoManager,
+        };
+        let status = collect(&town, systemd.as_ref().map_err(|e| format!("{e:#}")));
+        let text = if let Some(name) = &args.agent {
+            let agent = directory::find(&town, systemd.as_ref().ok(), name)?;
+            super::depth::show(&town, &status, &agent, args)?
+        } else if args.json {
+            serde_json::to_string_pretty(&status)? + "\n"
+        } else {
+            table::render(&status, table::width(), table::colour(args.color))
+        };
+        let mut out = std::io::stdout();
+        if !args.watch {
+            return super::print(&text).map(|()| exit);
+        }
+        // Home, the text with each line's rest cleared, then what is below it.
+        let shown = text.replace('\n', "\x1b[K\n");
+        if out.is_terminal() {
+            write!(out, "\x1b[H{shown}\x1b[J")?;
+        } else {
+            writeln!(out, "{text}")?;
+        }
+        out.flush()?;
+        std::thread::sleep(REFRESH);
+    }
+}
+
+/// Asks the manager, tmux and the files, once each; `Err` is why there is no manager.
+pub fn collect(town: &Town, systemd: Result<&Systemd, String>) -> Status {
+    let mut problems = town.problems();
+    let linger = is_lingering();
+    let mut status = Status {
+        town: town.root().display().to_string(),
+        manager: "unknown".into(),
+        target: Target::default(),
+        linger,
+        next_tick: None,
+        last_tick: town::state::load(town).ok().and_then(|s| s.last_heartbeat),
+        agents: Vec::new(),
+        problems: Vec::new(),
+        now: Timestamp::now(),
+        tick: None,
+        queues: queues(town),
+    };
+    let units = systemd.clone().and_then(|systemd| {
+        status.manager = systemd.state().map_err(|e| format!("{e:#}"))?;
+        let patterns = ["gt-*", "gastown.target"];
+        systemd.units(&patterns).map_err(|e| format!("{e:#}"))
+    });
+    match (&systemd, &units) {
+        (Ok(systemd), Ok(units)) => {
+            let enabled = systemd.unit_file_state("gastown.target").ok().flatten();
+            status.target = Target {
+                active: Some(is_active(units, "gastown.target")),
+                enabled: Some(enabled.as_deref() == Some("enabled")),
+            };
+            status.next_tick = next_tick(systemd, units);
+            status.tick = units
+                .contains_key("gt-heartbeat.service")
+                .then(|| {
+                    systemd
+                        .properties("gt-heartbeat.service")
+                        .ok()?
+                        .text("StatusText")
+                })
+                .flatten()
+                .filter(|text| !text.is_empty());
+            problems.extend(town_problems(&status, units));
+        }
+        (_, Err(why)) | (Err(why), _) => problems.push(why.clone()),
+    }
+    let panes = Tmux::on(town.socket()).panes().unwrap_or_else(|e| {
+        problems.push(format!("{e}; sessions are not known"));
+        Vec::new()
+    });
+    let roster = town.roster();
+    for agent in directory::listed(town, units.as_ref().ok()) {
+        let unit = units.as_ref().map(|units| units.get(&agent.unit()));
+        let properties = match (&systemd, unit) {
+            (Ok(systemd), Ok(Some(unit))) => systemd.properties(&unit.name).ok(),
+            _ => None,
+        };
+        let one = agent_status(
+            town,
+            &agent,
+            unit.ok(),
+            properties.as_ref(),
+            &panes,
+            &roster,
+        );
+        problems.extend(agent_problem(&one));
+        status.agents.push(one);
+    }
+    problems.extend(mark_problems(town));
+    problems.extend(status.queues.iter().filter(|q| q.failed > 0).map(|q| {
+        format!(
+            "{} could not be executed; see the reasons in '{}/failed'",
+            table::counted(q.failed, q.what),
+            town.path(q.dir).display()
+        )
+    }));
+    if !linger {
+        problems.push(format!(
+            "Linger is off, so the town ends at logout; run 'loginctl enable-linger {}'",
+            user_name()
+        ));
+    }
+    status.problems = problems;
+    status
+}
+
+/// Whether the user's manager runs without a login.
+pub fn is_lingering() -> bool {
+    Path::new("/var/lib/systemd/linger")
+        .join(user_name())
+        .exists()
+}
+
+/// The name of the calling user, or the number of one without.
+pub fn user_name() -> String {
+    let uid = nix::unistd::geteuid();
+    match nix::unistd::User::from_uid(uid) {
+        Ok(Some(user)) => user.name,
+        _ => uid.to_string(),
+    }
+}
+
+fn is_active(units: &BTreeMap<String, Unit>, name: &str) -> bool {
+    units.get(name).is_some_and(|unit| unit.active == "active")
+}
+
+/// The earlier of the next elapses of the timers.
+fn next_tick(systemd: &Systemd, units: &BTreeMap<String, Unit>) -> Option<Timestamp> {
+    TICK_TIMERS
+        .iter()
+        .filter(|timer| units.contains_key(**timer))
+        .filter_map(|timer| {
+            let properties = systemd.properties(timer).ok()?;
+            let usec = properties.number("NextElapseUSecMonotonic")?;
+            (usec != 0).then_some(Duration::from_micros(usec))
+        })
+        .min()
+        .and_then(|at| {
+            let since_boot = Duration::from(clock_gettime(ClockId::CLOCK_MONOTONIC).ok()?);
+            let ahead = jiff::SignedDuration::try_from(at).ok()?
+                - jiff::SignedDuration::try_from(since_boot).ok()?;
+            let next = Timestamp::now() + ahead;
+            next.round(jiff::Unit::Second).ok()
+        })
+}
+
+fn queues(town: &Town) -> Vec<Queue> {
+    let count = |dir: &str, of: &str| {
+        let entries = std::fs::read_dir(town.path(dir).join(of));
+        entries.map_or(0, |entries| {
+            let names = entries.flatten().map(|e| e.file_name());
+            names
+                .filter(|name| {
+                    let name = name.to_string_lossy();
+                    !name.starts_with('.') && !name.ends_with(".reason")
+                })
+                .count()
+        })
+    };
+    [("request", "daemon/lifecycle"), ("spawn", "daemon/spawn")]
+        .map(|(what, dir)| Queue {
+            what,
+            dir,
+            pending: count(dir, "new") + count(dir, "cur"),
+            failed: count(dir, "failed"),
+        })
+        .to_vec()
+}
+
+/// What is wrong with the town's own units.
+fn town_problems(status: &Status, units: &BTreeMap<String, Unit>) -> Vec<String> {
+    let mut problems = Vec::new();
+    let on = status.target.active == Some(true);
+    if !on {
+        problems.push(
+            "The town is stopped; run 'systemctl --user start gastown.target' to start it".into(),
+        );
+    }
+    if status.target.enabled == Some(false) {
+        problems.push(
+            "The town does not start at boot; run 'systemctl --user enable gastown.target'".into(),
+        );
+    }
+    for name in SERVICES.iter().chain(&JOBS) {
+        let failed = units.get(*name).is_some_and(|u| u.active == "failed");
+        if failed || (on && SERVICES.contains(name) && !units.contains_key(*name)) {
+            let how = if failed { "failed" } else { "does not run" };
+            problems.push(format!(
+                "{name} {how}; see 'journalctl --user -u {name}', then run 'systemctl --user restart {name}'"
+            ));
+        }
+    }
+    let ticking = units
+        .get("gt-heartbeat.service")
+        .is_some_and(|u| matches!(u.active.as_str(), "active" | "activating") || u.job.is_some());
+    if on && status.next_tick.is_none() && !ticking {
+        problems
+            .push("No tick is planned; run 'systemctl --user restart gt-heartbeat.timer'".into());
+    }
+    problems
+}
+
+/// The marks that keep agents down, once each.
+fn mark_problems(town: &Town) -> Vec<String> {
+    let mut problems = Vec::new();
+    if let Some(note) = marks::estop(town, None) {
+        problems.push(format!(
+            "Emergency stop{note}: no agent may run; run 'gastownctl thaw' to end it"
+        ));
+    }
+    for rig in town.rigs().names() {
+        if let Some(note) = marks::estop(town, Some(rig)) {
+            problems.push(format!(
+                "Rig {rig} has an emergency stop{note}; remove '{}/ESTOP.{rig}' to end it",
+                town.root().display()
+            ));
+        }
+        if let Err(e) = wisp::load(town, rig) {
+            problems.push(format!("Whether rig {rig} is parked is not known: {e:#}"));
+        }
+    }
+    if let Err(e) = town::deacon::paused(town) {
+        problems.push(format!("Whether the Deacon is paused is not known: {e:#}"));
+    }
+    problems
+}
+
+/// One agent, from what the manager (`None`: it did not answer), tmux and the files say.
+fn agent_status(
+    town: &Town,
+    agent: &Agent,
+    unit: Option<Option<&Unit>>,
+    properties: Option<&Properties>,
+    panes: &[Pane],
+    roster: &BTreeSet<Agent>,
+) -> AgentStatus {
+    let instance = agent.instance();
+    let pane = panes.iter().find(|p| p.owner.as_deref() == Some(&instance));
+    let (active, sub) = match unit {
+        None => ("unknown", "unknown"),
+        Some(None) => ("inactive", "dead"),
+        Some(Some(unit)) => (unit.active.as_str(), unit.sub.as_str()),
+    };
+    let number = |name| properties.and_then(|p| p.number(name));
+    let refusal = marks::refusal(town, agent);
+    let mut status = AgentStatus {
+        agent: agent.to_string(),
+        unit: agent.unit(),
+        active_state: active.into(),
+        sub_state: sub.into(),
+        result: properties.and_then(|p| p.text("Result")),
+        since: properties.and_then(|p| p.time("StateChangeTimestamp")),
+        restarts: number("NRestarts"),
+        pid: number("MainPID").filter(|&pid| pid != 0),
+        session: Some(pane.map_or_else(|| town.session(agent), |p| p.session.clone())),
+        memory_bytes: number("MemoryCurrent"),
+        cpu_nsec: number("CPUUsageNSec"),
+        tasks: number("TasksCurrent"),
+        held: marks::held(town, agent).is_some(),
+        reason: None,
+    };
+    let frozen = properties
+        .and_then(|p| p.text("FreezerState"))
+        .is_some_and(|state| state == "frozen");
+    let job = unit.flatten().and_then(|unit| unit.job.as_deref());
+    status.reason = match (active, job) {
+        ("unknown", _) => None,
+        ("active", _) if frozen => Some("frozen; 'gastownctl thaw' ends it".into()),
+        ("active", None) => None,
+        (_, Some(job)) => Some(format!("its {job} job is queued")),
+        ("failed", None) => properties.map(|p| format!("gave up: {}", last_end(p))),
+        ("activating", None) if sub == "auto-restart" => {
+            properties.map(|p| format!("restarts soon: {}", last_end(p)))
+        }
+        ("inactive", None) => Some(match refusal {
+            Some(refusal) => refusal.to_string(),
+            None if roster.contains(agent) => "not started yet".into(),
+            None => "not on a patrol".into(),
+        }),
+        _ => None,
+    };
+    status
+}
+
+/// How a unit's last run ended, in words: what the program said of itself, and its status.
+pub fn last_end(properties: &Properties) -> String {
+    const KILLED: i32 = 2;
+    const DUMPED: i32 = 3;
+    let result = properties.text("Result").unwrap_or_default();
+    let status = properties.int("ExecMainStatus").unwrap_or_default();
+    let end = match (result.as_str(), properties.int("ExecMainCode")) {
+        ("exec-condition", _) => "its start was refused".to_string(),
+        (_, Some(KILLED | DUMPED)) => match nix::sys::signal::Signal::try_from(status) {
+            Ok(signal) => format!("{result}, {signal}"),
+            Err(_) => format!("{result}, signal {status}"),
+        },
+        (_, Some(_)) if status != 0 => format!("{result}, status={status}"),
+        _ => result,
+    };
+    match properties
+        .text("StatusText")
+        .filter(|said| !said.is_empty())
+    {
+        Some(said) if status == 127 => format!("{said} ({end})"),
+        _ => end,
+    }
+}
+
+fn agent_problem(agent: &AgentStatus) -> Option<String> {
+    let name = &agent.agent;
+    let reason = agent.reason.as_deref().unwrap_or("it failed");
+    match (agent.active_state.as_str(), agent.sub_state.as_str()) {
+        ("failed", _) => Some(format!(
+            "{name} {reason}; see 'gastownctl logs {name}', then run 'gastownctl recover {name}'"
+        )),
+        ("activating", "auto-restart") => {
+            Some(format!("{name} {reason}; see 'gastownctl logs {name}'"))
+        }
+        _ => None,
+    }
+}
