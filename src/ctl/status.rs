@@ -212,7 +212,7 @@ pub fn collect(town: &Town, systemd: Result<&Systemd, String>) -> Status {
         problems.push(format!("{e}; sessions are not known"));
         Vec::new()
     });
-    let roster = town.roster();
+    let roster = town.roster().unwrap_or_default();
     for agent in directory::listed(town, units.as_ref().ok()) {
         let unit = units.as_ref().map(|units| units.get(&agent.unit()));
         let properties = match (&systemd, unit) {
