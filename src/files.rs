@@ -11,6 +11,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
+use nix::fcntl::OFlag;
 
 /// The largest configuration or state file that is read, in bytes.
 pub const CONFIG_LIMIT: u64 = 4 << 20;
@@ -24,7 +25,12 @@ pub const ENTRY_LIMIT: u64 = 64 << 10;
 /// # Errors
 /// The file is unreadable, too large, not UTF-8, or not a regular file.
 pub fn read(path: &Path) -> Result<Option<String>> {
-    match File::open(path) {
+    // O_NONBLOCK: opening a FIFO would wait for its writer.
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(OFlag::O_NONBLOCK.bits())
+        .open(path);
+    match file {
         Ok(file) => contents(file, CONFIG_LIMIT)
             .with_context(|| format!("Failed to read '{}'", path.display()))
             .map(Some),
@@ -39,7 +45,7 @@ pub fn read(path: &Path) -> Result<Option<String>> {
 /// # Errors
 /// Says which of these rules the file breaks, in words fit for a person.
 pub fn read_untrusted(path: &Path, limit: u64) -> Result<Option<String>> {
-    let flags = nix::fcntl::OFlag::O_NOFOLLOW | nix::fcntl::OFlag::O_NONBLOCK;
+    let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
     let file = match OpenOptions::new()
         .read(true)
         .custom_flags(flags.bits())
@@ -88,7 +94,7 @@ pub fn write(path: &Path, content: &[u8]) -> Result<()> {
     write_inner(path, content, false)
 }
 
-/// Like [`write`], but fails when `path` exists already, and tells so by
+/// Like [`write()`], but fails when `path` exists already, and tells so by
 /// `Ok(false)`: exactly one of several writers wins.
 ///
 /// # Errors
