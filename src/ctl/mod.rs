@@ -5,6 +5,7 @@
 //! - [`agents`]: start, stop, restart, recover.
 //! - [`rigs`]: park and unpark; [`emergency`]: estop and thaw; [`pause`]: pause and resume.
 //! - [`heartbeat`], [`attach`], [`logs`], [`names`]: what they are called.
+//! - [`events`]: what happened, from the journal; [`history`] and [`timeline`] show it.
 //! - [`directory`]: which agents there are, and whom a person means.
 
 pub mod agents;
@@ -13,7 +14,9 @@ pub mod cli;
 pub mod depth;
 pub mod directory;
 pub mod emergency;
+pub mod events;
 pub mod heartbeat;
+pub mod history;
 pub mod logs;
 pub mod names;
 pub mod pause;
@@ -21,6 +24,7 @@ pub mod plan;
 pub mod rigs;
 pub mod status;
 pub mod table;
+pub mod timeline;
 
 use std::io::{ErrorKind, Write};
 use std::os::unix::process::CommandExt;
@@ -53,6 +57,8 @@ pub fn run(cli: &Cli) -> Result<Exit> {
         Command::Heartbeat(args) => heartbeat::run(args),
         Command::Attach(args) => attach::run(args),
         Command::Logs(args) => logs::run(args),
+        Command::History(args) => history::run(args),
+        Command::Timeline(args) => timeline::run(args),
         Command::Names(args) => names::run(args),
         _ => bail!("This command is not built yet"),
     }

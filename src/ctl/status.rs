@@ -82,7 +82,7 @@ pub struct Target {
 }
 
 /// An agent at one moment; `None` where it is not known.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct AgentStatus {
     /// The slash form.
     pub agent: String,

@@ -1,0 +1,320 @@
+//! What happened, from the journal by MESSAGE_ID.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, bail};
+use jiff::Timestamp;
+use serde_json::{Map, Value};
+
+use super::logs;
+use crate::agent::Agent;
+use crate::exit::Exit;
+use crate::journal;
+use crate::tools::{self, ToolError};
+
+/// How long journalctl may take.
+const JOURNAL_LIMIT: Duration = Duration::from_secs(60);
+
+/// The manager's own word on a unit that failed (SD_MESSAGE_UNIT_FAILURE_RESULT); it is the only
+/// one when `gt-agent` itself was killed.
+const UNIT_FAILED: (&str, &str) = ("UNIT_FAILED", "d9b373ed55a64feb8242e02dbe79a49c");
+
+/// Too frequent and too dull for a history.
+const OMITTED: &str = "TICK";
+
+/// Something that happened.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Event {
+    /// When.
+    pub time: Timestamp,
+    /// Its name in [`journal::EVENTS`].
+    pub name: &'static str,
+    /// To whom, if it says so.
+    pub agent: Option<Agent>,
+    /// In words, maybe over several lines; without control characters.
+    pub message: String,
+    /// The `GT_` fields.
+    pub fields: BTreeMap<String, String>,
+}
+
+/// What an event means for a picture of the town.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// An agent runs from then on.
+    Begin,
+    /// An agent ended by itself.
+    End,
+    /// An agent was stopped.
+    Stop,
+    /// A start was refused or failed.
+    Refused,
+    /// The agent was poked.
+    Poke,
+    /// A request was made, executed or refused.
+    Request,
+    /// A spawn was triggered or given up.
+    Spawn,
+    /// A condition that somebody is told of.
+    Alert,
+    /// Anything else.
+    Note,
+}
+
+/// The kind of an event by its name.
+pub fn kind(name: &str) -> Kind {
+    match name {
+        "AGENT_STARTED" | "AGENT_ADOPTED" => Kind::Begin,
+        "AGENT_ENDED" | "UNIT_FAILED" => Kind::End,
+        "AGENT_STOPPED" => Kind::Stop,
+        "AGENT_NOT_STARTED" | "AGENT_REFUSED" => Kind::Refused,
+        _ => [
+            ("ALERT", Kind::Alert),
+            ("POKE", Kind::Poke),
+            ("REQUEST", Kind::Request),
+            ("SPAWN", Kind::Spawn),
+        ]
+        .iter()
+        .find(|(word, _)| name.contains(word))
+        .map_or(Kind::Note, |(_, kind)| *kind),
+    }
+}
+
+/// The moment that a person names as systemd's tools take it: `2 hours ago`, `yesterday`.
+///
+/// # Errors
+/// It is none of these forms.
+pub fn moment(text: &str) -> Result<Timestamp> {
+    let mut command = Command::new(program("systemd-analyze"));
+    command.args(["timestamp", "--", text]);
+    let said = tools::run(&mut command, JOURNAL_LIMIT)
+        .map_err(|e| anyhow!("Failed to read the time '{text}': systemd-analyze {e}"))?;
+    let seconds = said
+        .stdout
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("UNIX seconds: @"))
+        .and_then(|seconds| seconds.parse::<f64>().ok())
+        .filter(|_| said.status.success());
+    let seconds = seconds.ok_or_else(|| {
+        anyhow!(
+            "'{}' is no time; use '2 hours ago', yesterday or '2026-01-31 12:00'",
+            text.escape_debug()
+        )
+        .context(Exit::Usage)
+    })?;
+    Timestamp::from_microsecond((seconds * 1e6) as i64).context("That time is too far away")
+}
+
+/// The events since then, oldest first; of one agent, if one is given.
+///
+/// # Errors
+/// The journal cannot be read.
+pub fn load(since: Timestamp, agent: Option<&Agent>) -> Result<Vec<Event>> {
+    if let Some(why) = logs::unreadable() {
+        bail!("{why}");
+    }
+    let mut command = logs::journalctl();
+    command.args(["--output=json", "--all"]);
+    command.arg(
+        "--output-fields=MESSAGE,MESSAGE_ID,USER_UNIT,UNIT_RESULT,GT_AGENT,GT_RIG,GT_STATUS,\
+         GT_REASON,GT_ACTION,GT_REQUEST,GT_SESSION,GT_PID",
+    );
+    command.arg(format!("--since=@{}", since.as_second()));
+    command.arg(format!("_UID={}", nix::unistd::geteuid()));
+    for (_, id) in wanted() {
+        command.arg(format!("MESSAGE_ID={id}"));
+    }
+    let said = tools::run(&mut command, JOURNAL_LIMIT).map_err(|e| match e {
+        ToolError::TooMuchOutput => anyhow!("More happened than can be shown; use a later --since"),
+        e => anyhow!("Failed to read the journal: journalctl {e}"),
+    })?;
+    // Without a match it fails and says nothing.
+    if !said.status.success() && !said.stderr.trim().is_empty() {
+        bail!("Failed to read the journal: {}", said.complaint());
+    }
+    let mut events = parse(&said.stdout);
+    if let Some(agent) = agent {
+        events.retain(|event| event.agent.as_ref() == Some(agent));
+    }
+    Ok(events)
+}
+
+fn wanted() -> impl Iterator<Item = &'static (&'static str, &'static str)> {
+    let ours = journal::EVENTS.iter().filter(|(name, _)| *name != OMITTED);
+    ours.chain([&UNIT_FAILED])
+}
+
+fn program(name: &str) -> std::path::PathBuf {
+    let dirs = tools::search_path(Path::new("/nonexistent"));
+    tools::find(name, &dirs).unwrap_or_else(|| Path::new("/usr/bin").join(name))
+}
+
+/// Reads `journalctl --output=json`. What is no event of ours is left out.
+pub fn parse(text: &str) -> Vec<Event> {
+    let mut events: Vec<Event> = Vec::new();
+    for line in text.lines() {
+        let Some(event) = serde_json::from_str(line).ok().and_then(|o| one(&o)) else {
+            continue;
+        };
+        // The manager repeats what gt-agent has said before it ended.
+        let said = || events.iter().rev().find(|e| e.agent == event.agent);
+        if event.name == UNIT_FAILED.0
+            && said().is_some_and(|before| {
+                before.name != "AGENT_STARTED" && before.name != "AGENT_ADOPTED"
+            })
+        {
+            continue;
+        }
+        events.push(event);
+    }
+    events
+}
+
+fn one(entry: &Map<String, Value>) -> Option<Event> {
+    let field = |name: &str| entry.get(name).map(text);
+    let id = field("MESSAGE_ID")?;
+    let name = wanted().find(|(_, known)| *known == id)?.0;
+    let usec = field("__REALTIME_TIMESTAMP")?.parse().ok()?;
+    let agent = match field("GT_AGENT") {
+        Some(agent) => Agent::parse(&agent).ok(),
+        None => field("USER_UNIT").and_then(|unit| Agent::from_unit(&unit).ok()),
+    };
+    if name == UNIT_FAILED.0 && agent.is_none() {
+        return None;
+    }
+    let mut fields: BTreeMap<String, String> = entry
+        .iter()
+        .filter(|(key, _)| key.starts_with("GT_"))
+        .map(|(key, value)| (key.clone(), text(value)))
+        .collect();
+    let mut message = printable(&field("MESSAGE").unwrap_or_default());
+    if let (Some(agent), Some(result)) = (&agent, field("UNIT_RESULT")) {
+        message = format!("{agent} failed: {result}");
+        fields.insert("GT_REASON".into(), result);
+    }
+    Some(Event {
+        time: Timestamp::from_microsecond(usec).ok()?,
+        name,
+        agent,
+        message,
+        fields,
+    })
+}
+
+/// A journal field: text, bytes that are no plain text, or one of several values.
+fn text(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Array(items) if items.iter().all(Value::is_u64) => {
+            let bytes = items.iter().filter_map(Value::as_u64);
+            let bytes: Vec<u8> = bytes.filter_map(|b| u8::try_from(b).ok()).collect();
+            String::from_utf8_lossy(&bytes).into_owned()
+        }
+        Value::Array(items) => items.first().map(text).unwrap_or_default(),
+        _ => String::new(),
+    }
+}
+
+/// The text without what could move a terminal's cursor; line ends stay.
+pub fn printable(text: &str) -> String {
+    text.trim_end()
+        .chars()
+        .filter(|c| *c == '\n' || !c.is_control())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(name: &str, rest: &str) -> String {
+        let id = wanted().find(|(known, _)| *known == name).unwrap().1;
+        format!(r#"{{"__REALTIME_TIMESTAMP":"1767225600000000","MESSAGE_ID":"{id}",{rest}}}"#)
+    }
+
+    #[test]
+    fn journal_lines_become_events() {
+        let text = [
+            line(
+                "AGENT_ENDED",
+                r#""MESSAGE":"x ended;\nlast","GT_AGENT":"gastown/witness","GT_STATUS":"3""#,
+            ),
+            // "a ESC [ 2 J", as journalctl prints what is no plain text.
+            line(
+                "AGENT_REFUSED",
+                r#""MESSAGE":[97,27,91,50,74],"GT_AGENT":["mayor","deacon"]"#,
+            ),
+            line("AGENT_STOPPED", r#""MESSAGE":null,"GT_AGENT":"../../etc""#),
+            r#"{"MESSAGE":"no id"}"#.into(),
+            "not json".into(),
+        ]
+        .join("\n");
+        let events = parse(&text);
+        let shown: Vec<_> = events
+            .iter()
+            .map(|e| {
+                (
+                    e.name,
+                    e.agent.as_ref().map(Agent::to_string),
+                    e.message.as_str(),
+                )
+            })
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                (
+                    "AGENT_ENDED",
+                    Some("gastown/witness".to_string()),
+                    "x ended;\nlast"
+                ),
+                ("AGENT_REFUSED", Some("mayor".to_string()), "a[2J"),
+                ("AGENT_STOPPED", None, ""),
+            ]
+        );
+        assert_eq!(events[0].fields["GT_STATUS"], "3");
+        assert_eq!(events[0].time.as_second(), 1_767_225_600);
+    }
+
+    #[test]
+    fn the_managers_word_counts_only_where_nobody_else_spoke() {
+        let agent = r#""GT_AGENT":"mayor""#;
+        let failed = r#""USER_UNIT":"gt-agent@mayor.service","UNIT_RESULT":"signal""#;
+        let names = |lines: &[String]| -> Vec<&str> {
+            parse(&lines.join("\n")).iter().map(|e| e.name).collect()
+        };
+        let started = line("AGENT_STARTED", agent);
+        let ended = line("AGENT_ENDED", agent);
+        let failed = line("UNIT_FAILED", failed);
+        assert_eq!(
+            names(&[started.clone(), failed.clone()]),
+            ["AGENT_STARTED", "UNIT_FAILED"]
+        );
+        assert_eq!(
+            names(&[started, ended, failed]),
+            ["AGENT_STARTED", "AGENT_ENDED"]
+        );
+        let other = line(
+            "UNIT_FAILED",
+            r#""USER_UNIT":"foo.service","UNIT_RESULT":"signal""#,
+        );
+        assert!(names(&[other]).is_empty());
+    }
+
+    #[test]
+    fn every_kind_has_its_events() {
+        for (name, want) in [
+            ("AGENT_ADOPTED", Kind::Begin),
+            ("AGENT_ENDED", Kind::End),
+            ("DEACON_POKED", Kind::Poke),
+            ("REQUEST_REFUSED", Kind::Request),
+            ("ALERT_RAISED", Kind::Alert),
+            ("SPAWN_TRIGGERED", Kind::Spawn),
+            ("SOMETHING", Kind::Note),
+        ] {
+            assert_eq!(kind(name), want, "{name}");
+        }
+    }
+}
