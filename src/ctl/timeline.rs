@@ -26,7 +26,7 @@ const ROW: f64 = 20.0;
 const BAR: f64 = 12.0;
 
 /// Above and below the rows, for the title and the legend, in pixels.
-const MARGIN: f64 = 56.0;
+const MARGIN: f64 = 66.0;
 
 /// The width of a letter of the labels, in pixels.
 const LETTER: f64 = 7.3;
