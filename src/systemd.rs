@@ -115,6 +115,11 @@ impl Properties {
         self.get(name)
     }
 
+    /// A property that is a list of strings; empty when it is absent.
+    pub fn texts(&self, name: &str) -> Vec<String> {
+        self.get(name).unwrap_or_default()
+    }
+
     /// An unsigned property of any width. systemd says "not set" by the largest number: `None`.
     pub fn number(&self, name: &str) -> Option<u64> {
         match self.get::<u64>(name) {

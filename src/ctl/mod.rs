@@ -2,6 +2,7 @@
 //!
 //! - [`cli`]: the command line.
 //! - [`status`], [`table`], [`depth`]: the town at a glance, and one agent in depth.
+//! - [`doctor`]: whether machine, units and town are fit for each other.
 //! - [`agents`]: start, stop, restart, recover.
 //! - [`rigs`]: park and unpark; [`emergency`]: estop and thaw; [`pause`]: pause and resume.
 //! - [`heartbeat`], [`attach`], [`logs`], [`names`]: what they are called.
@@ -13,6 +14,7 @@ pub mod attach;
 pub mod cli;
 pub mod depth;
 pub mod directory;
+pub mod doctor;
 pub mod emergency;
 pub mod events;
 pub mod heartbeat;
@@ -43,6 +45,7 @@ use cli::{Cli, Command};
 pub fn run(cli: &Cli) -> Result<Exit> {
     match &cli.command {
         Command::Status(args) => status::run(args),
+        Command::Doctor(args) => doctor::run(args),
         Command::Plan => plan::run(),
         Command::Start(args) => agents::start(args),
         Command::Stop(args) => agents::stop(args),
