@@ -34,7 +34,7 @@ root_tar() {
     tar=$CACHE/$1-$(echo "$2" | sha256sum | cut -c1-12).tar
     mkdir -p "$CACHE"
     if [ -z "$(find "$tar" -mtime -7 2>/dev/null)" ]; then
-        mmdebstrap --quiet --variant=minbase --include="$2" "$1" "$tar.$$" >&2
+        mmdebstrap --quiet --format=tar --variant=minbase --include="$2" "$1" "$tar.$$" >&2
         mv "$tar.$$" "$tar"
     fi
     echo "$tar"
