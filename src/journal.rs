@@ -30,6 +30,10 @@ events! {
     AGENT_NOT_STARTED = "87f34bd7472e40228d5ed273e13fec62";
     /// A start was refused: held, parked, docked, emergency stop, or the town is stopped.
     AGENT_REFUSED = "44f10623985c42e19e5c8aca3d724a53";
+    /// A spawned polecat was ready and was told to begin.
+    SPAWN_BEGUN = "1b93e1fe296e49e4b83ff49d233973a5";
+    /// A spawn was refused, or its polecat was not ready in time, or has gone.
+    SPAWN_FAILED = "b93424dab4c24129aa3ad555e5353763";
     /// A tick is done.
     TICK = "80f14319fb474e6f85ca51ba418fb604";
 }

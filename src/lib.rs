@@ -10,6 +10,7 @@
 //! - [`generator`]: drop-ins for a town that is not `~/gt`.
 //! - [`journal`]: logging and event ids; the only place that knows journald.
 //! - [`session`]: `gt-agent`, an agent in its pane and its unit.
+//! - [`spawn`]: spawned polecats, each told to begin once it is ready.
 //! - [`spool`]: directories of work to be done exactly once.
 //! - [`systemd`]: the user manager; the only place that knows zbus.
 //! - [`tmux`]: terminals; the only place that runs tmux.
@@ -23,6 +24,7 @@ pub mod files;
 pub mod generator;
 pub mod journal;
 pub mod session;
+pub mod spawn;
 pub mod spool;
 pub mod systemd;
 pub mod tmux;

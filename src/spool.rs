@@ -59,6 +59,12 @@ pub struct Counts {
 }
 
 impl Spool {
+    /// The spool in `dir`, to look at; nothing is made.
+    pub fn at(dir: &Path) -> Spool {
+        let dir = dir.to_path_buf();
+        Spool { dir }
+    }
+
     /// The spool in `dir`, which is made where it is missing.
     ///
     /// # Errors
@@ -69,8 +75,7 @@ impl Spool {
             fs::create_dir_all(&path)
                 .with_context(|| format!("Failed to make directory '{}'", path.display()))?;
         }
-        let dir = dir.to_path_buf();
-        Ok(Spool { dir })
+        Ok(Spool::at(dir))
     }
 
     /// The directory of one state: `new`, `cur` or `failed`.
@@ -92,10 +97,18 @@ impl Spool {
                 self.shift(&from, "cur")?;
             }
         }
-        let visible = |name: &OsString| !name.as_bytes().starts_with(b".");
-        let names = names(&self.dir("cur"))?.into_iter().filter(visible);
+        self.entries("cur", limit)
+    }
+
+    /// Up to `limit` files of one state, by name, with what they say.
+    ///
+    /// # Errors
+    /// The directory cannot be read.
+    pub fn entries(&self, state: &str, limit: usize) -> Result<Vec<Entry>> {
+        let names = names(&self.dir(state))?.into_iter();
+        let names = names.filter(|name| is_entry(state, name));
         let entry = |name: OsString| {
-            let path = self.dir("cur").join(&name);
+            let path = self.dir(state).join(&name);
             let text = match files::read_untrusted(&path, files::ENTRY_LIMIT) {
                 // Somebody else has finished it.
                 Ok(None) => return None,
@@ -118,7 +131,7 @@ impl Spool {
     /// The file cannot be written.
     pub fn put(&self, stem: &str, value: &impl Serialize) -> Result<PathBuf> {
         let text = serde_json::to_string_pretty(value).context("Failed to write an entry")?;
-        let name = format!("{}.json", fit(stem));
+        let name = file_name(stem);
         let claimed = self.dir("cur").join(&name);
         if claimed.symlink_metadata().is_ok() {
             return Ok(claimed);
@@ -153,17 +166,14 @@ impl Spool {
 
     /// How many files there are; what cannot be read counts as empty.
     pub fn counts(&self) -> Counts {
-        let count = |state: &str, counted: fn(&[u8]) -> bool| {
+        let count = |state: &str| {
             let names = names(&self.dir(state)).unwrap_or_default();
-            names.iter().filter(|n| counted(n.as_bytes())).count()
+            names.iter().filter(|name| is_entry(state, name)).count()
         };
-        let visible = |name: &[u8]| !name.starts_with(b".");
         Counts {
-            new: count("new", visible),
-            cur: count("cur", visible),
-            failed: count("failed", |n| {
-                !n.starts_with(b".") && !n.ends_with(b".reason")
-            }),
+            new: count("new"),
+            cur: count("cur"),
+            failed: count("failed"),
         }
     }
 
@@ -192,6 +202,17 @@ impl Spool {
             name.display()
         ))
     }
+}
+
+/// The name that [`Spool::put`] gives to a stem.
+pub fn file_name(stem: &str) -> String {
+    format!("{}.json", fit(stem))
+}
+
+/// Whether a file is work, not staged by a producer and not the reason of another.
+fn is_entry(state: &str, name: &OsStr) -> bool {
+    let name = name.as_bytes();
+    !(name.starts_with(b".") || (state == "failed" && name.ends_with(b".reason")))
 }
 
 /// The names in a directory, sorted; none if it is missing.

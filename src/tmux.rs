@@ -131,6 +131,8 @@ pub struct Screen {
     pub column: usize,
     /// The line of the cursor, from 0; it may be below `lines`.
     pub row: usize,
+    /// Whether the cursor is shown; programs that hide it draw their own elsewhere.
+    pub cursor: bool,
     /// How many lines have scrolled off.
     pub history: u64,
 }
@@ -290,7 +292,7 @@ impl Tmux {
                 let target = quoted(pane);
                 let commands = format!(
                     "display-message -p -t {target} '{rule} #{{pane_id}} #{{cursor_x}} \
-                     #{{cursor_y}} #{{history_size}}'; capture-pane -p -t {target}"
+                     #{{cursor_y}} #{{cursor_flag}} #{{history_size}}'; capture-pane -p -t {target}"
                 );
                 (pane.clone(), "#{pane_id}".to_string(), commands)
             }))?;
@@ -505,6 +507,7 @@ fn parse_screens(text: &str, rule: &str) -> HashMap<String, Screen> {
                 lines: Vec::new(),
                 column: number() as usize,
                 row: number() as usize,
+                cursor: number() == 1,
                 history: number().into(),
             };
             screens.insert(pane.clone(), screen);
@@ -602,12 +605,15 @@ mod tests {
 
     #[test]
     fn screens_are_told_apart() {
-        let text = "R %1 3 1 7\nhello  \n> R %2\n\n\nR %2 0 0 0\n\n";
+        let text = "R %1 3 1 1 7\nhello  \n> R %2\n\n\nR %2 0 0 0 0\n\n";
         let screens = parse_screens(text, "R ");
         assert_eq!(screens.len(), 2);
         assert_eq!(screens["%1"].lines, ["hello", "> R %2"]);
         let one = &screens["%1"];
-        assert_eq!((one.column, one.row, one.history), (3, 1, 7));
+        assert_eq!(
+            (one.column, one.row, one.cursor, one.history),
+            (3, 1, true, 7)
+        );
         assert!(screens["%2"].lines.is_empty());
     }
 

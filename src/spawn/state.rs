@@ -1,0 +1,102 @@
+//! What is known of waiting spawns from one run to the next: `daemon/spawn/state.json`. One file
+//! for all, so that a pass writes at most once before it types, however many it types to.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use jiff::SignedDuration;
+
+use super::decide::Record;
+use crate::files;
+
+/// The records by id, and their file.
+#[derive(Debug)]
+pub struct State {
+    path: PathBuf,
+    written: BTreeMap<String, Record>,
+    /// What is to be written next.
+    pub records: BTreeMap<String, Record>,
+}
+
+impl State {
+    /// Reads the file. One that is broken is put aside: without it nothing is done twice as long
+    /// as the tmux server lives, because the panes are marked.
+    ///
+    /// # Errors
+    /// The file cannot be read, or not be put aside.
+    pub fn load(path: &Path) -> Result<State> {
+        let text = files::read(path)?.unwrap_or_else(|| "{}".into());
+        let records = serde_json::from_str(&text);
+        let records: BTreeMap<String, Record> = match records {
+            Ok(records) => records,
+            Err(e) => {
+                let aside = path.with_extension("broken");
+                std::fs::rename(path, &aside)?;
+                log::warn!(
+                    "'{}' is broken, so it is kept as '{}': {e}",
+                    path.display(),
+                    aside.display()
+                );
+                BTreeMap::new()
+            }
+        };
+        Ok(State {
+            path: path.to_path_buf(),
+            written: records.clone(),
+            records,
+        })
+    }
+
+    /// Gives every spawn more time: nobody looked for so long.
+    pub fn extend(&mut self, gap: SignedDuration) {
+        for record in self.records.values_mut() {
+            record.deadline = record
+                .deadline
+                .saturating_add(gap)
+                .unwrap_or(record.deadline);
+        }
+    }
+
+    /// Writes the records durably, unless the file has them already.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn save(&mut self) -> Result<()> {
+        if self.records != self.written {
+            let text = serde_json::to_string_pretty(&self.records)? + "\n";
+            files::write(&self.path, text.as_bytes())?;
+            self.written = self.records.clone();
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_outlive_the_program_and_a_broken_file_is_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state.json");
+        let now = "2026-01-01T00:00:00Z".parse().unwrap();
+        let minutes = SignedDuration::from_mins;
+        let mut state = State::load(&path).unwrap();
+        state.save().unwrap();
+        assert!(!path.exists());
+        let record = Record::new("a1", None, minutes(5), now);
+        state.records.insert("a1".into(), record);
+        state.save().unwrap();
+
+        let mut again = State::load(&path).unwrap();
+        assert_eq!(again.records, state.records);
+        again.extend(minutes(10));
+        let deadline = "2026-01-01T00:15:00Z".parse().unwrap();
+        assert_eq!(again.records["a1"].deadline, deadline);
+
+        std::fs::write(&path, "{").unwrap();
+        assert!(State::load(&path).unwrap().records.is_empty());
+        assert!(dir.path().join("state.broken").exists() && !path.exists());
+    }
+}
