@@ -130,9 +130,11 @@ pub fn run(instance: &str) -> Result<u8> {
         .with_context(|| format!("'{instance}' is not an agent"))
         .context(Exit::BadConfig)?;
     let launch = town.launch(&agent)?;
-    let mut env = town.environment(&agent);
-    let identity = env.clone().into_iter().collect();
-    env.extend(launch.env);
+    let mut env = launch.env;
+    let identity = town.environment(&agent).into_iter().collect();
+    if let (Era::Current, Ok(id)) = (town.era(), std::env::var("INVOCATION_ID")) {
+        env.insert("GT_RUN".into(), id);
+    }
     if take_handoff(&town, instance) {
         env.insert("GT_HANDOFF".into(), "1".into());
     }

@@ -119,14 +119,6 @@ pub fn restore_socket(tmux: &Tmux) -> Result<()> {
 /// There is no town, or a directory cannot be made.
 pub fn town_start() -> Result<Exit> {
     let town = Town::load()?;
-    if !town.root().is_dir() {
-        return Err(anyhow!(
-            "There is no town at '{}'; make one, or name another by GT_TOWN_ROOT in \
-             ~/.config/gastown/town.env and run 'systemctl --user daemon-reload'",
-            town.root().display()
-        )
-        .context(Exit::BadConfig));
-    }
     for dir in DIRECTORIES {
         let path = town.path(dir);
         std::fs::create_dir_all(&path)
