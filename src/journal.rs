@@ -36,6 +36,28 @@ events! {
     SPAWN_FAILED = "b93424dab4c24129aa3ad555e5353763";
     /// A tick is done.
     TICK = "80f14319fb474e6f85ca51ba418fb604";
+    /// A tick started an agent that was to run and did not.
+    TICK_STARTED = "46fdf36e63304c3abb0f4fd8b84270fb";
+    /// A tick stopped an agent that is not to run.
+    TICK_STOPPED = "b526572508d44bb599b1b167ba0c0cef";
+    /// An agent that gave up is tried again.
+    AGENT_RETRIED = "ba9dea6e59884762849e3b0d91c94eb7";
+    /// A reminder was typed to an agent.
+    POKED = "6b400ae93d3e4863961b4ff45dcda470";
+    /// A reminder was typed, but the agent's screen does not show that it was taken.
+    POKE_UNANSWERED = "f66294d6f24d41e6a5e6108c169ba39b";
+    /// The Deacon is restarted because nothing shows that it lives.
+    DEACON_STUCK = "95091345925b49edb21b76bbbf68d953";
+    /// The machine slept, or its clock was set: nobody is judged this time.
+    NOBODY_JUDGED = "27997c5414764a6b8ef7adac2cb191b0";
+    /// Several agents died at about the same time.
+    MASS_DEATH = "028d17ee1b94495bbcff2edb37e66c8b";
+    /// A bead said that an agent runs which does not.
+    BEAD_MARKED_DEAD = "3f8b96feb89f4a7f816ff4ffaa62abf7";
+    /// A condition began that a person should know of.
+    ALERT_BEGAN = "acfae6b58a0f41aebf96b63729a5bb29";
+    /// Such a condition is over.
+    ALERT_ENDED = "d150ba2b6caa4ceeaa2c8d8c6643d1d4";
 }
 
 struct Journal {

@@ -4,10 +4,12 @@
 //! The map, one line per room:
 //!
 //! - [`agent`]: who; addresses, unit names.
+//! - [`alert`]: conditions that a person should know of, told once.
 //! - [`ctl`]: `gastownctl`, one file per command.
 //! - [`exit`]: the exit statuses of all programs.
 //! - [`files`]: careful reads and durable writes of small files.
 //! - [`generator`]: drop-ins for a town that is not `~/gt`.
+//! - [`heartbeat`]: `gt-heartbeat`, one tick.
 //! - [`journal`]: logging and event ids; the only place that knows journald.
 //! - [`session`]: `gt-agent`, an agent in its pane and its unit.
 //! - [`spawn`]: spawned polecats, each told to begin once it is ready.
@@ -18,10 +20,12 @@
 //! - [`town`]: what lies on disk, one file per format.
 
 pub mod agent;
+pub mod alert;
 pub mod ctl;
 pub mod exit;
 pub mod files;
 pub mod generator;
+pub mod heartbeat;
 pub mod journal;
 pub mod session;
 pub mod spawn;

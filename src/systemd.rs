@@ -474,6 +474,44 @@ impl Systemd {
         .map_err(|e| anyhow!("Failed to arm '{timer}': {e}"))
     }
 
+    /// Has a transient `<stem>.path` start `<stem>.service` when `path` changes; nothing when it
+    /// does already.
+    ///
+    /// # Errors
+    /// The manager refuses.
+    pub fn watch(&self, stem: &str, description: &str, path: &str) -> Result<()> {
+        let unit = format!("{stem}.path");
+        match self.units(&[&unit])?.get(&unit) {
+            Some(found) if found.active == "active" => return Ok(()),
+            Some(_) => self.reset_failed(&unit)?,
+            None => {}
+        }
+        let properties = [
+            ("Description", Variant::from(description)),
+            ("Paths", Variant::from(vec![("PathChanged", path)])),
+            ("PartOf", Variant::from(vec![TARGET])),
+            ("CollectMode", Variant::from("inactive-or-failed")),
+        ];
+        zbus::block_on(
+            self.manager
+                .start_transient_unit(&unit, "replace", &properties, &[]),
+        )
+        .map(drop)
+        .map_err(|e| anyhow!("Failed to arm '{unit}': {e}"))
+    }
+
+    /// Ends a [`Systemd::watch`]; nothing when there is none.
+    ///
+    /// # Errors
+    /// The manager does not answer.
+    pub fn unwatch(&self, stem: &str) -> Result<()> {
+        let unit = format!("{stem}.path");
+        if self.units(&[&unit])?.contains_key(&unit) {
+            self.queue(Verb::Stop, &unit)?;
+        }
+        Ok(())
+    }
+
     /// Disarms a transient timer; nothing when there is none.
     ///
     /// # Errors

@@ -37,6 +37,17 @@ const ARGUMENTS: usize = 14_000;
 /// The most panes whose screens come back in one call: [`tools::OUTPUT_LIMIT`] holds them.
 const SCREENS: usize = 200;
 
+/// Between a text and its Enter: an Enter too early is taken for a part of a paste.
+const DEBOUNCE: Duration = Duration::from_millis(500);
+
+/// How long after an Enter it is looked whether it was taken; after each but the last, it is
+/// pressed again where it was not.
+const ENTER_LOOKS: [Duration; 3] = [
+    Duration::from_millis(500),
+    Duration::from_millis(1000),
+    Duration::from_millis(1500),
+];
+
 /// Why a call gave nothing.
 #[derive(Debug)]
 pub enum TmuxError {
@@ -44,6 +55,8 @@ pub enum TmuxError {
     NoServer,
     /// The named session, window or pane is not there.
     NotFound,
+    /// The text was typed, and the pane shows no sign of it.
+    NotShown,
     /// Anything else, in tmux's own words. It says nothing about what exists.
     Failed(String),
 }
@@ -53,6 +66,7 @@ impl std::fmt::Display for TmuxError {
         match self {
             TmuxError::NoServer => f.write_str("no tmux server answers on the socket"),
             TmuxError::NotFound => f.write_str("tmux knows no such session or pane"),
+            TmuxError::NotShown => f.write_str("the terminal does not show what was typed"),
             TmuxError::Failed(why) => write!(f, "tmux failed: {why}"),
         }
     }
@@ -338,6 +352,52 @@ impl Tmux {
                 e => Err(e),
             },
         }
+    }
+
+    /// Types a text into each pane, byte for byte, and Enter after it: all texts in one call, all
+    /// Enters in a second one. Looks at the screens, presses Enter again where it was not taken,
+    /// and tells for each pane how it went. One that fails does not hold the others.
+    pub fn deliver(&self, items: &[(String, String)]) -> Vec<Result<(), TmuxError>> {
+        self.deliver_all(items).unwrap_or_else(|e| {
+            let why = e.to_string();
+            let fail = |_| Err(TmuxError::Failed(why.clone()));
+            items.iter().map(fail).collect()
+        })
+    }
+
+    fn deliver_all(
+        &self,
+        items: &[(String, String)],
+    ) -> Result<Vec<Result<(), TmuxError>>, TmuxError> {
+        let mut panes: Vec<String> = items.iter().map(|(pane, _)| pane.clone()).collect();
+        panes.sort();
+        panes.dedup();
+        let before = self.screens(&panes)?;
+        self.each_apart(items.iter().map(|(pane, text)| {
+            let (target, text) = (quoted(pane), quoted(text));
+            let commands = format!("copy-mode -q -t {target}; send-keys -t {target} -l -- {text}");
+            (pane.clone(), "1".to_string(), commands)
+        }))?;
+        std::thread::sleep(DEBOUNCE);
+        let typed = self.screens(&panes)?;
+        self.enter(&panes)?;
+        let mut now = typed.clone();
+        for (look, wait) in ENTER_LOOKS.into_iter().enumerate() {
+            std::thread::sleep(wait);
+            now = self.screens(&panes)?;
+            let mut waiting = panes.clone();
+            waiting.retain(|pane| now.contains_key(pane) && typed.get(pane) == now.get(pane));
+            if waiting.is_empty() || look + 1 == ENTER_LOOKS.len() {
+                break;
+            }
+            self.enter(&waiting)?;
+        }
+        let judge = |(pane, _): &(String, String)| match (before.get(pane), now.get(pane)) {
+            (None, _) | (_, None) => Err(TmuxError::NotFound),
+            (Some(_), Some(now)) if typed.get(pane) == Some(now) => Err(TmuxError::NotShown),
+            _ => Ok(()),
+        };
+        Ok(items.iter().map(judge).collect())
     }
 
     /// One pane by its id; `None` when it is gone, with or without the server.

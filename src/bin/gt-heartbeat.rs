@@ -1,2 +1,47 @@
-//! gt-heartbeat: not written yet.
-fn main() {}
+//! gt-heartbeat: one tick. Run by gt-heartbeat.timer and gt-heartbeat.path.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser;
+use gastown::exit::{self, Exit};
+use gastown::{alert, heartbeat};
+
+#[derive(Parser)]
+#[command(
+    version,
+    about = "Keep the agents of a Gas Town as they are to be: one tick"
+)]
+#[command(after_help = "Timers call this program; people use gastownctl(1).")]
+struct Cli {
+    /// Print what a tick would do and why, and change nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Print it as JSON
+    #[arg(long, requires = "dry_run")]
+    json: bool,
+    /// Tell of a failed unit, and of all that is still to be told (gt-alert@.service)
+    #[arg(long, value_name = "UNIT", conflicts_with = "dry_run")]
+    alert: Option<String>,
+}
+
+fn main() -> ExitCode {
+    gastown::journal::init("gt-heartbeat");
+    exit::report(run(&Cli::parse()))
+}
+
+fn run(cli: &Cli) -> Result<Exit> {
+    if let Some(unit) = &cli.alert {
+        return alert::handle(unit);
+    }
+    if !cli.dry_run {
+        return heartbeat::tick();
+    }
+    let plan = heartbeat::plan()?;
+    if cli.json {
+        println!("{}", serde_json::to_string_pretty(&plan)?);
+    } else {
+        print!("{plan}");
+    }
+    Ok(Exit::Ok)
+}

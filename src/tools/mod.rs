@@ -3,6 +3,7 @@
 //! Every call has a limit in time and size and its own process group, so that a
 //! grandchild that keeps a pipe open or ignores its parent cannot hold us.
 
+pub mod bd;
 pub mod mail;
 
 use std::collections::HashMap;

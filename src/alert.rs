@@ -1,0 +1,491 @@
+//! Alerts: one when a condition begins, one when it ends, each told until it is heard.
+//!
+//! A condition is a file in `daemon/alerts` of the town. The journal hears of it at once; the
+//! Mayor's mail and the executable `~/.config/gastown/alert` hear of it from
+//! `gt-alert@deliver.service`, so that a hanging one delays nobody, and again until they do.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow};
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::agent::Agent;
+use crate::exit::Exit;
+use crate::systemd::{Systemd, Verb};
+use crate::tools::{self, Tools};
+use crate::town::{Town, home};
+use crate::{files, journal};
+
+/// Where the conditions are, below the town's root.
+const DIR: &str = "daemon/alerts";
+
+/// A person's own program, below the home directory.
+const HOOK: &str = ".config/gastown/alert";
+
+/// The unit that tells of alerts.
+const DELIVERER: &str = "gt-alert@deliver.service";
+
+/// What is told to it instead of a unit.
+pub const DELIVER: &str = "deliver";
+
+const MAIL_LIMIT: Duration = Duration::from_secs(20);
+const HOOK_LIMIT: Duration = Duration::from_secs(10);
+
+/// After this no more is begun; the unit has a minute.
+const DELIVER_LIMIT: Duration = Duration::from_secs(25);
+
+/// The most alerts that are looked at.
+const MOST: usize = 1000;
+
+/// What has been told, and when it is tried again.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+struct Told {
+    mail: bool,
+    hook: bool,
+}
+
+impl Told {
+    fn all(&self) -> bool {
+        self.mail && self.hook
+    }
+}
+
+/// A condition.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Alert {
+    key: String,
+    summary: String,
+    since: Timestamp,
+    #[serde(default)]
+    fields: BTreeMap<String, String>,
+    #[serde(default)]
+    told: Told,
+    #[serde(default)]
+    end: Option<End>,
+    /// How many deliveries have failed in a row.
+    #[serde(default)]
+    failures: u32,
+    /// When the next one is due; `None`: nothing is to be told.
+    #[serde(default)]
+    next: Option<Timestamp>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct End {
+    summary: String,
+    at: Timestamp,
+    #[serde(default)]
+    told: Told,
+}
+
+/// Begins a condition; nothing when it has begun already. Fields are data for the journal and
+/// for the hook, by upper-case names. The key is a short name that is the same each time.
+///
+/// # Errors
+/// The condition cannot be written down.
+pub fn raise(town: &Town, key: &str, summary: &str, fields: &[(&str, &str)]) -> Result<()> {
+    if begin(town, key, summary, fields, Timestamp::now())? {
+        wake();
+    }
+    Ok(())
+}
+
+/// Ends a condition; nothing when it has ended already.
+///
+/// # Errors
+/// The condition cannot be written down.
+pub fn clear(town: &Town, key: &str, summary: &str) -> Result<()> {
+    if end(town, key, summary, Timestamp::now())? {
+        wake();
+    }
+    Ok(())
+}
+
+/// The keys of the conditions that hold.
+pub fn open(town: &Town) -> BTreeSet<String> {
+    let held = all(town).into_iter().filter(|(_, a)| a.end.is_none());
+    held.map(|(_, alert)| alert.key).collect()
+}
+
+/// When something is next to be told; `None`: everybody knows everything.
+pub fn next_delivery(town: &Town) -> Option<Timestamp> {
+    all(town).iter().filter_map(|(_, alert)| alert.next).min()
+}
+
+/// Has everything told that is to be told; does not wait for it.
+pub fn wake() {
+    let queued = Systemd::connect().and_then(|systemd| systemd.queue(Verb::Start, DELIVERER));
+    if let Err(e) = queued {
+        log::debug!("Alerts are told later: {e:#}");
+    }
+}
+
+/// `gt-heartbeat --alert UNIT`: a unit failed. One that is being restarted has not given up.
+///
+/// # Errors
+/// There is no town or no manager, or something could not be told.
+pub fn handle(unit: &str) -> Result<Exit> {
+    let town = Town::load()?;
+    if unit != DELIVER {
+        let systemd = Systemd::connect()?;
+        let properties = systemd.properties(unit)?;
+        if properties.text("ActiveState").as_deref() == Some("failed") {
+            let result = properties.text("Result").unwrap_or_default();
+            let status = properties.int("ExecMainStatus").unwrap_or_default();
+            let (summary, agent) = match Agent::from_unit(unit) {
+                Ok(agent) => (gave_up(&agent, &result, status), agent.to_string()),
+                Err(_) => (failed(unit, &result, status), String::new()),
+            };
+            let status = status.to_string();
+            let mut fields = vec![
+                ("GT_UNIT", unit),
+                ("GT_RESULT", &result),
+                ("GT_STATUS", &status),
+            ];
+            if !agent.is_empty() {
+                fields.push(("GT_AGENT", &agent));
+            }
+            let key = format!("unit-{unit}");
+            begin(&town, &key, &summary, &fields, Timestamp::now())?;
+        }
+    }
+    deliver(&town)?;
+    Ok(Exit::Ok)
+}
+
+/// What is said of an agent that gave up.
+pub fn gave_up(agent: &Agent, result: &str, status: i32) -> String {
+    let why = match status == i32::from(Exit::BadConfig as u8) {
+        true => "its configuration is wrong".to_string(),
+        false => format!("{result}, exit status {status}"),
+    };
+    format!(
+        "{agent} gave up ({why}); see 'journalctl --user -u {}', then 'gastownctl recover {agent}'",
+        agent.unit()
+    )
+}
+
+/// What is said of a unit of ours that failed.
+pub fn failed(unit: &str, result: &str, status: i32) -> String {
+    format!("{unit} failed ({result}, exit status {status}); see 'journalctl --user -u {unit}'")
+}
+
+/// Names a file after a key, readably, for any key.
+fn path(town: &Town, key: &str) -> PathBuf {
+    let is_plain = |c: &char| c.is_ascii_alphanumeric() || "._-@".contains(*c);
+    let mut name: String = key.chars().filter(is_plain).take(80).collect();
+    for byte in &Sha256::digest(key)[..4] {
+        let _ = write!(name, "{byte:02x}");
+    }
+    town.path(DIR).join(format!("{name}.json"))
+}
+
+fn load(path: &Path) -> Option<Alert> {
+    let text = files::read_untrusted(path, files::ENTRY_LIMIT).ok()??;
+    // Junk says nothing: a condition that still holds is written down anew.
+    serde_json::from_str(&text).ok()
+}
+
+fn save(path: &Path, alert: &Alert) -> Result<()> {
+    files::write(path, &serde_json::to_vec_pretty(alert)?)
+}
+
+fn all(town: &Town) -> Vec<(PathBuf, Alert)> {
+    let entries = std::fs::read_dir(town.path(DIR))
+        .into_iter()
+        .flatten()
+        .flatten();
+    let paths = entries.map(|entry| entry.path());
+    let is_alert = |path: &PathBuf| path.extension().is_some_and(|e| e == "json");
+    let mut all: Vec<_> = paths
+        .filter(is_alert)
+        .take(MOST)
+        .filter_map(|path| Some((load(&path)?, path)))
+        .map(|(alert, path)| (path, alert))
+        .collect();
+    all.sort_by_key(|(_, alert)| alert.since);
+    all
+}
+
+/// Changes to conditions are short, so whoever comes second waits.
+fn lock(town: &Town) -> Result<File> {
+    let dir = town.path(DIR);
+    let failed = || format!("Failed to lock '{}'", dir.display());
+    std::fs::create_dir_all(&dir).with_context(failed)?;
+    let file = File::create(dir.join(".lock")).with_context(failed)?;
+    for _ in 0..100 {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(_) => std::thread::sleep(Duration::from_millis(20)),
+        }
+    }
+    Err(anyhow!(
+        "Failed to lock '{}': somebody else holds it",
+        dir.display()
+    ))
+}
+
+fn begin(
+    town: &Town,
+    key: &str,
+    summary: &str,
+    fields: &[(&str, &str)],
+    now: Timestamp,
+) -> Result<bool> {
+    let _lock = lock(town)?;
+    let path = path(town, key);
+    let before = load(&path);
+    if before.as_ref().is_some_and(|alert| alert.end.is_none()) {
+        return Ok(false);
+    }
+    let alert = Alert {
+        key: key.into(),
+        summary: summary.into(),
+        since: now,
+        fields: fields
+            .iter()
+            .map(|(k, v)| (k.to_string(), v.to_string()))
+            .collect(),
+        // An end that somebody has not heard of yet did not happen for them.
+        told: before
+            .and_then(|alert| alert.end.map(|end| and_not(&alert.told, &end.told)))
+            .unwrap_or_default(),
+        end: None,
+        failures: 0,
+        next: Some(now),
+    };
+    save(&path, &alert)?;
+    tell_journal(&alert, journal::ALERT_BEGAN, log::Level::Warn, summary);
+    Ok(true)
+}
+
+fn and_not(told: &Told, but: &Told) -> Told {
+    Told {
+        mail: told.mail && !but.mail,
+        hook: told.hook && !but.hook,
+    }
+}
+
+fn end(town: &Town, key: &str, summary: &str, now: Timestamp) -> Result<bool> {
+    let _lock = lock(town)?;
+    let path = path(town, key);
+    let Some(mut alert) = load(&path).filter(|alert| alert.end.is_none()) else {
+        return Ok(false);
+    };
+    alert.end = Some(End {
+        summary: summary.into(),
+        at: now,
+        told: Told::default(),
+    });
+    (alert.failures, alert.next) = (0, Some(now));
+    save(&path, &alert)?;
+    tell_journal(&alert, journal::ALERT_ENDED, log::Level::Info, summary);
+    Ok(true)
+}
+
+fn tell_journal(alert: &Alert, id: &str, level: log::Level, summary: &str) {
+    let mut fields = vec![("message_id", id), ("gt_alert", alert.key.as_str())];
+    fields.extend(alert.fields.iter().map(|(k, v)| (k.as_str(), v.as_str())));
+    log::logger().log(
+        &log::Record::builder()
+            .level(level)
+            .target("gastown::alert")
+            .args(format_args!("{summary}"))
+            .key_values(&fields.as_slice())
+            .build(),
+    );
+}
+
+/// Tells everybody what they have not heard yet. One at a time: whoever comes second leaves it
+/// to the first.
+///
+/// # Errors
+/// Something could not be told; it is tried again later.
+fn deliver(town: &Town) -> Result<()> {
+    std::fs::create_dir_all(town.path(DIR))?;
+    let turn = File::create(town.path(DIR).join(".deliver"))?;
+    if turn.try_lock().is_err() {
+        return Ok(());
+    }
+    let home = home()?;
+    let tools = Tools::locate(&home);
+    let (mut mail_works, mut hook_works) = (town.ours().alert_mail, true);
+    let begin = Instant::now();
+    let mut failure = None;
+    // Conditions may change meanwhile: look again until nothing is due.
+    for _ in 0..MOST {
+        let now = Timestamp::now();
+        let due = all(town)
+            .into_iter()
+            .find(|(_, a)| a.next.is_some_and(|next| next <= now));
+        let Some((path, alert)) = due else { break };
+        if begin.elapsed() > DELIVER_LIMIT {
+            break;
+        }
+        let mut told = alert.clone();
+        let mut problems: Vec<String> = Vec::new();
+        let had = |begin: &Told, channel: fn(&Told) -> bool| channel(begin);
+        for at_end in [false, true] {
+            let state = if at_end {
+                told.end.as_ref().map(|end| &end.told)
+            } else {
+                Some(&told.told)
+            };
+            let Some(state) = state.cloned() else {
+                continue;
+            };
+            let mut now_told = state.clone();
+            // The end is told to whoever heard of the beginning.
+            let may = |channel| !at_end || had(&told.told, channel);
+            if !state.mail && may(|t| t.mail) {
+                let result = if mail_works {
+                    mail(town, &tools, &told, at_end)
+                } else {
+                    Ok(())
+                };
+                match result {
+                    Ok(()) => now_told.mail = mail_works || !town.ours().alert_mail,
+                    Err(e) => {
+                        mail_works = false;
+                        problems.push(format!("{e:#}"));
+                    }
+                }
+            }
+            if !state.hook && may(|t| t.hook) {
+                let result = if hook_works {
+                    hook(town, &home, &told, at_end)
+                } else {
+                    Ok(())
+                };
+                match result {
+                    Ok(()) => now_told.hook = hook_works,
+                    Err(e) => {
+                        hook_works = false;
+                        problems.push(format!("{e:#}"));
+                    }
+                }
+            }
+            match (at_end, &mut told.end) {
+                (true, Some(end)) => end.told = now_told,
+                _ => told.told = now_told,
+            }
+        }
+        settle(town, &path, &alert, told)?;
+        if let Some(problem) = problems.first() {
+            log::warn!(
+                "Failed to tell of '{}', trying again later: {problem}",
+                alert.key
+            );
+            failure = Some(problem.clone());
+        }
+    }
+    match failure {
+        Some(failure) => Err(anyhow!("{failure}").context(Exit::TryAgain)),
+        None => Ok(()),
+    }
+}
+
+/// Writes down what has been told, into the condition as it is by now.
+fn settle(town: &Town, path: &Path, before: &Alert, told: Alert) -> Result<()> {
+    let _lock = lock(town)?;
+    let Some(mut current) = load(path).filter(|c| c.since == before.since) else {
+        return Ok(());
+    };
+    let is_same_end = current.end.as_ref().map(|e| e.at) == told.end.as_ref().map(|e| e.at);
+    current.told = told.told;
+    if let (Some(end), Some(told), true) = (&mut current.end, told.end, is_same_end) {
+        end.told = told.told;
+    }
+    let over = current.end.as_ref().is_some_and(|end| end.told.all());
+    if current.told.all() && over {
+        files::remove(path)?;
+        return Ok(());
+    }
+    let done = match &current.end {
+        Some(end) => end.told.all(),
+        None => current.told.all(),
+    };
+    if done {
+        (current.failures, current.next) = (0, None);
+    } else if !is_same_end {
+        current.next = Some(Timestamp::now());
+    } else {
+        let pause = SignedDuration::from_mins(1 << current.failures.min(6));
+        current.failures = current.failures.saturating_add(1);
+        current.next = Some(Timestamp::now() + pause.min(SignedDuration::from_hours(1)));
+    }
+    save(path, &current)
+}
+
+fn text(alert: &Alert, at_end: bool) -> (String, String) {
+    let (word, summary) = match &alert.end {
+        Some(end) if at_end => ("OVER", end.summary.as_str()),
+        _ => ("ALERT", alert.summary.as_str()),
+    };
+    let subject: String = format!("{word}: {summary}").chars().take(200).collect();
+    let mut body = format!(
+        "{summary}\n\nCondition: {}\nSince: {}\n",
+        alert.key, alert.since
+    );
+    for (key, value) in &alert.fields {
+        let _ = writeln!(body, "{key}: {value}");
+    }
+    (subject, body)
+}
+
+fn mail(town: &Town, tools: &Tools, alert: &Alert, at_end: bool) -> Result<()> {
+    // Without `gt` there is no mail: nobody waits for it.
+    let Some(mut command) = tools.command("gt", town.root()) else {
+        return Ok(());
+    };
+    let (subject, body) = text(alert, at_end);
+    command.args(["mail", "send", "mayor/", "-s", &subject, "-m", &body]);
+    let out = tools::run(&mut command, MAIL_LIMIT).context("'gt mail send' gave no answer")?;
+    if !out.status.success() {
+        return Err(anyhow!("'gt mail send' failed: {}", out.complaint()));
+    }
+    Ok(())
+}
+
+fn hook(town: &Town, home: &Path, alert: &Alert, at_end: bool) -> Result<()> {
+    let program = home.join(HOOK);
+    let Some(program) = tools::find(&program.to_string_lossy(), &[]) else {
+        return Ok(());
+    };
+    let summary = match &alert.end {
+        Some(end) if at_end => &end.summary,
+        _ => &alert.summary,
+    };
+    let mut command = Command::new(&program);
+    command
+        .current_dir(town.root())
+        .env_remove("NOTIFY_SOCKET")
+        .env("GT_TOWN", town.root())
+        .env("GT_ALERT", &alert.key)
+        .env("GT_ALERT_STATE", if at_end { "end" } else { "begin" })
+        .env("GT_ALERT_SUMMARY", summary)
+        .env("GT_ALERT_SINCE", alert.since.to_string());
+    for (key, value) in &alert.fields {
+        if crate::town::env_file::is_variable(key) && key.starts_with("GT_") {
+            command.env(key, value);
+        }
+    }
+    let failed = || format!("'{}'", program.display());
+    let out = tools::run(&mut command, HOOK_LIMIT).with_context(failed)?;
+    if !out.status.success() {
+        return Err(anyhow!(
+            "'{}' failed: {}",
+            program.display(),
+            out.complaint()
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,287 @@
+//! Carries a plan out. One step that fails does not stop the next; all failures are reported.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use jiff::Timestamp;
+
+use super::decide::{Action, Plan, Step, dead_beads, unit_key};
+use super::memory::Memory;
+use super::observe::{self, OWN_UNIT, Observed, World};
+use crate::agent::Agent;
+use crate::systemd::{TARGET, Verb};
+use crate::tmux::TmuxError;
+use crate::tools::{Tools, bd};
+use crate::town::{activity, home, state};
+use crate::{alert, journal};
+
+/// The stem of the transient units that bring the next tick.
+const NEXT: &str = "gt-heartbeat-next";
+
+/// After this, nothing slow is begun; the unit may take 5 min.
+const TOOL_LIMIT: Duration = Duration::from_secs(180);
+
+/// Carries out what [`super::decide`] decided, and keeps the books. Agents come first, the tools
+/// of others last: a hanging one delays no restart.
+///
+/// # Errors
+/// The books cannot be kept. What failed of the plan is in the value, in words.
+pub fn act(
+    world: &World<'_>,
+    observed: &Observed,
+    plan: Plan,
+    full: bool,
+    begin: Instant,
+) -> Result<Vec<String>> {
+    let mut acting = Acting {
+        world,
+        observed,
+        memory: plan.memory.clone(),
+        failures: Vec::new(),
+    };
+    if let Some(gap) = &plan.gap {
+        log::info!(message_id = journal::NOBODY_JUDGED, gt_reason = gap.as_str();
+            "Nobody is judged this time: {gap}");
+    }
+    acting.steps(&plan.steps);
+    acting.pokes(&plan.steps);
+    acting.memory.save(world.town)?;
+    let due = Instant::now() + Duration::from_secs(plan.next.seconds);
+    if full {
+        // The tools may take long: were we ended meanwhile, the next tick would come anyway.
+        acting.arm(&plan, due);
+        acting.jobs();
+        acting.beads(begin);
+        acting.memory.full = Some(Timestamp::now());
+    }
+    let kept = world.town.keep_good();
+    acting.note(kept);
+    acting.alerts(&plan);
+    acting.arm(&plan, due);
+    acting.memory.save(world.town)?;
+    acting.state()?;
+    let failures = acting.failures;
+    super::report(observed, &plan, begin, failures.len(), full);
+    Ok(failures)
+}
+
+struct Acting<'a> {
+    world: &'a World<'a>,
+    observed: &'a Observed,
+    memory: Memory,
+    failures: Vec<String>,
+}
+
+impl Acting<'_> {
+    /// Reports a failure, and goes on.
+    fn note(&mut self, result: Result<()>) -> bool {
+        if let Err(e) = &result {
+            log::error!("{e:#}");
+            self.failures.push(format!("{e:#}"));
+        }
+        result.is_ok()
+    }
+
+    /// What an agent's record was before the plan: an action that failed did not happen.
+    fn forget(&mut self, agent: &Agent) {
+        match self.observed.memory.agents.get(agent) {
+            Some(before) => _ = self.memory.agents.insert(agent.clone(), before.clone()),
+            None => _ = self.memory.agents.remove(agent),
+        }
+    }
+
+    fn steps(&mut self, steps: &[Step]) {
+        for step in steps {
+            let result = self.step(&step.action);
+            let Some(result) = result else { continue };
+            if self.note(result.map(drop)) {
+                self.told(step);
+            } else if let Some(agent) = step.action.agent() {
+                self.forget(agent);
+            }
+        }
+    }
+
+    /// `None`: not one of the manager's.
+    fn step(&self, action: &Action) -> Option<Result<()>> {
+        let systemd = self.world.systemd;
+        let queue = |verb, unit: &str| systemd.queue(verb, unit).map(drop);
+        Some(match action {
+            Action::Start { agent } => queue(Verb::Start, &agent.unit()),
+            Action::Stop { agent } => queue(Verb::Stop, &agent.unit()),
+            Action::Restart { agent } => queue(Verb::Restart, &agent.unit()),
+            Action::Retry { agent, .. } => systemd
+                .reset_failed(&agent.unit())
+                .and_then(|()| queue(Verb::Start, &agent.unit())),
+            Action::Restore { unit } => systemd
+                .reset_failed(unit)
+                .and_then(|()| queue(Verb::Start, unit)),
+            Action::Poke { .. } | Action::MarkDead { .. } => return None,
+        })
+    }
+
+    fn told(&self, step: &Step) {
+        let (id, level) = match &step.action {
+            Action::Start { .. } | Action::Restore { .. } => {
+                (journal::TICK_STARTED, log::Level::Info)
+            }
+            Action::Stop { .. } => (journal::TICK_STOPPED, log::Level::Info),
+            Action::Retry { .. } => (journal::AGENT_RETRIED, log::Level::Info),
+            Action::Restart { .. } => (journal::DEACON_STUCK, log::Level::Warn),
+            Action::Poke { .. } => (journal::POKED, log::Level::Info),
+            Action::MarkDead { .. } => (journal::BEAD_MARKED_DEAD, log::Level::Warn),
+        };
+        let agent = step
+            .action
+            .agent()
+            .map(Agent::to_string)
+            .unwrap_or_default();
+        let action = step.action.to_string();
+        log::log!(level, message_id = id, gt_agent = agent.as_str(), gt_action = action.as_str(),
+            gt_reason = step.reason.as_str(); "To {action}: {}", step.reason);
+    }
+
+    /// All pokes at once.
+    fn pokes(&mut self, steps: &[Step]) {
+        let pokes: Vec<(&Step, &Agent, (String, String))> = steps
+            .iter()
+            .filter_map(|step| match &step.action {
+                Action::Poke { agent, pane, text } => {
+                    Some((step, agent, (pane.clone(), text.clone())))
+                }
+                _ => None,
+            })
+            .collect();
+        if pokes.is_empty() {
+            return;
+        }
+        let items: Vec<_> = pokes.iter().map(|(_, _, item)| item.clone()).collect();
+        for ((step, agent, _), result) in pokes.iter().zip(self.world.tmux.deliver(&items)) {
+            let name = agent.to_string();
+            match result {
+                Ok(()) => self.told(step),
+                // It was typed, so it counts: no sign of it is what a stuck agent gives.
+                Err(TmuxError::NotShown) => {
+                    log::warn!(message_id = journal::POKE_UNANSWERED, gt_agent = name.as_str(),
+                        gt_reason = step.reason.as_str();
+                        "Poked {agent}, but its screen does not show that it was taken");
+                }
+                Err(e) => {
+                    self.note(Err(anyhow::anyhow!("Failed to poke {agent}: {e}")));
+                    self.forget(agent);
+                }
+            }
+        }
+    }
+
+    /// The other two jobs run apart: a tool that hangs in one does not hold the others.
+    fn jobs(&mut self) {
+        for unit in ["gt-lifecycle.service", "gt-spawn-trigger.service"] {
+            let queued = self.world.systemd.queue(Verb::Start, unit).map(drop);
+            self.note(queued);
+        }
+    }
+
+    /// Marks the beads of agents that died without saying so. `bd` is slow, so the units are
+    /// looked at again after it.
+    fn beads(&mut self, begin: Instant) {
+        let Ok(home) = home() else { return };
+        let (town, systemd) = (self.world.town, self.world.systemd);
+        let tools = Tools::locate(&home);
+        let agents: Vec<Agent> = self.observed.agents.keys().cloned().collect();
+        let beads = match bd::agents(&tools, town, &agents) {
+            Ok(None) => return,
+            Ok(Some(beads)) => beads,
+            Err(e) => {
+                self.memory.bd_failures = self.memory.bd_failures.saturating_add(1);
+                log::warn!("Nothing is known about beads, going on without: {e:#}");
+                return;
+            }
+        };
+        self.memory.bd_failures = 0;
+        if !beads.iter().any(|bead| bead.claims_to_run().is_some()) {
+            return;
+        }
+        let units = systemd.units(&["gt-agent@*.service"]);
+        let agents = units.and_then(|units| observe::agents(self.world, &units));
+        let agents = match agents {
+            Ok(agents) => agents,
+            Err(e) => {
+                self.note(Err(e));
+                return;
+            }
+        };
+        let now = Observed {
+            agents,
+            ..Observed::default()
+        };
+        for step in dead_beads(&now, &beads) {
+            if begin.elapsed() > TOOL_LIMIT {
+                log::warn!("The tick took too long, leaving the other beads to the next");
+                return;
+            }
+            let Action::MarkDead { bead, .. } = &step.action else {
+                continue;
+            };
+            let Some(bead) = beads.iter().find(|b| b.id == *bead) else {
+                continue;
+            };
+            if self.note(bd::mark_dead(&tools, town, bead)) {
+                self.told(&step);
+            }
+        }
+    }
+
+    fn alerts(&mut self, plan: &Plan) {
+        let town = self.world.town;
+        if !plan.mass_death.is_empty() {
+            let names: Vec<String> = plan.mass_death.iter().map(Agent::to_string).collect();
+            let names = names.join(" ");
+            log::warn!(message_id = journal::MASS_DEATH, gt_agents = names.as_str();
+                "Agents died together: {names}");
+        }
+        for (key, summary) in &plan.raise {
+            self.note(alert::raise(town, key, summary, &[]));
+        }
+        for (key, summary) in &plan.clear {
+            self.note(alert::clear(town, key, summary));
+        }
+        if self.failures.is_empty() {
+            let over = "The heartbeat works again";
+            self.note(alert::clear(town, &unit_key(OWN_UNIT), over));
+        }
+        if alert::next_delivery(town).is_some_and(|next| next <= Timestamp::now()) {
+            alert::wake();
+        }
+    }
+
+    /// Times the next tick, and has activity bring it forward in an idle town.
+    fn arm(&mut self, plan: &Plan, due: Instant) {
+        let systemd = self.world.systemd;
+        let after = due.saturating_duration_since(Instant::now());
+        let after = after.max(Duration::from_secs(1));
+        let what = format!("Next Gas Town Heartbeat: {}", plan.next.reason);
+        self.note(systemd.arm_timer(NEXT, &what, after));
+        let watched = if plan.next.wake {
+            let path = self.world.town.path(activity::FILE);
+            let what = "Gas Town Heartbeat on New Activity";
+            systemd.watch(NEXT, what, &path.to_string_lossy())
+        } else {
+            systemd.unwatch(NEXT)
+        };
+        self.note(watched);
+    }
+
+    fn state(&self) -> Result<()> {
+        let town = self.world.town;
+        // What `gt status` shows; when it is junk, there is nothing in it to keep.
+        let mut state = state::load(town).unwrap_or_default();
+        let target = self.world.systemd.properties(TARGET)?;
+        state.running = true;
+        state.pid = std::process::id().into();
+        state.started_at = target.time("ActiveEnterTimestamp").or(state.started_at);
+        state.last_heartbeat = Some(Timestamp::now());
+        state.heartbeat_count = state.heartbeat_count.saturating_add(1);
+        state.save(town)
+    }
+}

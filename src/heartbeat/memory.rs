@@ -1,0 +1,214 @@
+//! `daemon/supervisor.json`: what one tick tells the next. Ours alone, one file, versioned. It
+//! can be lost at any time: all that matters is read back from the manager.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result};
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::agent::Agent;
+use crate::files;
+use crate::town::Town;
+
+/// The file, below the town's root.
+pub const FILE: &str = "daemon/supervisor.json";
+
+/// The version that is written. Files of older versions load: every key has a default.
+const VERSION: u32 = 1;
+
+/// Expensive things are done at most this often when files keep changing.
+const FULL: SignedDuration = SignedDuration::from_mins(1);
+
+/// The bookkeeping.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Memory {
+    /// Of the format.
+    pub version: u32,
+    /// The clocks at the last tick.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clocks: Option<Clocks>,
+    /// When the last tick was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ticked: Option<Timestamp>,
+    /// When the last tick was that did the expensive things too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub full: Option<Timestamp>,
+    /// When the machine last woke up, or its clock was last set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub woke: Option<Timestamp>,
+    /// When somebody last did something.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub activity: Option<Timestamp>,
+    /// How many times in a row `bd` gave no usable answer.
+    pub bd_failures: u32,
+    /// Agents that died together and are not all back.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub mass_death: Vec<Agent>,
+    /// By agent.
+    pub agents: BTreeMap<Agent, Record>,
+}
+
+/// What is kept of one agent.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Record {
+    /// The pokes it got.
+    #[serde(skip_serializing_if = "is_default")]
+    pub pokes: Pokes,
+    /// Its next slow try.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry: Option<Retry>,
+    /// The reason for which it was stopped, while that lasts: it is stopped once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<String>,
+    /// How many times the manager had restarted it.
+    #[serde(skip_serializing_if = "is_default")]
+    pub restarts: u64,
+}
+
+/// Pokes since the last sign of life.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Pokes {
+    /// How many since the last heartbeat; it makes the spacing grow.
+    pub count: u32,
+    /// How many since anything changed on the screen.
+    pub unanswered: u32,
+    /// The last one. Kept when the counts begin anew: no poke comes too soon after another.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last: Option<Timestamp>,
+    /// What the screen showed before the last one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub screen: Option<Shown>,
+    /// The number of its text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tip: Option<usize>,
+}
+
+/// A screen, to tell whether it has changed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Shown {
+    /// A hash of its last lines, pokes taken out.
+    pub hash: String,
+    /// The line of the cursor, counted from the first ever shown.
+    pub position: u64,
+}
+
+/// Slow tries of an agent that gave up.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Retry {
+    /// How many there have been.
+    pub count: u32,
+    /// When the next one is due.
+    pub at: Timestamp,
+}
+
+/// The clocks, to tell a suspend or a set clock from passing time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Clocks {
+    /// Of the running kernel.
+    pub boot_id: String,
+    /// CLOCK_MONOTONIC in milliseconds; it stops in suspend.
+    pub monotonic: i64,
+    /// CLOCK_BOOTTIME in milliseconds; it does not.
+    pub boottime: i64,
+    /// CLOCK_REALTIME; people and servers set it.
+    pub realtime: Timestamp,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+impl Memory {
+    /// The bookkeeping, and what was wrong with the file: junk is put aside as
+    /// `supervisor.json.bad` when the next one is saved.
+    ///
+    /// # Errors
+    /// The file is there and cannot be opened.
+    pub fn load(town: &Town) -> Result<(Memory, Option<String>)> {
+        let path = town.path(FILE);
+        let text = match files::read(&path) {
+            Ok(Some(text)) => text,
+            Ok(None) => return Ok((Memory::default(), None)),
+            Err(e) if path.is_file() && std::fs::File::open(&path).is_err() => return Err(e),
+            Err(e) => return Ok((Memory::default(), Some(format!("{e:#}")))),
+        };
+        match serde_json::from_str::<Memory>(&text) {
+            Ok(memory) => Ok((memory, None)),
+            Err(e) => Ok((
+                Memory::default(),
+                Some(format!("Cannot use '{}': {e}", path.display())),
+            )),
+        }
+    }
+
+    /// Writes the bookkeeping.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn save(&mut self, town: &Town) -> Result<()> {
+        self.version = VERSION;
+        let mut text = serde_json::to_vec_pretty(self).context("Failed to write bookkeeping")?;
+        text.push(b'\n');
+        files::write(&town.path(FILE), &text)
+    }
+
+    /// Puts junk aside.
+    ///
+    /// # Errors
+    /// It cannot be renamed.
+    pub fn set_aside(town: &Town) -> Result<()> {
+        let path = town.path(FILE);
+        let aside = town.path(&format!("{FILE}.bad"));
+        std::fs::rename(&path, &aside)
+            .with_context(|| format!("Failed to set '{}' aside", path.display()))
+    }
+
+    /// Whether the expensive things have not been done for a while.
+    pub fn is_full_tick_due(&self, now: Timestamp) -> bool {
+        self.full
+            .is_none_or(|full| full > now || now.duration_since(full) >= FULL)
+    }
+
+    /// The record of an agent, made if need be.
+    pub fn record(&mut self, agent: &Agent) -> &mut Record {
+        self.agents.entry(agent.clone()).or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_version_loads_and_junk_is_set_aside() {
+        let dir = tempfile::tempdir().unwrap();
+        let town = Town::at(dir.path(), None).unwrap();
+        let write = |text: &str| files::write(&town.path(FILE), text.as_bytes()).unwrap();
+        for text in [
+            "{}",
+            r#"{"version":0,"agents":{"deacon":{"more":1}}}"#,
+            r#"{"version":1,"agents":{"gastown/witness":{"restarts":3,
+                "retry":{"count":2,"at":"2026-01-16T10:00:00Z"},"stopped":"parked"}}}"#,
+            r#"{"version":7,"of_later":true}"#,
+        ] {
+            write(text);
+            assert_eq!(Memory::load(&town).unwrap().1, None, "{text}");
+        }
+        for text in ["", "[]", "null", r#"{"agents":{"../x":{}}}"#, "\u{0}"] {
+            write(text);
+            let (mut memory, junk) = Memory::load(&town).unwrap();
+            assert!(junk.is_some(), "{text}");
+            Memory::set_aside(&town).unwrap();
+            memory.record(&Agent::deacon()).restarts = 4;
+            memory.save(&town).unwrap();
+            assert_eq!(Memory::load(&town).unwrap(), (memory, None));
+            let bad = std::fs::read_to_string(town.path("daemon/supervisor.json.bad"));
+            assert_eq!(bad.unwrap(), text);
+        }
+    }
+}

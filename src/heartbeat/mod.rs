@@ -1,0 +1,216 @@
+//! One tick: see what is, decide what is to be done, do it, and arm the next one.
+//!
+//! - [`observe`]: everything that a decision needs, read once.
+//! - [`decide`]: pure; no file, no clock, no bus.
+//! - [`memory`]: what one tick tells the next.
+//! - [`act`]: carries a plan out, and reports per step.
+//! - [`tips`]: what pokes say.
+
+pub mod act;
+pub mod decide;
+pub mod memory;
+pub mod observe;
+pub mod tips;
+
+use std::fs::{File, TryLockError};
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::{Context, Result, anyhow};
+use jiff::Timestamp;
+use sd_notify::NotifyState;
+
+use crate::exit::Exit;
+use crate::journal;
+use crate::systemd::Systemd;
+use crate::tmux::Tmux;
+use crate::town::{Town, activity, deacon, patrols, rigs};
+use decide::Plan;
+use memory::Memory;
+use observe::{Observed, World};
+
+/// Changes to watched files during a tick start another round; at most this many in all.
+const ROUNDS: usize = 3;
+
+/// How long a tick waits for another one, by hand or by the manager, to end.
+const LOCK_LIMIT: Duration = Duration::from_secs(30);
+
+/// How often it looks.
+const LOCK_POLL: Duration = Duration::from_millis(50);
+
+/// Files whose change starts a tick. The manager loses changes while the tick runs.
+const WATCHED: &[&str] = &[
+    deacon::HEARTBEAT,
+    rigs::FILE,
+    patrols::FILE,
+    crate::town::settings::FILE,
+    crate::town::ours::FILE,
+];
+
+/// Why the tick runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cause {
+    /// A timer or a person: everything is done.
+    Time,
+    /// A watched file changed.
+    Change,
+    /// `daemon/activity.json` changed while the town was idle.
+    Activity,
+}
+
+impl Cause {
+    /// By the variables that the manager sets for what a timer or path unit starts.
+    fn of_environment() -> Cause {
+        match std::env::var("TRIGGER_UNIT").as_deref() {
+            Ok("gt-heartbeat.path") => Cause::Change,
+            Ok("gt-heartbeat-next.path") => Cause::Activity,
+            _ => Cause::Time,
+        }
+    }
+}
+
+/// Does one tick.
+///
+/// # Errors
+/// There is no town or no manager, or a step failed; the others were still done.
+pub fn tick() -> Result<Exit> {
+    let cause = Cause::of_environment();
+    let town = Town::load()?;
+    let systemd = Systemd::connect()?;
+    if systemd.town_is_stopped()? {
+        ready("The town is stopped");
+        log::info!(
+            "The town is stopped, so no agent is started; \
+             'systemctl --user start gastown.target' starts it"
+        );
+        return Ok(Exit::Ok);
+    }
+    if cause == Cause::Activity && !is_honest(&town) {
+        ready("Nobody has done anything");
+        return Ok(Exit::Ok);
+    }
+    let _lock = lock(&town)?;
+    let begin = Instant::now();
+    let mut failures = Vec::new();
+    for round in 1..=ROUNDS {
+        let stamps = stamps(&town);
+        let town = Town::at(town.root(), Some(town.socket()))?;
+        let world = World {
+            tmux: Tmux::on(town.socket()),
+            town: &town,
+            systemd: &systemd,
+        };
+        let (memory, junk) = Memory::load(&town)?;
+        let observed = observe::observe(&world, memory, junk)?;
+        ready("Tending the agents");
+        let now = Timestamp::now();
+        let full = match cause {
+            Cause::Time => round == 1,
+            _ => observed.memory.is_full_tick_due(now),
+        };
+        let plan = decide::decide(&observed, now);
+        failures.extend(act::act(&world, &observed, plan, full, begin)?);
+        if stamps == self::stamps(&town) {
+            break;
+        }
+    }
+    match failures.first() {
+        None => Ok(Exit::Ok),
+        Some(first) if failures.len() == 1 => Err(anyhow!("{first}")),
+        Some(first) => Err(anyhow!(
+            "{} steps failed; the first: {first}",
+            failures.len()
+        )),
+    }
+}
+
+/// What a tick would do now. Changes nothing.
+///
+/// # Errors
+/// There is no town or no manager.
+pub fn plan() -> Result<Plan> {
+    let town = Town::load()?;
+    let systemd = Systemd::connect()?;
+    let world = World {
+        tmux: Tmux::on(town.socket()),
+        town: &town,
+        systemd: &systemd,
+    };
+    let (memory, junk) = Memory::load(&town)?;
+    let mut observed = observe::observe(&world, memory, junk)?;
+    observed.stopped = systemd.town_is_stopped()?;
+    Ok(decide::decide(&observed, Timestamp::now()))
+}
+
+/// Tells the manager that the inputs are read and the bus answers. By hand it goes nowhere.
+fn ready(status: &str) {
+    let _ = sd_notify::notify(&[NotifyState::Ready, NotifyState::Status(status)]);
+}
+
+fn is_honest(town: &Town) -> bool {
+    // What cannot be read may be a person's doing.
+    activity::load(town).map_or(true, |activity| {
+        activity.is_some_and(|activity| activity.honest().is_some())
+    })
+}
+
+/// Ticks by the manager never overlap; this keeps one by hand apart from them.
+fn lock(town: &Town) -> Result<File> {
+    let path = town.path("daemon/.heartbeat.lock");
+    let failed = || format!("Failed to lock '{}'", path.display());
+    std::fs::create_dir_all(town.path("daemon")).with_context(failed)?;
+    let file = File::create(&path).with_context(failed)?;
+    let deadline = Instant::now() + LOCK_LIMIT;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
+                std::thread::sleep(LOCK_POLL);
+            }
+            Err(TryLockError::WouldBlock) => {
+                return Err(anyhow!(
+                    "Another tick has not ended within {} s; see 'systemctl --user status \
+                     gt-heartbeat.service'",
+                    LOCK_LIMIT.as_secs()
+                )
+                .context(Exit::TryAgain));
+            }
+            Err(TryLockError::Error(e)) => return Err(e).with_context(failed),
+        }
+    }
+}
+
+/// What tells whether a file has changed.
+type Stamp = Option<(u64, u64, SystemTime)>;
+
+fn stamps(town: &Town) -> Vec<(PathBuf, Stamp)> {
+    let stamp = |path: PathBuf| {
+        let stamp = path
+            .metadata()
+            .ok()
+            .and_then(|m| Some((m.ino(), m.size(), m.modified().ok()?)));
+        (path, stamp)
+    };
+    WATCHED.iter().map(|file| stamp(town.path(file))).collect()
+}
+
+/// Reports the tick in one line.
+fn report(observed: &Observed, plan: &Plan, begin: Instant, failures: usize, loud: bool) {
+    let level = if loud || !plan.steps.is_empty() || failures > 0 {
+        log::Level::Info
+    } else {
+        log::Level::Debug
+    };
+    let active = observed
+        .agents
+        .values()
+        .filter(|a| a.unit.is_active())
+        .count();
+    log::log!(level, message_id = journal::TICK,
+        gt_active = active, gt_steps = plan.steps.len(), gt_failures = failures,
+        gt_msec = begin.elapsed().as_millis() as u64, gt_next_sec = plan.next.seconds,
+        gt_reason = plan.next.reason.as_str();
+        "Heartbeat complete: {active} agents active, {} steps, {failures} failed; next in {} s: {}",
+        plan.steps.len(), plan.next.seconds, plan.next.reason);
+}

@@ -1,0 +1,540 @@
+//! Everything that a decision needs, read once: one listing of units, one of panes, the files.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt::Write;
+
+use anyhow::{Context, Result};
+use jiff::{SignedDuration, Timestamp};
+use nix::time::{ClockId, clock_gettime};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::decide::{KEPT_UNITS, unit_key};
+use super::memory::{Clocks, Memory, Shown};
+use super::tips;
+use crate::agent::{Agent, Role};
+use crate::alert;
+use crate::systemd::{Systemd, Unit};
+use crate::tmux::{Screen, Tmux};
+use crate::tools::bd::Bead;
+use crate::town::marks::{self, Mark};
+use crate::town::ours::Ours;
+use crate::town::{Town, activity, deacon, patrols};
+
+/// What is looked at.
+#[derive(Debug)]
+pub struct World<'a> {
+    /// The town.
+    pub town: &'a Town,
+    /// The user manager.
+    pub systemd: &'a Systemd,
+    /// The town's terminals.
+    pub tmux: Tmux,
+}
+
+/// The unit of a tick.
+pub const OWN_UNIT: &str = "gt-heartbeat.service";
+
+/// How many of the last lines of a screen count for [`Shown::hash`].
+const SCREEN_LINES: usize = 10;
+
+/// The most crew members or polecats of one rig that are looked at.
+const WORKERS: usize = 1000;
+
+/// All that [`super::decide`] knows. It reads and writes as JSON, for the golden cases.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Observed {
+    /// The thresholds.
+    pub rules: Rules,
+    /// Somebody has stopped the town.
+    pub stopped: bool,
+    /// Every agent that is wanted or has a unit.
+    pub agents: BTreeMap<Agent, Seen>,
+    /// Our own units: those that are to be up, and those that failed, by name.
+    pub units: BTreeMap<String, UnitState>,
+    /// The Deacon's heartbeat.
+    pub heartbeat: Beat,
+    /// Why the Deacon is not to be judged, if it is paused or that is not known.
+    pub paused: Option<String>,
+    /// The last `gt` command.
+    pub activity: Activity,
+    /// When something else than a `gt` command last showed that somebody works.
+    pub sign: Option<Timestamp>,
+    /// What is wrong with the configuration, by alert key.
+    pub problems: BTreeMap<String, String>,
+    /// Alerts of ours that are open, by key.
+    pub alerts: BTreeSet<String>,
+    /// When an alert is next to be delivered.
+    pub undelivered: Option<Timestamp>,
+    /// The state of agents as `bd` has it; `None`: not asked, or no usable answer.
+    pub beads: Option<Vec<Bead>>,
+    /// The clocks now.
+    pub clocks: Option<Clocks>,
+    /// What the last tick left.
+    pub memory: Memory,
+}
+
+/// Thresholds, from [`Ours`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[allow(missing_docs)]
+pub struct Rules {
+    pub stale: SignedDuration,
+    pub very_stale: SignedDuration,
+    pub grace: SignedDuration,
+    pub pokes: u32,
+    pub poke_witnesses: bool,
+    pub poke_spacing: SignedDuration,
+    pub retry_first: SignedDuration,
+    pub retry_longest: SignedDuration,
+}
+
+impl Default for Rules {
+    /// Those of a classic town.
+    fn default() -> Rules {
+        let mins = SignedDuration::from_mins;
+        Rules {
+            stale: mins(2),
+            very_stale: mins(5),
+            grace: mins(5),
+            pokes: 3,
+            poke_witnesses: true,
+            poke_spacing: mins(5),
+            retry_first: mins(10),
+            retry_longest: mins(60),
+        }
+    }
+}
+
+impl From<Ours> for Rules {
+    fn from(ours: Ours) -> Rules {
+        Rules {
+            stale: ours.stale,
+            very_stale: ours.very_stale,
+            grace: ours.grace,
+            pokes: ours.pokes,
+            poke_witnesses: ours.poke_witnesses,
+            poke_spacing: ours.poke_spacing,
+            retry_first: ours.retry_first,
+            retry_longest: ours.retry_longest,
+        }
+    }
+}
+
+/// One agent.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Seen {
+    /// The patrols want it running.
+    pub wanted: bool,
+    /// Its patrol is switched off, so it is to be stopped.
+    pub dismissed: bool,
+    /// What keeps it from running.
+    pub refusal: Option<Refused>,
+    /// Its unit.
+    pub unit: UnitState,
+    /// Its pane; `None`: none, or not known.
+    pub pane: Option<String>,
+    /// Its screen, for those that are poked.
+    pub screen: Option<Shown>,
+    /// Its prompt for input is on the screen.
+    pub prompt: bool,
+    /// A session of its name has a living process that is in no unit of ours.
+    pub session: bool,
+}
+
+/// What keeps an agent from running.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    /// [`Mark::name`].
+    pub mark: String,
+    /// In words.
+    pub reason: String,
+}
+
+/// A unit, as the manager has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct UnitState {
+    /// `active`, `activating`, `failed`, `inactive`, ...
+    pub active: String,
+    /// `running`, `auto-restart`, ...
+    pub sub: String,
+    /// The kind of its queued job.
+    pub job: Option<String>,
+    /// `success`, `exit-code`, `start-limit-hit`, ...
+    pub result: String,
+    /// The exit status of its main process.
+    pub status: i32,
+    /// When it became active.
+    pub since: Option<Timestamp>,
+    /// When it was last down.
+    pub down: Option<Timestamp>,
+    /// How many times the manager restarted it.
+    pub restarts: u64,
+}
+
+impl Default for UnitState {
+    /// A unit that was never started.
+    fn default() -> UnitState {
+        UnitState {
+            active: "inactive".into(),
+            sub: "dead".into(),
+            job: None,
+            result: "success".into(),
+            status: 0,
+            since: None,
+            down: None,
+            restarts: 0,
+        }
+    }
+}
+
+impl UnitState {
+    /// It is up.
+    pub fn is_active(&self) -> bool {
+        self.active == "active"
+    }
+
+    /// It gave up.
+    pub fn is_failed(&self) -> bool {
+        self.active == "failed"
+    }
+
+    /// The manager is about to change its state: starting, stopping, restarting.
+    pub fn is_changing(&self) -> bool {
+        self.job.is_some() || !matches!(self.active.as_str(), "active" | "inactive" | "failed")
+    }
+
+    /// It is down, and the manager leaves it there.
+    pub fn is_down(&self) -> bool {
+        !self.is_active() && !self.is_changing()
+    }
+}
+
+/// The Deacon's heartbeat.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Beat {
+    /// There is none.
+    #[default]
+    Missing,
+    /// There is a file that says nothing.
+    Unreadable,
+    /// Written then.
+    At(Timestamp),
+}
+
+/// The last `gt` command.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Activity {
+    /// Nobody writes it down, or not readably.
+    #[default]
+    Missing,
+    /// It was one of ours, or the status line's.
+    Ours,
+    /// Somebody's, then.
+    At(Timestamp),
+}
+
+/// Reads everything. Nothing here waits for long, and nothing is changed.
+///
+/// # Errors
+/// The manager does not answer.
+pub fn observe(world: &World<'_>, memory: Memory, junk: Option<String>) -> Result<Observed> {
+    let town = world.town;
+    let mut problems = problems(town);
+    if let Some(junk) = junk {
+        log::warn!("{junk}, starting anew; the old file is kept as 'supervisor.json.bad'");
+        Memory::set_aside(town)?;
+    }
+    let units = world.systemd.units(&["gt-agent@*.service", "gt-*"])?;
+    let (heartbeat, paused) = (heartbeat(town), paused(town));
+    if let Beat::Unreadable = heartbeat {
+        let path = town.path(deacon::HEARTBEAT);
+        let summary = format!(
+            "Cannot use '{}'; the Deacon writes it anew by 'gastownctl heartbeat'",
+            path.display()
+        );
+        problems.insert("config-heartbeat".into(), summary);
+    }
+    let mut observed = Observed {
+        rules: town.ours().into(),
+        heartbeat,
+        paused,
+        activity: activity(town),
+        sign: sign(town),
+        problems,
+        alerts: alert::open(town)
+            .into_iter()
+            .filter(|key| is_ours(key))
+            .collect(),
+        undelivered: alert::next_delivery(town),
+        clocks: Some(clocks()?),
+        memory,
+        ..Observed::default()
+    };
+    observed.agents = agents(world, &units)?;
+    let others = units.keys().map(String::as_str).filter(|name| is_job(name));
+    for name in KEPT_UNITS.iter().copied().chain(others) {
+        let state = match units.get(name) {
+            Some(unit) => state(world.systemd, unit)?,
+            None => UnitState::default(),
+        };
+        observed.units.insert(name.into(), state);
+    }
+    if terminals(world, &mut observed.agents) {
+        observed.sign = Some(Timestamp::now());
+    }
+    Ok(observed)
+}
+
+/// The alerts that a tick begins and ends; other programs have others. Its own failure it
+/// takes back only when it has succeeded.
+fn is_ours(key: &str) -> bool {
+    let starts = ["unit-", "config-", "refusal-"];
+    key != unit_key(OWN_UNIT)
+        && (starts.iter().any(|start| key.starts_with(start))
+            || ["bd", "mass-death", "rigs"].contains(&key))
+}
+
+/// The services that do a job and end.
+fn is_job(name: &str) -> bool {
+    name.ends_with(".service")
+        && name != OWN_UNIT
+        && !name.contains('@')
+        && !KEPT_UNITS.contains(&name)
+        && name != "gt-heartbeat-next.service"
+}
+
+/// The agents' units as they are now; for a second look after something slow.
+///
+/// # Errors
+/// The manager does not answer.
+pub fn agents(world: &World<'_>, units: &BTreeMap<String, Unit>) -> Result<BTreeMap<Agent, Seen>> {
+    let town = world.town;
+    // Where it is not known who is wanted, nobody is started and nobody is stopped.
+    let (roster, patrols) = (town.roster().unwrap_or_default(), town.patrols().ok());
+    let ours = town.ours();
+    let mut agents: BTreeMap<Agent, Seen> = patrols::all(town.rigs())
+        .map(|agent| (agent, Seen::default()))
+        .collect();
+    for unit in units.values() {
+        if let Ok(agent) = Agent::from_unit(&unit.name) {
+            agents.entry(agent).or_default().unit = state(world.systemd, unit)?;
+        }
+    }
+    for worker in workers(town) {
+        agents.entry(worker).or_default();
+    }
+    for (agent, seen) in &mut agents {
+        seen.wanted = roster.contains(agent);
+        seen.dismissed = match agent.role() {
+            // Somebody may want to talk to a Mayor that is not kept running.
+            Role::Mayor => ours.mayor == Some(false),
+            Role::Deacon | Role::Witness | Role::Refinery => patrols
+                .as_ref()
+                .is_some_and(|patrols| !patrols.wants(agent)),
+            _ => false,
+        };
+        seen.refusal = marks::refusal(town, agent).map(|refusal| Refused {
+            mark: refusal.mark.name().into(),
+            reason: refusal.reason,
+        });
+    }
+    Ok(agents)
+}
+
+/// Crew and polecats by their directories: their units may have been forgotten.
+fn workers(town: &Town) -> Vec<Agent> {
+    let mut workers = Vec::new();
+    for rig in town.rigs().names() {
+        for (dir, role) in [("crew", Role::Crew), ("polecats", Role::Polecat)] {
+            let entries = std::fs::read_dir(town.path(rig).join(dir))
+                .into_iter()
+                .flatten();
+            let names = entries
+                .flatten()
+                .take(WORKERS)
+                .map(|entry| entry.file_name());
+            workers.extend(
+                names.filter_map(|name| Agent::new(role, Some(rig), Some(name.to_str()?)).ok()),
+            );
+        }
+    }
+    workers
+}
+
+fn state(systemd: &Systemd, unit: &Unit) -> Result<UnitState> {
+    let mut state = UnitState {
+        active: unit.active.clone(),
+        sub: unit.sub.clone(),
+        job: unit.job.clone(),
+        ..UnitState::default()
+    };
+    let more = systemd.properties(&unit.name)?;
+    state.result = more.text("Result").unwrap_or_default();
+    state.status = more.int("ExecMainStatus").unwrap_or_default();
+    state.since = more.time("ActiveEnterTimestamp");
+    state.down = more.time("InactiveEnterTimestamp");
+    state.restarts = more.number("NRestarts").unwrap_or_default();
+    Ok(state)
+}
+
+/// Adds panes and screens. Tells whether a person looks at one. What tmux does not tell stays
+/// unknown.
+fn terminals(world: &World<'_>, agents: &mut BTreeMap<Agent, Seen>) -> bool {
+    let panes = match world.tmux.panes() {
+        Ok(panes) => panes,
+        Err(e) => {
+            log::warn!("Failed to list the terminals, going on without: {e}");
+            // An agent whose terminal is not known may be alive in it.
+            agents.values_mut().for_each(|seen| seen.session = true);
+            return false;
+        }
+    };
+    let by_owner: HashMap<&str, &str> = panes
+        .iter()
+        .filter(|pane| !pane.dead)
+        .filter_map(|pane| Some((pane.owner.as_deref()?, pane.id.as_str())))
+        .collect();
+    let mut ids = Vec::new();
+    for (agent, seen) in agents.iter_mut() {
+        let session = world.town.session(agent);
+        seen.session = panes.iter().any(|p| !p.dead && p.session == session);
+        seen.pane = by_owner
+            .get(agent.instance().as_str())
+            .map(|id| id.to_string());
+        if matches!(agent.role(), Role::Deacon | Role::Witness) {
+            ids.extend(seen.pane.clone());
+        }
+    }
+    match world.tmux.screens(&ids) {
+        Ok(screens) => {
+            for (agent, seen) in agents.iter_mut() {
+                let screen = seen.pane.as_ref().and_then(|pane| screens.get(pane));
+                if let Some(screen) = screen {
+                    seen.screen = Some(shown(screen));
+                    let prefix = world.town.launch(agent).ok();
+                    let prefix = prefix.and_then(|launch| launch.ready_prompt);
+                    seen.prompt = prefix.is_some_and(|prefix| shows_prompt(screen, &prefix));
+                }
+            }
+        }
+        Err(e) => log::warn!("Failed to read the screens, going on without: {e}"),
+    }
+    let instances: BTreeSet<String> = agents.keys().map(Agent::instance).collect();
+    panes.iter().any(|pane| {
+        let ours = pane.owner.as_ref().or(pane.home.as_ref());
+        pane.clients > 0 && ours.is_some_and(|who| instances.contains(who))
+    })
+}
+
+/// What is left of a screen when what we typed is taken out: it tells whether the agent did
+/// anything.
+pub fn shown(screen: &Screen) -> Shown {
+    let lines: Vec<&str> = screen
+        .lines
+        .iter()
+        .map(|line| line.split(tips::MARK.trim_end()).next().unwrap_or_default())
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .collect();
+    let tail = &lines[lines.len().saturating_sub(SCREEN_LINES)..];
+    let mut hash = String::new();
+    for byte in &Sha256::digest(tail.join("\n"))[..8] {
+        let _ = write!(hash, "{byte:02x}");
+    }
+    Shown {
+        hash,
+        position: screen.history + screen.row as u64,
+    }
+}
+
+fn shows_prompt(screen: &Screen, prefix: &str) -> bool {
+    let plain = |text: &str| text.replace('\u{a0}', " ");
+    let prefix = plain(prefix);
+    screen
+        .lines
+        .iter()
+        .map(|line| plain(line))
+        .any(|line| line.trim_start().starts_with(prefix.trim_end()))
+}
+
+fn heartbeat(town: &Town) -> Beat {
+    match deacon::load(town) {
+        Ok(None) => Beat::Missing,
+        Ok(Some(heartbeat)) => heartbeat.timestamp.map_or(Beat::Missing, Beat::At),
+        Err(_) => Beat::Unreadable,
+    }
+}
+
+fn paused(town: &Town) -> Option<String> {
+    match deacon::paused(town) {
+        Ok(None) => None,
+        Ok(Some(pause)) => Some(match pause.reason {
+            Some(reason) => format!("it is paused ({})", reason.replace(char::is_control, " ")),
+            None => "it is paused".into(),
+        }),
+        Err(e) => Some(format!("it is not known whether it is paused: {e:#}")),
+    }
+}
+
+fn activity(town: &Town) -> Activity {
+    match activity::load(town) {
+        Ok(Some(activity)) => match activity.honest() {
+            Some(time) => Activity::At(time),
+            None => Activity::Ours,
+        },
+        _ => Activity::Missing,
+    }
+}
+
+/// The feed of events of current towns: `gt` writes it, we do not.
+fn sign(town: &Town) -> Option<Timestamp> {
+    let modified = town
+        .path(".events.jsonl")
+        .metadata()
+        .ok()?
+        .modified()
+        .ok()?;
+    Timestamp::try_from(modified).ok()
+}
+
+fn problems(town: &Town) -> BTreeMap<String, String> {
+    let key = |text: &str| {
+        // A broken file is one condition, whatever the parser says of it.
+        let file = text.split('\'').nth(1).unwrap_or(text);
+        let below = file.strip_prefix(&format!("{}/", town.root().display()));
+        format!("config-{}", below.unwrap_or(text))
+    };
+    town.problems().into_iter().map(|p| (key(&p), p)).collect()
+}
+
+fn clocks() -> Result<Clocks> {
+    let msec = |id| -> Result<i64> {
+        let time = clock_gettime(id).context("Failed to read a clock")?;
+        Ok(time.tv_sec() * 1000 + time.tv_nsec() / 1_000_000)
+    };
+    let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
+    Ok(Clocks {
+        boot_id: boot_id.unwrap_or_default().trim().to_string(),
+        monotonic: msec(ClockId::CLOCK_MONOTONIC)?,
+        boottime: msec(ClockId::CLOCK_BOOTTIME)?,
+        realtime: Timestamp::now(),
+    })
+}
+
+impl Refused {
+    /// The file that would tell cannot be used: nothing is done, neither a start nor a stop.
+    pub fn is_unknown(&self) -> bool {
+        self.mark == Mark::Unknown.name()
+    }
+
+    /// It says that the agent must not be started by itself, not that it must not run.
+    pub fn lets_run(&self) -> bool {
+        self.is_unknown() || self.mark == Mark::NoAutoRestart.name()
+    }
+}

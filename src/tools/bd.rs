@@ -1,0 +1,285 @@
+//! Beads: what agents say of themselves, by `bd`. Optional, and of several generations.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, bail};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::agent::Agent;
+use crate::tools::{self, Tools};
+use crate::town::{Era, Town};
+
+/// How long one call may take.
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// The key of the line that tells an agent's state.
+const STATE: &str = "agent_state";
+
+/// States of an agent that runs.
+const RUNNING: &[&str] = &["running", "working"];
+
+/// An agent's bead.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Bead {
+    /// Its id, such as `gt-witness-gastown`.
+    pub id: String,
+    /// The agent that it stands for; `None`: not known here.
+    pub agent: Option<Agent>,
+    /// A title, a blank line, then `key: value` lines.
+    pub description: String,
+    /// The state where `bd` keeps it apart.
+    pub agent_state: Option<String>,
+}
+
+impl Bead {
+    /// The state by which it says that its agent runs, in the description or apart.
+    pub fn claims_to_run(&self) -> Option<&str> {
+        let said = state_line(&self.description).map(|(_, state)| state);
+        [said, self.agent_state.as_deref()]
+            .into_iter()
+            .flatten()
+            .find(|state| RUNNING.contains(state))
+    }
+}
+
+/// The line with the state, by its number, and the state.
+fn state_line(description: &str) -> Option<(usize, &str)> {
+    description
+        .lines()
+        .enumerate()
+        // The first line is the title, whatever it says.
+        .skip(1)
+        .find_map(|(number, line)| {
+            let (key, value) = line.split_once(':')?;
+            key.trim()
+                .eq_ignore_ascii_case(STATE)
+                .then(|| (number, value.trim()))
+        })
+}
+
+/// The description with another state; every other byte stays as it is.
+fn with_state(description: &str, state: &str) -> Option<String> {
+    let (number, _) = state_line(description)?;
+    let mut lines: Vec<String> = description.split('\n').map(String::from).collect();
+    let line = lines.get_mut(number)?;
+    let (key, value) = line.split_once(':')?;
+    let end = if value.ends_with('\r') { "\r" } else { "" };
+    *line = format!("{key}: {state}{end}");
+    Some(lines.join("\n"))
+}
+
+/// Every agent's bead, in one call. `Ok(None)`: there is no `bd`.
+///
+/// # Errors
+/// `bd` failed, hung, or printed something that is not a list: then nothing is known.
+pub fn agents(tools: &Tools, town: &Town, agents: &[Agent]) -> Result<Option<Vec<Bead>>> {
+    let by_type = ["list", "--type=agent", "--json", "--limit", "0"];
+    let by_label = [
+        "list",
+        "--label=gt:agent",
+        "--json",
+        "--flat",
+        "--limit",
+        "0",
+    ];
+    // A town may be older or newer than its `bd`: the other generation's form is the second try.
+    let forms: [&[&str]; 2] = match town.era() {
+        Era::Classic => [&by_type, &by_label],
+        Era::Current => [&by_label, &by_type],
+    };
+    let mut beads = Vec::new();
+    for form in forms {
+        match call(tools, town, form) {
+            Ok(None) => return Ok(None),
+            Ok(Some(text)) => beads = parse(&text)?,
+            Err(e) if e.is::<tools::ToolError>() || form == forms[1] => return Err(e),
+            Err(_) => continue,
+        }
+        if !beads.is_empty() || town.era() == Era::Classic {
+            break;
+        }
+    }
+    for bead in &mut beads {
+        let is_its = |agent: &&Agent| town.bead(agent).as_ref() == Some(&bead.id);
+        bead.agent = agents.iter().find(is_its).cloned();
+    }
+    Ok(Some(beads))
+}
+
+/// Notes that an agent is dead, wherever its bead says that it runs.
+///
+/// # Errors
+/// `bd` failed or hung.
+pub fn mark_dead(tools: &Tools, town: &Town, bead: &Bead) -> Result<()> {
+    let runs = |state: Option<&str>| state.is_some_and(|state| RUNNING.contains(&state));
+    if runs(bead.agent_state.as_deref()) {
+        call(tools, town, &["agent", "state", &bead.id, "dead"])?;
+    }
+    if runs(state_line(&bead.description).map(|(_, state)| state))
+        && let Some(text) = with_state(&bead.description, "dead")
+    {
+        let description = format!("--description={text}");
+        call(tools, town, &["update", &bead.id, &description])?;
+    }
+    Ok(())
+}
+
+fn call(tools: &Tools, town: &Town, args: &[&str]) -> Result<Option<String>> {
+    let Some(mut command) = tools.command("bd", town.root()) else {
+        return Ok(None);
+    };
+    let shown = args.iter().take(2).copied().collect::<Vec<_>>().join(" ");
+    let out = tools::run(command.args(args), LIMIT);
+    let out = out.with_context(|| format!("'bd {shown}' gave no answer"))?;
+    if !out.status.success() {
+        bail!("'bd {shown}' failed: {}", out.complaint());
+    }
+    Ok(Some(out.stdout))
+}
+
+/// Reads what `bd list --json` prints: an array, `null`, one of these in an envelope, or the
+/// words of a generation that prints no JSON for an empty list; all of them after banner lines.
+///
+/// # Errors
+/// It is anything else. That is not an empty list.
+pub fn parse(text: &str) -> Result<Vec<Bead>> {
+    let text = text.trim();
+    if text == "No issues found." || text == "No issues found" {
+        return Ok(Vec::new());
+    }
+    let bad = || {
+        let shown: String = text.chars().take(60).flat_map(char::escape_debug).collect();
+        anyhow!("'bd list' printed no list of issues: '{shown}'")
+    };
+    let value = serde_json::from_str(text)
+        .ok()
+        .or_else(|| after_banner(text))
+        .ok_or_else(bad)?;
+    let list = match value {
+        Value::Object(mut envelope) => envelope.remove("data").ok_or_else(bad)?,
+        other => other,
+    };
+    match list {
+        Value::Null => Ok(Vec::new()),
+        Value::Array(issues) => issues
+            .into_iter()
+            .map(|issue| bead(&issue).ok_or_else(bad))
+            .collect(),
+        _ => Err(bad()),
+    }
+}
+
+fn after_banner(text: &str) -> Option<Value> {
+    let mut at = 0;
+    for line in text.split_inclusive('\n') {
+        if line.starts_with(['[', '{'])
+            && let Ok(value) = serde_json::from_str(&text[at..])
+        {
+            return Some(value);
+        }
+        at += line.len();
+    }
+    None
+}
+
+fn bead(issue: &Value) -> Option<Bead> {
+    let text = |key: &str| match issue.get(key) {
+        None | Some(Value::Null) => Some(None),
+        Some(Value::String(text)) => Some(Some(text.clone())),
+        Some(_) => None,
+    };
+    Some(Bead {
+        id: text("id")?.filter(|id| !id.is_empty() && !id.starts_with('-'))?,
+        agent: None,
+        description: text("description")?.unwrap_or_default(),
+        agent_state: text("agent_state")?.filter(|state| !state.is_empty()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ISSUE: &str = r#"{"id":"gt-witness-gastown","title":"W","issue_type":"agent","priority":2,
+        "description":"Witness: the one\n\nrole_type: witness\nagent_state: running\nhook: null"}"#;
+
+    #[test]
+    fn every_generation_parses() {
+        for (text, want) in [
+            (format!("[{ISSUE}]"), 1),
+            (format!("[\n{ISSUE},\n{ISSUE}\n]\n"), 2),
+            (format!("{{\"schema_version\":1,\"data\":[{ISSUE}]}}"), 1),
+            (format!("warning: daemon is old\n[{ISSUE}]"), 1),
+            (format!("[notice] upgrade\n{{\"data\":[{ISSUE}]}}"), 1),
+            ("[]".into(), 0),
+            ("null\n".into(), 0),
+            ("{\"data\":null}".into(), 0),
+            ("No issues found.\n".into(), 0),
+        ] {
+            assert_eq!(parse(&text).unwrap().len(), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn junk_is_not_an_empty_list() {
+        for text in [
+            "",
+            "oops",
+            "{}",
+            "{\"error\":\"database is locked\"}",
+            "[1]",
+            "[{}]",
+            r#"[{"id":5}]"#,
+            r#"[{"id":"--force"}]"#,
+            r#"[{"id":"x","description":7}]"#,
+            "[{\"id\":\"x\"",
+            "42",
+        ] {
+            assert!(parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn only_the_line_of_the_state_changes() {
+        let bead = &parse(&format!("[{ISSUE}]")).unwrap()[0];
+        assert_eq!(bead.claims_to_run(), Some("running"));
+        assert_eq!(
+            with_state(&bead.description, "dead").unwrap(),
+            "Witness: the one\n\nrole_type: witness\nagent_state: dead\nhook: null"
+        );
+        for (text, want) in [
+            ("agent_state: running\n", None),
+            (
+                "T\n\nAgent_State:working\r\nx: y\r\n",
+                Some("T\n\nAgent_State: dead\r\nx: y\r\n"),
+            ),
+            (
+                "T\n\n  agent_state : working",
+                Some("T\n\n  agent_state : dead"),
+            ),
+            ("T", None),
+        ] {
+            assert_eq!(with_state(text, "dead").as_deref(), want, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_claims_to_run() {
+        for (description, apart, want) in [
+            ("T\nagent_state: working", None, Some("working")),
+            ("T\nagent_state: idle", Some("running"), Some("running")),
+            ("T\nagent_state: dead", None, None),
+            ("T\nagent_state: null", Some("stopped"), None),
+            ("T", None, None),
+        ] {
+            let bead = Bead {
+                description: description.into(),
+                agent_state: apart.map(String::from),
+                ..Bead::default()
+            };
+            assert_eq!(bead.claims_to_run(), want, "{description}");
+        }
+    }
+}
