@@ -81,7 +81,6 @@ up() { sc enable --now gastown.target 2>/dev/null; }
 # Somebody else's session on the town's socket and on another, and a process called claude:
 # whatever a test does, they must be there at its end.
 decoys() {
-    sc is-active -q gt-tmux.service && eventually 10 tmux display-message -p x
     tmux new-session -d -s gt-decoy 'exec sleep 100000'
     tmux -L decoy new-session -d -s gt-deacon 'exec sleep 100000'
     (exec -a claude sleep 100000) &
