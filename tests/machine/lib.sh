@@ -99,3 +99,46 @@ finish() {
     decoys_alive || fail 'a decoy has died'
     echo passed
 }
+
+# What the tests of spawns share.
+
+# polecat NAME [DIRECTIVE...]: starts a stand-in as other tools do, in session gt-gastown-NAME.
+polecat() {
+    local name=$1
+    shift
+    [ $# = 0 ] || script "gastown-polecats-$name" "$@"
+    tmux new-session -d -s "gt-gastown-$name" -e "GT_TOWN_ROOT=$TOWN" -e "BD_ACTOR=gastown/polecats/$name" \
+        "exec $HERE/standin/agent"
+}
+# spawned NAME [ISSUE [SPAWNED_AT]]: the text of a spawn.
+spawned() {
+    printf '{"rig":"gastown","polecat":"%s","session":"gt-gastown-%s","issue":"%s","spawned_at":"%s","mail_id":""}' \
+        "$1" "$1" "${2:-gt-$1}" "${3:-$(date -u +%FT%TZ)}"
+}
+# spawn NAME ...: puts it into the spool, as producers do. The file is called NAME.json.
+spawn() {
+    spawned "$@" >"$TOWN/daemon/spawn/new/.tmp-$1"
+    mv "$TOWN/daemon/spawn/new/.tmp-$1" "$TOWN/daemon/spawn/new/$1.json"
+}
+# begun NAME: how many times it was told to begin. Any other input is a failure.
+begun() {
+    local lines=$TOWN/log/gastown-polecats-$1.lines
+    [ -e "$lines" ] || { echo 0; return; }
+    received "gastown-polecats-$1" | grep -vx 'Begin\.' >&2 && fail "$1 got something else"
+    wc -l <"$lines"
+}
+has_begun() { [ "$(begun "$1")" -ge 1 ]; }
+spool_is() { # NEW-AND-CUR FAILED
+    [ "$(find "$TOWN"/daemon/spawn/{new,cur} -type f ! -name '.*' | wc -l) $(find "$TOWN/daemon/spawn/failed" -type f ! -name '*.reason' | wc -l)" = "$1 $2" ]
+}
+reason_of() { cat "$TOWN/daemon/spawn/failed/$1.json.reason"; }
+# Milliseconds since the epoch.
+now_ms() { date +%s%3N; }
+# Starts the town without agents of its own: these tests are about polecats.
+up_bare() {
+    echo '{"type":"daemon-patrol-config","patrols":{"deacon":{"enabled":false},"witness":{"enabled":false},"refinery":{"enabled":false}}}' \
+        >"$TOWN/mayor/daemon.json"
+    up
+    eventually 10 sc is-active -q gt-tmux.service
+    eventually 10 sc is-active -q gt-spawn-trigger.path
+}
