@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-const EXAMPLES: &str = "\
+/// Shown below the help.
+pub const EXAMPLES: &str = "\
 Examples:
   gastownctl status                     is my town all right?
   gastownctl doctor                     is this machine fit for it?
