@@ -1,5 +1,7 @@
 //! The events of src/journal.rs, the catalog, and the calls that log them agree.
 
+#![allow(clippy::unwrap_used)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;

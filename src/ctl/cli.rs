@@ -218,7 +218,7 @@ pub struct Request {
 /// `ready`
 #[derive(Debug, Args)]
 pub struct Ready {
-    /// The session that is ready; inside of one it is known
+    /// The session or agent that is ready; inside of its terminal it is known
     #[arg(value_name = "SESSION")]
     pub session: Option<String>,
     #[command(flatten)]

@@ -7,6 +7,7 @@ use anyhow::{Result, anyhow};
 use crate::agent::{self, Agent, Role};
 use crate::exit::Exit;
 use crate::systemd::{Systemd, Unit};
+use crate::tmux::{Pane, Tmux};
 use crate::town::{Town, patrols};
 
 /// How many names are offered for one that is not known.
@@ -77,6 +78,31 @@ pub fn find_all(town: &Town, systemd: Option<&Systemd>, texts: &[String]) -> Res
         }
     }
     Ok(agents)
+}
+
+/// The agent that calls: by the mark of the pane that this runs in, else by its environment.
+///
+/// # Errors
+/// [`Exit::Usage`]: no agent calls.
+pub fn myself(town: &Town) -> Result<Agent> {
+    let panes = Tmux::on(town.socket()).panes().unwrap_or_default();
+    let owner = own_pane(&panes).and_then(|pane| pane.owner.as_deref());
+    if let Some(agent) = owner.and_then(|instance| Agent::from_instance(instance).ok()) {
+        return Ok(agent);
+    }
+    ["BD_ACTOR", "GT_ROLE"]
+        .iter()
+        .filter_map(|key| std::env::var(key).ok())
+        .find_map(|text| town.agent(&text).ok())
+        .ok_or_else(|| {
+            anyhow!("This is not the terminal of an agent; name the agent").context(Exit::Usage)
+        })
+}
+
+/// The pane that this process runs in.
+pub fn own_pane(panes: &[Pane]) -> Option<&Pane> {
+    let id = std::env::var("TMUX_PANE").ok()?;
+    panes.iter().find(|pane| pane.id == id)
 }
 
 /// The rig that `name` means.

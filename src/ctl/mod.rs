@@ -5,7 +5,8 @@
 //! - [`doctor`]: whether machine, units and town are fit for each other.
 //! - [`agents`]: start, stop, restart, recover.
 //! - [`rigs`]: park and unpark; [`emergency`]: estop and thaw; [`pause`]: pause and resume.
-//! - [`heartbeat`], [`attach`], [`logs`], [`names`]: what they are called.
+//! - [`request`], [`ready`], [`heartbeat`]: what agents say; people may say it for them.
+//! - [`plan`], [`attach`], [`logs`], [`names`]: what their names say.
 //! - [`events`]: what happened, from the journal; [`history`] and [`timeline`] show it.
 //! - [`directory`]: which agents there are, and whom a person means.
 
@@ -23,6 +24,8 @@ pub mod logs;
 pub mod names;
 pub mod pause;
 pub mod plan;
+pub mod ready;
+pub mod request;
 pub mod rigs;
 pub mod status;
 pub mod table;
@@ -32,7 +35,7 @@ use std::io::{ErrorKind, Write};
 use std::os::unix::process::CommandExt;
 use std::process::Command as Process;
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Result, anyhow};
 
 use crate::exit::Exit;
 use crate::systemd::{Systemd, Verb};
@@ -57,13 +60,14 @@ pub fn run(cli: &Cli) -> Result<Exit> {
         Command::Thaw(args) => emergency::thaw(*args),
         Command::Pause(args) => pause::pause(args),
         Command::Resume(args) => pause::resume(*args),
+        Command::Request(args) => request::run(args),
+        Command::Ready(args) => ready::run(args),
         Command::Heartbeat(args) => heartbeat::run(args),
         Command::Attach(args) => attach::run(args),
         Command::Logs(args) => logs::run(args),
         Command::History(args) => history::run(args),
         Command::Timeline(args) => timeline::run(args),
         Command::Names(args) => names::run(args),
-        _ => bail!("This command is not built yet"),
     }
 }
 

@@ -15,6 +15,7 @@ use serde::Serialize;
 use super::{cli, directory, table};
 use crate::agent::Agent;
 use crate::exit::Exit;
+use crate::spool::Spool;
 use crate::systemd::{Properties, Systemd, Unit};
 use crate::tmux::{Pane, Tmux};
 use crate::town::{self, Town, marks, wisp};
@@ -289,24 +290,15 @@ fn next_tick(systemd: &Systemd, units: &BTreeMap<String, Unit>) -> Option<Timest
 }
 
 fn queues(town: &Town) -> Vec<Queue> {
-    let count = |dir: &str, of: &str| {
-        let entries = std::fs::read_dir(town.path(dir).join(of));
-        entries.map_or(0, |entries| {
-            let names = entries.flatten().map(|e| e.file_name());
-            names
-                .filter(|name| {
-                    let name = name.to_string_lossy();
-                    !name.starts_with('.') && !name.ends_with(".reason")
-                })
-                .count()
-        })
-    };
     [("request", "daemon/lifecycle"), ("spawn", "daemon/spawn")]
-        .map(|(what, dir)| Queue {
-            what,
-            dir,
-            pending: count(dir, "new") + count(dir, "cur"),
-            failed: count(dir, "failed"),
+        .map(|(what, dir)| {
+            let counts = Spool::at(&town.path(dir)).counts();
+            Queue {
+                what,
+                dir,
+                pending: counts.new + counts.cur,
+                failed: counts.failed,
+            }
         })
         .to_vec()
 }
