@@ -128,6 +128,7 @@ pub fn run(again: bool) -> Result<Exit> {
             Some(Ok(Ok(_))) => mail_done = true,
         }
     };
+    pass::clear_alerts(&town, &spool)?;
     sweep(&done);
     // A change of pending.json while we ran has woken nobody, so it is looked at once more.
     let unseen = !again && town.path(town::pending::FILE).exists();

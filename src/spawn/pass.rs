@@ -14,7 +14,7 @@ use super::{DONE, is_session};
 use crate::spool::{CLAIM_LIMIT, Entry, Spool};
 use crate::tmux::{Keys, Marked, Once, Screen, Tmux};
 use crate::town::{Era, Town, marks, pending};
-use crate::{files, journal};
+use crate::{alert, files, journal};
 
 /// How long an agent gets to take typed text in before Enter: sooner, some take both for a paste.
 const DEBOUNCE: Duration = Duration::from_millis(500);
@@ -28,6 +28,9 @@ const ENTERS: [Duration; 3] = [
 
 /// How often the screen is looked at meanwhile.
 const LOOK: Duration = Duration::from_millis(50);
+
+/// What the keys of alerts begin with; the spawn's id follows.
+const ALERT: &str = "spawn-";
 
 /// How a classic town's agent prompts, whatever its settings say.
 const CLASSIC_PROMPT: &str = "> ";
@@ -323,26 +326,63 @@ impl Pass<'_> {
         entry: &Entry,
         spawn: Option<&Waiting>,
         reason: &str,
-        alert: bool,
+        tell: bool,
     ) -> Result<()> {
-        let kept = self.spool.fail(entry, reason)?;
         let name = entry.name.as_str();
+        if let Some(w) = spawn.filter(|_| tell) {
+            // Before the entry is moved, so that a run killed in between tells of it again.
+            let fields = [
+                ("GT_AGENT", w.agent.to_string()),
+                ("GT_RIG", w.spawn.rig.clone()),
+                ("GT_ISSUE", w.spawn.issue.clone()),
+                ("GT_SESSION", w.spawn.session.clone()),
+                ("GT_REASON", reason.to_string()),
+            ];
+            let fields: Vec<(&str, &str)> = fields.iter().map(|(k, v)| (*k, v.as_str())).collect();
+            let key = format!("{ALERT}{}", w.record.id);
+            alert::raise(self.town, &key, &summary(w, reason), &fields)?;
+        }
+        let kept = self.spool.fail(entry, reason)?;
         let Some(w) = spawn else {
             log::warn!(message_id = journal::SPAWN_FAILED, gt_spawn = name, gt_reason = reason;
                 "Spawn '{name}' is refused and kept as '{}': {reason}", kept.display());
             return Ok(());
         };
-        let summary = format!(
-            "Spawn of {}{} failed: {reason}",
-            w.agent,
-            about(&w.spawn.issue)
-        );
         log::warn!(message_id = journal::SPAWN_FAILED, gt_agent:% = w.agent, gt_rig = w.spawn.rig.as_str(),
             gt_issue = w.spawn.issue.as_str(), gt_session = w.spawn.session.as_str(), gt_spawn = name,
-            gt_reason = reason; "{summary}");
-        let _ = alert;
+            gt_reason = reason; "{}, kept as '{}'", summary(w, reason), kept.display());
         Ok(())
     }
+}
+
+fn summary(w: &Waiting, reason: &str) -> String {
+    format!(
+        "Spawn of {}{} failed: {reason}",
+        w.agent,
+        about(&w.spawn.issue)
+    )
+}
+
+/// Ends the alerts about failed spawns that somebody has taken out of `failed/`.
+///
+/// # Errors
+/// The spool cannot be read, or an alert cannot be written.
+pub fn clear_alerts(town: &Town, spool: &Spool) -> Result<()> {
+    let open = alert::open(town);
+    let mut open = open
+        .iter()
+        .filter_map(|key| key.strip_prefix(ALERT))
+        .peekable();
+    if open.peek().is_none() {
+        return Ok(());
+    }
+    let failed = spool.entries("failed", usize::MAX)?;
+    let failed: BTreeSet<String> = failed.iter().filter_map(arrival).collect();
+    for id in open.filter(|id| !failed.contains(*id)) {
+        let summary = "A failed spawn was taken out of 'daemon/spawn/failed'";
+        alert::clear(town, &format!("{ALERT}{id}"), summary)?;
+    }
+    Ok(())
 }
 
 fn about(issue: &str) -> String {
