@@ -17,7 +17,7 @@ const LEAST_WIDTH: usize = 40;
 const GAP: &str = "  ";
 
 /// The widest note before the terminal's width decides, in columns.
-const NOTE_LEAST: usize = 24;
+const NOTE_LEAST: usize = 12;
 
 /// How something is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,25 +120,25 @@ const COLUMNS: &[Column] = &[
     Column {
         head: "MEMORY",
         right: true,
-        yields: 3,
+        yields: 4,
         cell: |a, _| shown(a.memory_bytes, bytes),
     },
     Column {
         head: "CPU",
         right: true,
-        yields: 2,
+        yields: 3,
         cell: |a, _| shown(a.cpu_nsec, cpu),
     },
     Column {
         head: "TASKS",
         right: true,
-        yields: 1,
+        yields: 2,
         cell: |a, _| shown(a.tasks, |n| n.to_string()),
     },
     Column {
         head: "SESSION",
         right: false,
-        yields: 4,
+        yields: 1,
         cell: |a, _| a.session.clone().unwrap_or_default(),
     },
 ];
@@ -331,7 +331,7 @@ pub fn state_paint(agent: &AgentStatus) -> Paint {
 }
 
 fn since(agent: &AgentStatus, now: Timestamp) -> String {
-    shown(agent.since, |time| age(now.duration_since(time)))
+    shown(agent.since, |time| short(now.duration_since(time)))
 }
 
 fn shown<T>(value: Option<T>, show: impl Fn(T) -> String) -> String {
@@ -352,6 +352,14 @@ pub fn age(span: SignedDuration) -> String {
         () if days == 0 => pair(hours, "h", minutes % 60, "min"),
         () => pair(days, "d", hours % 24, "h"),
     }
+}
+
+/// As [`age`], for a column: `42s`, `5m`, `3h 12m`, `4d 3h`.
+fn short(span: SignedDuration) -> String {
+    let age = age(span);
+    [(" min", "m"), (" s", "s"), (" h", "h"), (" d", "d")]
+        .iter()
+        .fold(age, |text, (long, short)| text.replace(long, short))
 }
 
 /// `3 requests`, `1 request`.
@@ -375,13 +383,13 @@ pub fn bytes(n: u64) -> String {
     unreachable!("the last unit returns")
 }
 
-/// CPU time, of nanoseconds: `4.2 s`, `3 min`.
+/// CPU time, of nanoseconds: `4.2s`, `3m`.
 pub fn cpu(nsec: u64) -> String {
     let seconds = nsec as f64 / 1e9;
     if seconds < 60.0 {
-        format!("{seconds:.1} s")
+        format!("{seconds:.1}s")
     } else {
-        age(SignedDuration::from_nanos(
+        short(SignedDuration::from_nanos(
             nsec.try_into().unwrap_or(i64::MAX),
         ))
     }
@@ -412,4 +420,158 @@ pub fn wrapped(text: &str, width: usize) -> String {
         line.push(' ');
     }
     out + line.trim_end() + "\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ctl::status::{Queue, Target};
+
+    fn at(text: &str) -> Option<Timestamp> {
+        Some(text.parse().unwrap())
+    }
+
+    fn agent(name: &str, active: &str, sub: &str, reason: Option<&str>) -> AgentStatus {
+        AgentStatus {
+            agent: name.into(),
+            active_state: active.into(),
+            sub_state: sub.into(),
+            session: Some(format!("gt-{}", name.replace('/', "-"))),
+            reason: reason.map(String::from),
+            ..AgentStatus::default()
+        }
+    }
+
+    fn sample() -> Status {
+        let running = |name: &str, since: &str, restarts| AgentStatus {
+            since: at(since),
+            restarts: Some(restarts),
+            memory_bytes: Some(734_003_200),
+            cpu_nsec: Some(83_500_000_000),
+            tasks: Some(23),
+            ..agent(name, "active", "running", None)
+        };
+        Status {
+            town: "/home/me/gt".into(),
+            manager: "degraded".into(),
+            target: Target {
+                active: Some(true),
+                enabled: Some(true),
+            },
+            linger: true,
+            next_tick: at("2026-01-16T09:33:20Z"),
+            last_tick: at("2026-01-16T09:28:20Z"),
+            agents: vec![
+                running("deacon", "2026-01-16T06:18:00Z", 0),
+                running("gastown/crew/max", "2026-01-12T05:30:00Z", 2),
+                AgentStatus {
+                    since: at("2026-01-16T09:29:18Z"),
+                    restarts: Some(4),
+                    ..agent(
+                        "gastown/refinery",
+                        "failed",
+                        "failed",
+                        Some("gave up: exit-code, status=3"),
+                    )
+                },
+                AgentStatus {
+                    held: true,
+                    ..agent(
+                        "gastown/witness",
+                        "inactive",
+                        "dead",
+                        Some("it is held since 2026-01-16T09:00:00Z (gastownctl stop); 'gastownctl start gastown/witness' ends it"),
+                    )
+                },
+            ],
+            problems: vec![
+                "gastown/refinery gave up: exit-code, status=3; see 'gastownctl logs gastown/refinery', \
+                 then run 'gastownctl recover gastown/refinery'"
+                    .into(),
+            ],
+            now: "2026-01-16T09:30:00Z".parse().unwrap(),
+            tick: Some("4 agents, nothing to do".into()),
+            queues: vec![
+                Queue { what: "request", dir: "daemon/lifecycle", pending: 1, failed: 0 },
+                Queue { what: "spawn", dir: "daemon/spawn", pending: 0, failed: 2 },
+            ],
+        }
+    }
+
+    #[test]
+    fn golden_at_80_and_200_columns() {
+        for width in [80, 200] {
+            let file = format!("tests/golden/status-{width}.txt");
+            let got = render(&sample(), width, false);
+            if std::env::var_os("GASTOWN_GOLDEN").is_some() {
+                std::fs::write(&file, &got).unwrap();
+            }
+            assert_eq!(got, std::fs::read_to_string(&file).unwrap(), "{file}");
+            for line in got.lines() {
+                assert!(line.chars().count() <= width, "wider than {width}: {line}");
+            }
+        }
+    }
+
+    #[test]
+    fn colour_changes_nothing_but_colour() {
+        let coloured = render(&sample(), 80, true);
+        let mut plain = String::new();
+        let mut parts = coloured.split("\x1b[");
+        plain += parts.next().unwrap();
+        for part in parts {
+            plain += part.split_once('m').unwrap().1;
+        }
+        assert_eq!(plain, render(&sample(), 80, false));
+        assert!(coloured.contains("\x1b[31mfailed\x1b[0m"));
+    }
+
+    #[test]
+    fn an_unknown_manager_is_no_empty_town() {
+        let status = Status {
+            manager: "unknown".into(),
+            target: Target::default(),
+            agents: vec![agent("deacon", "unknown", "unknown", None)],
+            ..sample()
+        };
+        let text = render(&status, 80, false);
+        assert!(text.contains("1 agent, their states not known"));
+        assert!(text.contains("Gas Town  unknown  "));
+    }
+
+    #[test]
+    fn spans_and_sizes() {
+        let secs = SignedDuration::from_secs;
+        for (span, want) in [
+            (-5, "0 s"),
+            (59, "59 s"),
+            (3599, "59 min"),
+            (3600, "1 h"),
+            (11_520, "3 h 12 min"),
+            (360_000, "4 d 4 h"),
+        ] {
+            assert_eq!(age(secs(span)), want);
+        }
+        for (size, want) in [
+            (0, "0B"),
+            (1023, "1023B"),
+            (2_202_010, "2.1M"),
+            (734_003_200, "700M"),
+            (u64::MAX, "16777216T"),
+        ] {
+            assert_eq!(bytes(size), want);
+        }
+        assert_eq!(cpu(83_500_000_000), "1m");
+        assert_eq!(cpu(4_210_000_000), "4.2s");
+    }
+
+    #[test]
+    fn long_texts_are_wrapped_and_clipped() {
+        assert_eq!(
+            wrapped("one two three four", 15),
+            "  - one two\n    three four\n"
+        );
+        assert_eq!(clipped("abcdef", 4), "abc…");
+        assert_eq!(clipped("abcd", 4), "abcd");
+    }
 }
