@@ -131,6 +131,16 @@ fn every_field_that_an_entry_shows_is_logged_by_every_call() {
             }
         }
     }
+    let mut texts = Vec::new();
+    sources(Path::new("src"), &mut texts);
+    for (name, _) in EVENTS {
+        assert!(
+            texts
+                .iter()
+                .any(|text| text.contains(&format!("journal::{name}"))),
+            "{name} is never logged"
+        );
+    }
     let known: BTreeSet<&str> = EVENTS.iter().map(|(name, _)| *name).collect();
     for name in calls.keys() {
         assert!(

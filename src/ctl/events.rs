@@ -119,7 +119,7 @@ pub fn load(since: Timestamp, agent: Option<&Agent>) -> Result<Vec<Event>> {
     command.args(["--output=json", "--all"]);
     command.arg(
         "--output-fields=MESSAGE,MESSAGE_ID,USER_UNIT,UNIT_RESULT,GT_AGENT,GT_RIG,GT_STATUS,\
-         GT_REASON,GT_ACTION,GT_REQUEST,GT_SESSION,GT_PID,GT_SPAWN,GT_ISSUE,GT_UNIT",
+         GT_REASON,GT_ACTION,GT_REQUEST,GT_SESSION,GT_PID,GT_SPAWN,GT_ISSUE,GT_UNIT,GT_ALERT",
     );
     command.arg(format!("--since=@{}", since.as_second()));
     command.arg(format!("_UID={}", nix::unistd::geteuid()));
