@@ -17,8 +17,13 @@ pub fn check(instance: Option<&str>) -> Result<Exit> {
     let Some(reason) = refusal(instance) else {
         return Ok(Exit::Ok);
     };
-    let agent = instance.unwrap_or("the tmux server");
-    log::warn!(message_id = journal::AGENT_REFUSED, gt_agent = agent, gt_reason = reason.as_str();
+    let agent = match instance {
+        Some(instance) => {
+            Agent::from_instance(instance).map_or_else(|_| instance.to_string(), String::from)
+        }
+        None => "the tmux server".to_string(),
+    };
+    log::warn!(message_id = journal::AGENT_REFUSED, gt_agent = agent.as_str(), gt_reason = reason.as_str();
         "Refused to start {agent}: {reason}");
     Ok(Exit::Failure)
 }
