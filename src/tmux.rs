@@ -151,6 +151,21 @@ pub struct Screen {
     pub history: u64,
 }
 
+impl Screen {
+    /// Whether an Enter after `text` was not taken: the screen is as it was before it, or at
+    /// least the line with the cursor is, and ends with the text.
+    fn still_waits(&self, typed: &Screen, text: &str) -> bool {
+        let cursor = |screen: &Screen| (screen.history + screen.row as u64, screen.column);
+        let line = |screen: &Screen| screen.lines.get(screen.row).cloned().unwrap_or_default();
+        let end: String = text
+            .chars()
+            .skip(text.chars().count().saturating_sub(20))
+            .collect();
+        let shows = line(self).contains(end.trim()) && line(self) == line(typed);
+        self == typed || (shows && cursor(self) == cursor(typed))
+    }
+}
+
 /// A tmux server, by its socket name.
 #[derive(Debug, Clone)]
 pub struct Tmux {
@@ -380,13 +395,23 @@ impl Tmux {
         }))?;
         std::thread::sleep(DEBOUNCE);
         let typed = self.screens(&panes)?;
+        let waits = |pane: &String, now: &HashMap<String, Screen>| {
+            let mut texts = items
+                .iter()
+                .filter(|(p, _)| p == pane)
+                .map(|(_, text)| text);
+            match (typed.get(pane), now.get(pane)) {
+                (Some(typed), Some(now)) => texts.any(|text| now.still_waits(typed, text)),
+                _ => false,
+            }
+        };
         self.enter(&panes)?;
         let mut now = typed.clone();
         for (look, wait) in ENTER_LOOKS.into_iter().enumerate() {
             std::thread::sleep(wait);
             now = self.screens(&panes)?;
             let mut waiting = panes.clone();
-            waiting.retain(|pane| now.contains_key(pane) && typed.get(pane) == now.get(pane));
+            waiting.retain(|pane| waits(pane, &now));
             if waiting.is_empty() || look + 1 == ENTER_LOOKS.len() {
                 break;
             }
@@ -394,7 +419,7 @@ impl Tmux {
         }
         let judge = |(pane, _): &(String, String)| match (before.get(pane), now.get(pane)) {
             (None, _) | (_, None) => Err(TmuxError::NotFound),
-            (Some(_), Some(now)) if typed.get(pane) == Some(now) => Err(TmuxError::NotShown),
+            _ if waits(pane, &now) => Err(TmuxError::NotShown),
             _ => Ok(()),
         };
         Ok(items.iter().map(judge).collect())

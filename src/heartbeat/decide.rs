@@ -376,13 +376,16 @@ impl Deciding<'_> {
         let key = unit_key(&agent.unit());
         let since = seen.unit.since.filter(|since| *since <= self.now);
         let up = since.map_or(CEILING, |since| self.now.duration_since(since));
-        let (longest, open) = (self.seen.rules.retry_first, self.seen.alerts.contains(&key));
+        let (longest, open) = (
+            self.seen.rules.retry_first,
+            self.seen.alerts.contains_key(&key),
+        );
         let record = self.memory.record(agent);
         if up >= longest {
             record.retry = None;
         }
         if let Some((mark, reason)) = unwanted {
-            if record.stopped.is_some() {
+            if record.stopped.as_ref() == Some(&mark) {
                 return self.leave(agent, format!("{reason}; it was stopped once already"));
             }
             record.stopped = Some(mark);
@@ -673,7 +676,7 @@ impl Deciding<'_> {
             .agents
             .retain(|_, record| *record != Default::default());
         let (open, conditions, pending) = (&self.seen.alerts, self.conditions, self.pending);
-        let ended = |key: &&String| !conditions.contains_key(*key) && !pending.contains(*key);
+        let ended = |key: &String| !conditions.contains_key(key) && !pending.contains(key);
         let clear = open
             .iter()
             .filter(ended)
@@ -685,7 +688,7 @@ impl Deciding<'_> {
         };
         let raise: BTreeMap<_, _> = conditions
             .iter()
-            .filter(|(key, _)| !open.contains(*key))
+            .filter(|(key, _)| !open.contains_key(*key))
             .map(|(key, summary)| (key.clone(), summary.clone()))
             .collect();
         let mass_death = if raise.contains_key("mass-death") {
@@ -710,21 +713,26 @@ impl Deciding<'_> {
     }
 }
 
-fn over(key: &str) -> String {
+fn over(key: &str, summary: &str) -> String {
     match key.strip_prefix("unit-") {
         Some(unit) => match Agent::from_unit(unit) {
-            Ok(agent) => format!("{agent} is well again"),
+            Ok(agent) => format!("{agent} is well again, or is not to run any more"),
             Err(_) => format!("{unit} is well again"),
         },
-        None => format!("The condition '{key}' is over"),
+        None => format!("This is over: {summary}"),
     }
 }
 
-/// A poke that nobody reads may still be shown by the terminal: the Enter moves the cursor by
-/// one line, the text is not counted.
+/// Of a poke that nobody reads, the terminal itself may still show the text, which is not
+/// counted, and the Enter, which puts the cursor at the beginning of the next line.
 fn is_unchanged(before: &Shown, now: &Shown) -> bool {
     let lines = now.position.checked_sub(before.position);
-    before.hash == now.hash && lines.is_some_and(|lines| lines <= 1)
+    before.hash == now.hash
+        && match lines {
+            Some(0) => now.column == before.column,
+            Some(1) => now.column == 0,
+            _ => false,
+        }
 }
 
 fn doing(seen: &Seen) -> String {

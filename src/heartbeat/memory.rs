@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::agent::Agent;
 use crate::files;
-use crate::town::Town;
+use crate::town::{Town, json};
 
 /// The file, below the town's root.
 pub const FILE: &str = "daemon/supervisor.json";
@@ -95,6 +95,8 @@ pub struct Shown {
     pub hash: String,
     /// The line of the cursor, counted from the first ever shown.
     pub position: u64,
+    /// The column of the cursor.
+    pub column: usize,
 }
 
 /// Slow tries of an agent that gave up.
@@ -137,7 +139,7 @@ impl Memory {
             Err(e) if path.is_file() && std::fs::File::open(&path).is_err() => return Err(e),
             Err(e) => return Ok((Memory::default(), Some(format!("{e:#}")))),
         };
-        match serde_json::from_str::<Memory>(&text) {
+        match json::parse::<Memory>(&text) {
             Ok(memory) => Ok((memory, None)),
             Err(e) => Ok((
                 Memory::default(),

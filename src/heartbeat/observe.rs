@@ -64,7 +64,7 @@ pub struct Observed {
     /// What is wrong with the configuration, by alert key.
     pub problems: BTreeMap<String, String>,
     /// Alerts of ours that are open, by key.
-    pub alerts: BTreeSet<String>,
+    pub alerts: BTreeMap<String, String>,
     /// When an alert is next to be delivered.
     pub undelivered: Option<Timestamp>,
     /// The state of agents as `bd` has it; `None`: not asked, or no usable answer.
@@ -269,7 +269,7 @@ pub fn observe(world: &World<'_>, memory: Memory, junk: Option<String>) -> Resul
         problems,
         alerts: alert::open(town)
             .into_iter()
-            .filter(|key| is_ours(key))
+            .filter(|(key, _)| is_ours(key))
             .collect(),
         undelivered: alert::next_delivery(town),
         clocks: Some(clocks()?),
@@ -450,6 +450,7 @@ pub fn shown(screen: &Screen) -> Shown {
     Shown {
         hash,
         position: screen.history + screen.row as u64,
+        column: screen.column,
     }
 }
 
