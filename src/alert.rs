@@ -4,7 +4,7 @@
 //! Mayor's mail and the executable `~/.config/gastown/alert` hear of it from
 //! `gt-alert@deliver.service`, so that a hanging one delays nobody, and again until they do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -109,8 +109,13 @@ pub fn clear(town: &Town, key: &str, summary: &str) -> Result<()> {
     Ok(())
 }
 
+/// The keys of the conditions that hold.
+pub fn open(town: &Town) -> BTreeSet<String> {
+    summaries(town).into_keys().collect()
+}
+
 /// The conditions that hold, by key.
-pub fn open(town: &Town) -> BTreeMap<String, String> {
+pub fn summaries(town: &Town) -> BTreeMap<String, String> {
     let held = all(town).into_iter().filter(|(_, a)| a.end.is_none());
     held.map(|(_, alert)| (alert.key, alert.summary)).collect()
 }

@@ -679,8 +679,8 @@ impl Deciding<'_> {
         let ended = |key: &String| !conditions.contains_key(key) && !pending.contains(key);
         let clear = open
             .iter()
-            .filter(ended)
-            .map(|key| (key.clone(), over(key)));
+            .filter(|(key, _)| ended(key))
+            .map(|(key, summary)| (key.clone(), over(key, summary)));
         let clear = if self.seen.stopped {
             BTreeMap::new()
         } else {

@@ -267,7 +267,7 @@ pub fn observe(world: &World<'_>, memory: Memory, junk: Option<String>) -> Resul
         activity: activity(town),
         sign: sign(town),
         problems,
-        alerts: alert::open(town)
+        alerts: alert::summaries(town)
             .into_iter()
             .filter(|(key, _)| is_ours(key))
             .collect(),
