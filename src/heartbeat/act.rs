@@ -52,7 +52,7 @@ pub fn act(
         acting.arm(&plan, due);
         acting.jobs();
         acting.beads(begin);
-        acting.memory.full = Some(Timestamp::now());
+        acting.memory.full = acting.memory.ticked;
     }
     let kept = world.town.keep_good();
     acting.note(kept);

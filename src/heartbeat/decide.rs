@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::memory::{Clocks, Memory, Pokes, Retry, Shown};
+use super::memory::{Clocks, Due, Memory, Pokes, Retry, Shown};
 use super::observe::{Activity, Beat, Observed, Seen, UnitState};
 use super::tips;
 use crate::agent::{Agent, Role};
@@ -669,8 +669,11 @@ impl Deciding<'_> {
             .min_by_key(|(at, _)| *at)
             .cloned()
             .unwrap_or((self.now + CEILING, "the safety ceiling".into()));
-        let after = self.now.duration_until(at).clamp(FLOOR, CEILING);
-        let seconds = (after.as_millis() + 999) / 1000;
+        let next = next(self.now, at, reason, wake);
+        self.memory.next = Some(Due {
+            at: self.now + SignedDuration::from_secs(next.seconds.try_into().unwrap_or(1)),
+            wake,
+        });
         self.memory.ticked = Some(self.now);
         self.memory
             .agents
@@ -703,12 +706,33 @@ impl Deciding<'_> {
             clear,
             mass_death,
             gap: self.gap,
-            next: Next {
-                seconds: u64::try_from(seconds).unwrap_or(1).clamp(1, 3600),
-                reason,
-                wake,
-            },
+            next,
             memory: self.memory,
+        }
+    }
+}
+
+fn next(now: Timestamp, at: Timestamp, reason: String, wake: bool) -> Next {
+    let after = now.duration_until(at).clamp(FLOOR, CEILING);
+    let seconds = (after.as_millis() + 999) / 1000;
+    Next {
+        seconds: u64::try_from(seconds).unwrap_or(1).clamp(1, 3600),
+        reason,
+        wake,
+    }
+}
+
+impl Plan {
+    /// Has the next tick be at `at`, if that is earlier.
+    pub fn bring_forward(&mut self, now: Timestamp, at: Option<Timestamp>, reason: &str) {
+        let Some(at) = at else { return };
+        let earlier = next(now, at, reason.to_string(), self.next.wake);
+        if earlier.seconds < self.next.seconds {
+            self.memory.next = Some(Due {
+                at: now + SignedDuration::from_secs(earlier.seconds.try_into().unwrap_or(1)),
+                wake: earlier.wake,
+            });
+            self.next = earlier;
         }
     }
 }

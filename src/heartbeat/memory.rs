@@ -35,6 +35,12 @@ pub struct Memory {
     /// When the last tick was that did the expensive things too.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub full: Option<Timestamp>,
+    /// When the next tick is due.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next: Option<Due>,
+    /// The watched files, as the last tick read them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub stamps: Vec<String>,
     /// When the machine last woke up, or its clock was last set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub woke: Option<Timestamp>,
@@ -48,6 +54,15 @@ pub struct Memory {
     pub mass_death: Vec<Agent>,
     /// By agent.
     pub agents: BTreeMap<Agent, Record>,
+}
+
+/// The next tick.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Due {
+    /// When.
+    pub at: Timestamp,
+    /// New activity brings it forward.
+    pub wake: bool,
 }
 
 /// What is kept of one agent.
@@ -170,10 +185,12 @@ impl Memory {
             .with_context(|| format!("Failed to set '{}' aside", path.display()))
     }
 
-    /// Whether the expensive things have not been done for a while.
-    pub fn is_full_tick_due(&self, now: Timestamp) -> bool {
-        self.full
-            .is_none_or(|full| full > now || now.duration_since(full) >= FULL)
+    /// When the expensive things may be done again; `None`: now.
+    pub fn full_due(&self) -> Option<Timestamp> {
+        let full = self.full?;
+        // One in the future is from before the clock was set.
+        let since = self.ticked.is_none_or(|ticked| full <= ticked);
+        since.then(|| full + FULL)
     }
 
     /// The record of an agent, made if need be.

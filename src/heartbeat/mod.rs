@@ -14,8 +14,8 @@ pub mod tips;
 
 use std::fs::{File, TryLockError};
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
-use std::time::{Duration, Instant, SystemTime};
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 use jiff::Timestamp;
@@ -23,7 +23,7 @@ use sd_notify::NotifyState;
 
 use crate::exit::Exit;
 use crate::journal;
-use crate::systemd::Systemd;
+use crate::systemd::{Systemd, runtime_dir};
 use crate::tmux::Tmux;
 use crate::town::{Town, activity, deacon, patrols, rigs};
 use decide::Plan;
@@ -48,25 +48,30 @@ const WATCHED: &[&str] = &[
     crate::town::ours::FILE,
 ];
 
-/// Why the tick runs.
+/// Why the tick runs. The manager does tell what started it, but keeps telling it of later
+/// starts, so it is found out by what has changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Cause {
-    /// A timer or a person: everything is done.
+    /// It is time, or a person wants it: everything is done.
     Time,
     /// A watched file changed.
     Change,
-    /// `daemon/activity.json` changed while the town was idle.
+    /// Only `daemon/activity.json` changed, in an idle town.
     Activity,
 }
 
-impl Cause {
-    /// By the variables that the manager sets for what a timer or path unit starts.
-    fn of_environment() -> Cause {
-        match std::env::var("TRIGGER_UNIT").as_deref() {
-            Ok("gt-heartbeat.path") => Cause::Change,
-            Ok("gt-heartbeat-next.path") => Cause::Activity,
-            _ => Cause::Time,
-        }
+fn cause(memory: &Memory, stamps: &[String], activity: bool, now: Timestamp) -> Cause {
+    let Some(next) = &memory.next else {
+        return Cause::Time;
+    };
+    if next.at <= now {
+        Cause::Time
+    } else if memory.stamps != stamps {
+        Cause::Change
+    } else if next.wake && activity {
+        Cause::Activity
+    } else {
+        Cause::Time
     }
 }
 
@@ -75,7 +80,6 @@ impl Cause {
 /// # Errors
 /// There is no town or no manager, or a step failed; the others were still done.
 pub fn tick() -> Result<Exit> {
-    let cause = Cause::of_environment();
     let town = Town::load()?;
     let systemd = Systemd::connect()?;
     if systemd.town_is_stopped()? {
@@ -86,12 +90,15 @@ pub fn tick() -> Result<Exit> {
         );
         return Ok(Exit::Ok);
     }
+    let _lock = lock(&town)?;
+    let begin = Instant::now();
+    let changed = activity_changed(&town);
+    let (memory, _) = Memory::load(&town)?;
+    let cause = cause(&memory, &stamps(&town), changed, Timestamp::now());
     if cause == Cause::Activity && !is_honest(&town) {
         ready("Nobody has done anything");
         return Ok(Exit::Ok);
     }
-    let _lock = lock(&town)?;
-    let begin = Instant::now();
     let mut failures = Vec::new();
     for round in 1..=ROUNDS {
         let stamps = stamps(&town);
@@ -101,15 +108,19 @@ pub fn tick() -> Result<Exit> {
             town: &town,
             systemd: &systemd,
         };
-        let (memory, junk) = Memory::load(&town)?;
+        let (mut memory, junk) = Memory::load(&town)?;
+        memory.stamps.clone_from(&stamps);
         let observed = observe::observe(&world, memory, junk)?;
         ready("Tending the agents");
         let now = Timestamp::now();
         let full = match cause {
             Cause::Time => round == 1,
-            _ => observed.memory.is_full_tick_due(now),
+            _ => observed.memory.full_due().is_none_or(|due| due <= now),
         };
-        let plan = decide::decide(&observed, now);
+        let mut plan = decide::decide(&observed, now);
+        if !full {
+            plan.bring_forward(now, observed.memory.full_due(), "what was put off");
+        }
         failures.extend(act::act(&world, &observed, plan, full, begin)?);
         if stamps == self::stamps(&town) {
             break;
@@ -181,18 +192,35 @@ fn lock(town: &Town) -> Result<File> {
     }
 }
 
-/// What tells whether a file has changed.
-type Stamp = Option<(u64, u64, SystemTime)>;
+/// What tells whether a file has changed: its identity, size and time.
+fn stamp(path: &Path) -> String {
+    let stamp = path.metadata().map(|m| {
+        let time = (m.mtime(), m.mtime_nsec());
+        format!("{} {} {}.{:09}", m.ino(), m.size(), time.0, time.1)
+    });
+    stamp.unwrap_or_default()
+}
 
-fn stamps(town: &Town) -> Vec<(PathBuf, Stamp)> {
-    let stamp = |path: PathBuf| {
-        let stamp = path
-            .metadata()
-            .ok()
-            .and_then(|m| Some((m.ino(), m.size(), m.modified().ok()?)));
-        (path, stamp)
+fn stamps(town: &Town) -> Vec<String> {
+    WATCHED.iter().map(|file| stamp(&town.path(file))).collect()
+}
+
+/// Whether activity has been written since the last tick looked. The status line writes it
+/// every few seconds, so this is not worth a durable file.
+fn activity_changed(town: &Town) -> bool {
+    let Some(dir) = runtime_dir() else {
+        return true;
     };
-    WATCHED.iter().map(|file| stamp(town.path(file))).collect()
+    let (seen, now) = (
+        dir.join("gastown-activity"),
+        stamp(&town.path(activity::FILE)),
+    );
+    let before = std::fs::read_to_string(&seen).unwrap_or_default();
+    let changed = before != now;
+    if changed {
+        let _ = std::fs::write(&seen, now);
+    }
+    changed
 }
 
 /// Reports the tick in one line.
