@@ -44,7 +44,7 @@ pub fn tree(root: u32) -> Vec<u32> {
 pub fn pane_members(root: u32, pane: &str, server: u32) -> Vec<u32> {
     let mut found = tree(root);
     let strays: Vec<u32> = all()
-        .filter(|pid| !found.contains(pid) && was_started_in(*pid, pane, server))
+        .filter(|&pid| !found.contains(&pid) && was_started_in(pid, pane, server))
         .collect();
     found.extend(strays);
     found
@@ -137,10 +137,13 @@ fn stat(pid: u32) -> Option<Stat> {
     parse_stat(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 
-/// The command name stands in parentheses and may itself contain any character.
+/// The command name stands in parentheses and may itself contain any character. A zombie is no
+/// process any more: it has no children and cannot be moved.
 fn parse_stat(text: &str) -> Option<Stat> {
     let mut fields = text.rsplit_once(')')?.1.split_whitespace();
-    let _state = fields.next()?;
+    if matches!(fields.next()?, "Z" | "X") {
+        return None;
+    }
     let parent = fields.next()?.parse().ok()?;
     let group = fields.next()?.parse().ok()?;
     let (_session, _tty) = (fields.next()?, fields.next()?);
@@ -167,6 +170,7 @@ mod tests {
                 foreground: 900
             })
         );
+        assert_eq!(parse_stat("812 (done) Z 99 812 812 34816 900"), None);
         assert_eq!(parse_stat("garbage"), None);
     }
 

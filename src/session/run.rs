@@ -423,10 +423,13 @@ impl Run {
             let Some(pane) = self.tmux.pane(&self.pane)? else {
                 return Ok(After::Ended(End::Unknown("its pane was closed")));
             };
-            // A dead pane may have no status yet: its terminal closes before its process is reaped.
             match (pane.signal, pane.status) {
                 (Some(signal), _) => return Ok(After::Ended(End::Killed(signal))),
                 (None, Some(status)) => return Ok(After::Ended(End::Exited(status))),
+                // tmux 3.3 misses the SIGCHLD at times, and leaves a zombie behind.
+                (None, None) if pane.dead => {
+                    let _ = kill(Pid::from_raw(self.server.cast_signed()), Signal::SIGCHLD);
+                }
                 (None, None) => {}
             }
             if !pane.dead && pane.pid != self.pid && process::watch(self.pid).is_none() {

@@ -78,6 +78,15 @@ town() {
 
 up() { sc enable --now gastown.target 2>/dev/null; }
 
+# Asks the machine's root to restart our user manager, as a reboot would.
+restart_manager() {
+    local before
+    before=$(pgrep -ox -u "$USER" systemd)
+    touch "/run/restart-manager/$(id -u)"
+    eventually 30 test ! -e "/proc/$before"
+    eventually 30 sc is-system-running --wait
+}
+
 # Somebody else's session on the town's socket and on another, and a process called claude:
 # whatever a test does, they must be there at its end.
 decoys() {
