@@ -593,7 +593,7 @@ fn spools(report: &mut Report, town: &Town) {
                 format!("chown {} '{shown}' (as root)", status::user_name()),
                 false,
             )),
-            Ok(meta) if meta.permissions().mode() & 0o022 != 0 => Some((
+            Ok(meta) if is_shared(&meta) => Some((
                 "is writable by others",
                 format!("chmod go-w '{shown}'"),
                 true,
@@ -611,6 +611,15 @@ fn spools(report: &mut Report, town: &Town) {
                 .mend = safe.then(|| Mend::Spool(dir.into()));
         }
     }
+}
+
+/// Whether others may write. A group of one's own, as Debian gives every user, is not others.
+fn is_shared(meta: &fs::Metadata) -> bool {
+    let group = nix::unistd::Group::from_gid(meta.gid().into())
+        .ok()
+        .flatten();
+    let own = group.is_some_and(|g| g.name == status::user_name() && g.mem.is_empty());
+    meta.mode() & if own { 0o002 } else { 0o022 } != 0
 }
 
 /// The Go daemon's PID file, checked against /proc. Its lock is not probed: that would make a

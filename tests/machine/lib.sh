@@ -33,6 +33,14 @@ always() {
     done
 }
 
+# says STATUS TEXT CMD...: the command ends with that status and says that.
+says() {
+    local want=$1 text=$2 status=0 said
+    shift 2
+    said=$("$@" 2>&1) || status=$?
+    [ "$status" = "$want" ] && [[ $said == *"$text"* ]] || fail "'$*' ended with $status and said: $said"
+}
+
 sc() { systemctl --user "$@"; }
 show() { sc show -P "$2" "$1"; }
 unit() { echo "gt-agent@$1.service"; }
