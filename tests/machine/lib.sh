@@ -141,7 +141,7 @@ spawn() {
 begun() {
     local lines=$TOWN/log/gastown-polecats-$1.lines
     [ -e "$lines" ] || { echo 0; return; }
-    received "gastown-polecats-$1" | grep -vx 'Begin\.' >&2 && fail "$1 got something else"
+    received "gastown-polecats-$1" | grep -vx 'Begin\.' >&2 && fail "$1 got $(received "gastown-polecats-$1" | paste -sd'|')"
     wc -l <"$lines"
 }
 has_begun() { [ "$(begun "$1")" -ge 1 ]; }
