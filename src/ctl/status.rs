@@ -12,8 +12,10 @@ use jiff::Timestamp;
 use nix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 
+use super::events::printable;
 use super::{cli, directory, table};
-use crate::agent::Agent;
+use crate::agent::{Agent, Role};
+use crate::alert;
 use crate::exit::Exit;
 use crate::spool::Spool;
 use crate::systemd::{Properties, Systemd, Unit};
@@ -232,6 +234,17 @@ pub fn collect(town: &Town, systemd: Result<&Systemd, String>) -> Status {
         status.agents.push(one);
     }
     problems.extend(mark_problems(town));
+    for (key, summary) in alert::summaries(town) {
+        // Of units that failed it has been told above, from the manager itself.
+        let unit = key.strip_prefix("unit-").unwrap_or(&key);
+        let name = Agent::from_unit(unit).map_or_else(|_| unit.to_string(), String::from);
+        if !problems
+            .iter()
+            .any(|p| p.starts_with(&name) || p.starts_with(&summary))
+        {
+            problems.push(format!("{summary}; see 'gastownctl history'"));
+        }
+    }
     problems.extend(status.queues.iter().filter(|q| q.failed > 0).map(|q| {
         format!(
             "{} could not be executed; see the reasons in '{}/failed'",
@@ -402,6 +415,13 @@ fn agent_status(
     status.reason = match (active, job) {
         ("unknown", _) => None,
         ("active", _) if frozen => Some("frozen; 'gastownctl thaw' ends it".into()),
+        ("active", None) if agent.role() == Role::Deacon => match town::deacon::paused(town) {
+            Ok(Some(pause)) => Some(match pause.reason {
+                Some(why) => format!("paused ({}); 'gastownctl resume' ends it", printable(&why)),
+                None => "paused; 'gastownctl resume' ends it".into(),
+            }),
+            _ => None,
+        },
         ("active", None) => None,
         (_, Some(job)) => Some(format!("its {job} job is queued")),
         ("failed", None) => properties.map(|p| format!("gave up: {}", last_end(p))),
