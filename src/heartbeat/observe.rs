@@ -14,6 +14,7 @@ use super::memory::{Clocks, Memory, Shown};
 use super::tips;
 use crate::agent::{Agent, Role};
 use crate::alert;
+use crate::exit::Exit;
 use crate::systemd::{Systemd, Unit};
 use crate::tmux::{Screen, Tmux};
 use crate::tools::bd::Bead;
@@ -339,6 +340,13 @@ pub fn agents(world: &World<'_>, units: &BTreeMap<String, Unit>) -> Result<BTree
                 .is_some_and(|patrols| !patrols.wants(agent)),
             _ => false,
         };
+        if seen.unit.is_down()
+            && !seen.unit.is_failed()
+            && let Some(since) = marks::waiting(town, agent)
+        {
+            seen.unit.status = Exit::TryAgain as i32;
+            seen.unit.down = Some(since);
+        }
         seen.refusal = marks::refusal(town, agent).map(|refusal| Refused {
             mark: refusal.mark.name().into(),
             reason: refusal.reason,

@@ -25,7 +25,7 @@ use crate::journal;
 use crate::systemd::{Systemd, runtime_dir};
 use crate::tmux::{Pane, Tmux};
 use crate::tools;
-use crate::town::{Era, Town};
+use crate::town::{Era, Town, marks};
 
 /// How long the pane may take to call back, and an exec to succeed or fail.
 const START_LIMIT: Duration = Duration::from_secs(20);
@@ -156,7 +156,9 @@ pub fn run(instance: &str) -> Result<u8> {
         server: 0,
         agent,
     };
+    let waits = marks::waiting_path(&town, &run.agent);
     drop(town);
+    crate::files::remove(&waits)?;
     if let Err(e) = run.begin() {
         let reason = format!("{e:#}");
         let _ = sd_notify::notify(&[NotifyState::Status(&reason)]);
@@ -164,7 +166,12 @@ pub fn run(instance: &str) -> Result<u8> {
             "{} could not be started: {reason}", run.agent);
         return Ok(127);
     }
-    run.supervise()
+    let status = run.supervise()?;
+    // The manager forgets a unit that is down and has not failed, so its status is kept here.
+    if status == Exit::TryAgain as u8 {
+        crate::files::write(&waits, format!("{}\n", jiff::Timestamp::now()).as_bytes())?;
+    }
+    Ok(status)
 }
 
 /// A cycle asks for a handoff by a file that is taken once: the mark outlives neither the
