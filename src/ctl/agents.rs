@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use jiff::Timestamp;
 
 use super::status::last_end;
-use super::{cli, directory, each, say};
+use super::{cli, directory, each, now, say};
 use crate::agent::Agent;
 use crate::exit::Exit;
 use crate::systemd::{Properties, Systemd, Verb};
@@ -53,7 +52,7 @@ pub fn stop(args: &cli::Agents) -> Result<Exit> {
             return say(&format!("Would {would} {agent}"));
         }
         if marks::held(&town, agent).is_none() {
-            marks::hold(&town, agent, "gastownctl stop", Timestamp::now())?;
+            marks::hold(&town, agent, "gastownctl stop", now())?;
         }
         systemd.run(Verb::Stop, &agent.unit(), JOB_LIMIT)?;
         let done = if runs { "Stopped" } else { "Holding" };

@@ -1,9 +1,8 @@
 //! `gastownctl estop` and `thaw`.
 
 use anyhow::Result;
-use jiff::Timestamp;
 
-use super::{cli, each, say};
+use super::{cli, each, now, say};
 use crate::agent::Agent;
 use crate::exit::Exit;
 use crate::systemd::{Systemd, Unit, Verb};
@@ -21,7 +20,7 @@ pub fn estop(args: &cli::Estop) -> Result<Exit> {
     } else if marks::estop(&town, None).is_some() {
         say("The emergency stop was set already")?;
     } else {
-        marks::set_estop(&town, None, &args.reason, Timestamp::now())?;
+        marks::set_estop(&town, None, &args.reason, now())?;
         say("Set the emergency stop; 'gastownctl thaw' ends it")?;
     }
     let systemd = Systemd::connect()?;

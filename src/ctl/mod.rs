@@ -36,6 +36,7 @@ use std::os::unix::process::CommandExt;
 use std::process::Command as Process;
 
 use anyhow::{Result, anyhow};
+use jiff::Timestamp;
 
 use crate::exit::Exit;
 use crate::systemd::{Systemd, Verb};
@@ -88,6 +89,12 @@ pub fn print(text: &str) -> Result<()> {
 /// A line about what was done, or would be.
 fn say(line: &str) -> Result<()> {
     print(&format!("{line}\n"))
+}
+
+/// The time for marks that people read: whole seconds.
+fn now() -> Timestamp {
+    let now = Timestamp::now();
+    now.round(jiff::Unit::Second).unwrap_or(now)
 }
 
 /// Becomes another program; comes back only when that fails.

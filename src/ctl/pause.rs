@@ -1,9 +1,8 @@
 //! `gastownctl pause` and `resume`: a paused Deacon is neither judged nor poked.
 
 use anyhow::Result;
-use jiff::Timestamp;
 
-use super::{cli, say};
+use super::{cli, now, say};
 use crate::exit::Exit;
 use crate::town::{Town, deacon};
 
@@ -23,7 +22,7 @@ pub fn pause(args: &cli::Pause) -> Result<Exit> {
     } else {
         let reason = Some(args.reason.as_str()).filter(|text| !text.is_empty());
         let by = super::status::user_name();
-        deacon::pause(&town, reason, Some(&by), Timestamp::now())?;
+        deacon::pause(&town, reason, Some(&by), now())?;
         say("Paused the Deacon; 'gastownctl resume' ends it")?;
     }
     Ok(Exit::Ok)

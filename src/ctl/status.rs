@@ -67,9 +67,12 @@ pub struct Status {
     /// When all this was so.
     #[serde(skip)]
     pub now: Timestamp,
-    /// What the tick is doing or did last, in its own words.
+    /// Why the next tick begins then.
     #[serde(skip)]
-    pub tick: Option<String>,
+    pub next_reason: Option<String>,
+    /// How the last one ended, if not well.
+    #[serde(skip)]
+    pub tick_failure: Option<String>,
     /// The spools.
     #[serde(skip)]
     pub queues: Vec<Queue>,
@@ -181,7 +184,8 @@ pub fn collect(town: &Town, systemd: Result<&Systemd, String>) -> Status {
         agents: Vec::new(),
         problems: Vec::new(),
         now: Timestamp::now(),
-        tick: None,
+        next_reason: None,
+        tick_failure: None,
         queues: queues(town),
     };
     let units = systemd.clone().and_then(|systemd| {
@@ -196,17 +200,18 @@ pub fn collect(town: &Town, systemd: Result<&Systemd, String>) -> Status {
                 active: Some(is_active(units, "gastown.target")),
                 enabled: Some(enabled.as_deref() == Some("enabled")),
             };
-            status.next_tick = next_tick(systemd, units);
-            status.tick = units
-                .contains_key("gt-heartbeat.service")
-                .then(|| {
-                    systemd
-                        .properties("gt-heartbeat.service")
-                        .ok()?
-                        .text("StatusText")
-                })
-                .flatten()
-                .filter(|text| !text.is_empty());
+            if let Some((next, why)) = next_tick(systemd, units) {
+                status.next_tick = Some(next);
+                status.next_reason = why;
+            }
+            if units.contains_key("gt-heartbeat.service")
+                && let Ok(properties) = systemd.properties("gt-heartbeat.service")
+                && properties
+                    .text("Result")
+                    .is_some_and(|result| result != "success")
+            {
+                status.tick_failure = Some(last_end(&properties));
+            }
             problems.extend(town_problems(&status, units));
         }
         (_, Err(why)) | (Err(why), _) => problems.push(why.clone()),
@@ -282,24 +287,28 @@ fn is_active(units: &BTreeMap<String, Unit>, name: &str) -> bool {
     units.get(name).is_some_and(|unit| unit.active == "active")
 }
 
-/// The earlier of the next elapses of the timers.
-fn next_tick(systemd: &Systemd, units: &BTreeMap<String, Unit>) -> Option<Timestamp> {
-    TICK_TIMERS
+/// The earlier of the next elapses of the timers, and why: each tick writes its reason into the
+/// description of the timer that it makes.
+fn next_tick(
+    systemd: &Systemd,
+    units: &BTreeMap<String, Unit>,
+) -> Option<(Timestamp, Option<String>)> {
+    let (at, timer) = TICK_TIMERS
         .iter()
         .filter(|timer| units.contains_key(**timer))
         .filter_map(|timer| {
             let properties = systemd.properties(timer).ok()?;
             let usec = properties.number("NextElapseUSecMonotonic")?;
-            (usec != 0).then_some(Duration::from_micros(usec))
+            (usec != 0).then_some((Duration::from_micros(usec), properties))
         })
-        .min()
-        .and_then(|at| {
-            let since_boot = Duration::from(clock_gettime(ClockId::CLOCK_MONOTONIC).ok()?);
-            let ahead = jiff::SignedDuration::try_from(at).ok()?
-                - jiff::SignedDuration::try_from(since_boot).ok()?;
-            let next = Timestamp::now() + ahead;
-            next.round(jiff::Unit::Second).ok()
-        })
+        .min_by_key(|(at, _)| *at)?;
+    let since_boot = Duration::from(clock_gettime(ClockId::CLOCK_MONOTONIC).ok()?);
+    let ahead = jiff::SignedDuration::try_from(at).ok()?
+        - jiff::SignedDuration::try_from(since_boot).ok()?;
+    let next = (Timestamp::now() + ahead).round(jiff::Unit::Second).ok()?;
+    let described = timer.text("Description").unwrap_or_default();
+    let why = described.split_once(": ").map(|(_, why)| printable(why));
+    Some((next, why))
 }
 
 fn queues(town: &Town) -> Vec<Queue> {

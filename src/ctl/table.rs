@@ -17,7 +17,7 @@ const LEAST_WIDTH: usize = 40;
 const GAP: &str = "  ";
 
 /// The widest note before the terminal's width decides, in columns.
-const NOTE_LEAST: usize = 12;
+const NOTE_LEAST: usize = 20;
 
 /// How something is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -218,17 +218,20 @@ fn head(status: &Status, colour: bool) -> String {
 }
 
 fn ticks(status: &Status) -> String {
-    let last = match status.last_tick {
+    let mut last = match status.last_tick {
         Some(time) => format!("last {} ago", age(status.now.duration_since(time))),
         None => "none yet".into(),
     };
+    if let Some(failure) = &status.tick_failure {
+        last += &format!(" (failed: {failure})");
+    }
     let next = match status.next_tick {
         Some(time) if time <= status.now => "next now".into(),
         Some(time) => format!("next in {}", age(time.duration_since(status.now))),
         None => "none planned".into(),
     };
-    match &status.tick {
-        Some(said) => format!("{last}, {next}: {said}"),
+    match &status.next_reason {
+        Some(why) => format!("{last}, {next}: {why}"),
         None => format!("{last}, {next}"),
     }
 }
@@ -298,11 +301,7 @@ fn agents(status: &Status, width: usize, colour: bool) -> String {
             "RESTARTS" if agent.restarts > Some(0) => Paint::Doubtful,
             _ => Paint::Plain,
         };
-        out += &line(
-            &|i| row[i].clone(),
-            agent.reason.as_deref().unwrap_or(""),
-            &paint,
-        );
+        out += &line(&|i| row[i].clone(), note(agent), &paint);
     }
     out
 }
@@ -328,6 +327,12 @@ pub fn state_paint(agent: &AgentStatus) -> Paint {
         "inactive" if agent.held => Paint::Faint,
         _ => Paint::Doubtful,
     }
+}
+
+/// The reason, begun with what matters.
+fn note(agent: &AgentStatus) -> &str {
+    let reason = agent.reason.as_deref().unwrap_or_default();
+    reason.strip_prefix("it is ").unwrap_or(reason)
 }
 
 fn since(agent: &AgentStatus, now: Timestamp) -> String {
@@ -490,7 +495,8 @@ mod tests {
                     .into(),
             ],
             now: "2026-01-16T09:30:00Z".parse().unwrap(),
-            tick: Some("4 agents, nothing to do".into()),
+            next_reason: Some("the end of the Deacon's grace".into()),
+            tick_failure: None,
             queues: vec![
                 Queue { what: "request", dir: "daemon/lifecycle", pending: 1, failed: 0 },
                 Queue { what: "spawn", dir: "daemon/spawn", pending: 0, failed: 2 },

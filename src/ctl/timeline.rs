@@ -134,7 +134,7 @@ pub fn run(args: &cli::Timeline) -> Result<Exit> {
     let svg = draw(&picture(from, &events, &status), &TimeZone::system());
     match &args.output {
         Some(path) => {
-            files::write(path, svg.as_bytes())?;
+            files::write(&std::path::absolute(path)?, svg.as_bytes())?;
             super::say(&format!("Drew '{}'", path.display()))?;
         }
         None => print(&svg)?,
@@ -460,7 +460,8 @@ mod tests {
             agents: agents.collect(),
             problems: Vec::new(),
             now: at(minute),
-            tick: None,
+            next_reason: None,
+            tick_failure: None,
             queues: Vec::new(),
         }
     }
