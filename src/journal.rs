@@ -34,6 +34,12 @@ events! {
     SPAWN_BEGUN = "1b93e1fe296e49e4b83ff49d233973a5";
     /// A spawn was refused, or its polecat was not ready in time, or has gone.
     SPAWN_FAILED = "b93424dab4c24129aa3ad555e5353763";
+    /// A lifecycle request was executed.
+    REQUEST_DONE = "b4253e90f06f4e9ba2962cf28afb9a81";
+    /// A lifecycle request was done with by another one for the same agent.
+    REQUEST_JOINED = "7df9e6c71f994ead87af28f1028a2ebb";
+    /// A lifecycle request was refused, or its agent did not start.
+    REQUEST_REFUSED = "96abd380c64640f88b462de7542347ac";
     /// A tick is done.
     TICK = "80f14319fb474e6f85ca51ba418fb604";
     /// A tick started an agent that was to run and did not.

@@ -11,6 +11,7 @@
 //! - [`generator`]: drop-ins for a town that is not `~/gt`.
 //! - [`heartbeat`]: `gt-heartbeat`, one tick.
 //! - [`journal`]: logging and event ids; the only place that knows journald.
+//! - [`lifecycle`]: requests to cycle, restart or shut down agents.
 //! - [`session`]: `gt-agent`, an agent in its pane and its unit.
 //! - [`spawn`]: spawned polecats, each told to begin once it is ready.
 //! - [`spool`]: directories of work to be done exactly once.
@@ -27,6 +28,7 @@ pub mod files;
 pub mod generator;
 pub mod heartbeat;
 pub mod journal;
+pub mod lifecycle;
 pub mod session;
 pub mod spawn;
 pub mod spool;

@@ -149,6 +149,29 @@ impl Spool {
         files::remove(&entry.path).map(drop)
     }
 
+    /// Removes entries that have been executed, in one go.
+    ///
+    /// # Errors
+    /// A file exists and cannot be removed.
+    pub fn done_all<'a>(&self, entries: impl IntoIterator<Item = &'a Entry>) -> Result<()> {
+        for entry in entries {
+            match fs::remove_file(&entry.path) {
+                Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(e)
+                        .with_context(|| format!("Failed to remove '{}'", entry.path.display()));
+                }
+                _ => {}
+            }
+        }
+        files::sync_dir(&self.dir("cur")).context("Failed to sync the spool")
+    }
+
+    /// Whether anything visible waits in `new/`.
+    pub fn has_new(&self) -> bool {
+        names(&self.dir("new"))
+            .is_ok_and(|names| names.iter().any(|n| !n.as_bytes().starts_with(b".")))
+    }
+
     /// Moves an entry to `failed/`, with the reason beside it; gives its new path.
     ///
     /// # Errors

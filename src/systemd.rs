@@ -129,6 +129,12 @@ impl Properties {
         }
     }
 
+    /// The invocation that the unit is in, or was in last; empty when it has had none.
+    pub fn invocation(&self) -> String {
+        let id: Vec<u8> = self.get("InvocationID").unwrap_or_default();
+        id.iter().map(|b| format!("{b:02x}")).collect()
+    }
+
     /// A signed 32-bit property, such as an exit status.
     pub fn int(&self, name: &str) -> Option<i32> {
         self.get(name)

@@ -4,6 +4,7 @@
 //! grandchild that keeps a pipe open or ignores its parent cannot hold us.
 
 pub mod bd;
+pub mod git;
 pub mod mail;
 
 use std::collections::HashMap;

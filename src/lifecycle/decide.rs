@@ -1,0 +1,193 @@
+//! Whether a request is executed. No files, no clock, no bus.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::request::{Action, Moment, Request};
+
+/// How far a sender's clock may be ahead of ours.
+const SKEW: SignedDuration = SignedDuration::from_secs(60);
+
+/// How long before it was done a request may have been made to count as done with it.
+const OVERTAKEN: SignedDuration = SignedDuration::from_secs(60);
+
+/// What is known of the agent that a request is for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Why the town has no such agent.
+    pub unknown: Option<String>,
+    /// When its present process was started by the unit, or the last one.
+    pub started: Option<Timestamp>,
+    /// Why it may not run.
+    pub refusal: Option<String>,
+    /// Why its state file does not confirm the request; checked where the town wants it.
+    pub unconfirmed: Option<String>,
+    /// What was done last on request, and when that was done.
+    pub last: Option<(Action, Timestamp)>,
+}
+
+/// What becomes of a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is executed.
+    Execute,
+    /// Another request, executed since, has done for this one too.
+    Overtaken,
+    /// It is refused, for this reason.
+    Refuse(String),
+}
+
+/// Judges a request.
+pub fn judge(
+    request: &Request,
+    standing: &Standing,
+    max_age: SignedDuration,
+    now: Timestamp,
+) -> Verdict {
+    let refuse = |why: &str| Verdict::Refuse(why.to_string());
+    let age = request.made.until(now);
+    if -age > SKEW {
+        let made = request.made.at();
+        return Verdict::Refuse(format!("it is from the future: made at {made}"));
+    }
+    if age > max_age {
+        let made = request.made.at();
+        return Verdict::Refuse(format!("it is too old: made at {made}"));
+    }
+    if let Some(why) = &standing.unknown {
+        return refuse(why);
+    }
+    if is_overtaken(request.action, request.made, standing.last) {
+        return Verdict::Overtaken;
+    }
+    if let Some(why) = &standing.unconfirmed {
+        return refuse(why);
+    }
+    if let Some(started) = standing.started.filter(|&s| request.made.is_before(s)) {
+        return Verdict::Refuse(format!(
+            "it was aimed at an earlier run of {}, which was started at {started}",
+            request.agent
+        ));
+    }
+    match &standing.refusal {
+        // Nobody need be allowed to run in order to be stopped.
+        Some(why) if request.action != Action::Shutdown => {
+            Verdict::Refuse(format!("{} may not run: {why}", request.agent))
+        }
+        _ => Verdict::Execute,
+    }
+}
+
+fn is_overtaken(action: Action, made: Moment, last: Option<(Action, Timestamp)>) -> bool {
+    last.is_some_and(|(done, at)| {
+        action <= done && made.is_before(at) && made.until(at) <= OVERTAKEN
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::Agent;
+
+    const NOW: &str = "2026-01-16T12:00:00.5Z";
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    fn verdict(action: Action, made: &str, standing: &Standing) -> Verdict {
+        let request = Request {
+            agent: Agent::deacon(),
+            action,
+            made: Moment::parse(made).unwrap(),
+            reason: None,
+        };
+        judge(&request, standing, SignedDuration::from_hours(6), at(NOW))
+    }
+
+    #[test]
+    fn times() {
+        let run = |started: &str| Standing {
+            started: Some(at(started)),
+            ..Standing::default()
+        };
+        let idle = Standing::default();
+        for (made, standing, want) in [
+            ("2026-01-16T12:00:00Z", &idle, None),
+            ("2026-01-16T06:00:00.5Z", &idle, None),
+            ("2026-01-16T06:00:00.4Z", &idle, Some("it is too old")),
+            ("2026-01-16T12:01:00.5Z", &idle, None),
+            ("2026-01-16T12:01:01Z", &idle, Some("it is from the future")),
+            ("9999-01-16T12:01:01Z", &idle, Some("it is from the future")),
+            ("2026-01-16T11:59:59Z", &run("2026-01-16T11:59:59.9Z"), None),
+            (
+                "2026-01-16T11:59:59.1Z",
+                &run("2026-01-16T11:59:59.9Z"),
+                Some("it was aimed at an earlier run of deacon"),
+            ),
+            (
+                "2026-01-16T11:00:00Z",
+                &run("2026-01-16T11:59:59Z"),
+                Some("it was aimed at an earlier run of deacon"),
+            ),
+        ] {
+            match (verdict(Action::Cycle, made, standing), want) {
+                (Verdict::Execute, None) => {}
+                (Verdict::Refuse(got), Some(want)) => {
+                    assert!(got.starts_with(want), "{made}: {got}")
+                }
+                (got, want) => panic!("{made}: {got:?}, not {want:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn who_may_not() {
+        let made = "2026-01-16T12:00:00Z";
+        let parked = Standing {
+            refusal: Some("parked".into()),
+            ..Standing::default()
+        };
+        let refused = Verdict::Refuse("deacon may not run: parked".into());
+        assert_eq!(verdict(Action::Cycle, made, &parked), refused);
+        assert_eq!(verdict(Action::Restart, made, &parked), refused);
+        assert_eq!(verdict(Action::Shutdown, made, &parked), Verdict::Execute);
+        for standing in [
+            Standing {
+                unknown: Some("no".into()),
+                ..Standing::default()
+            },
+            Standing {
+                unconfirmed: Some("no".into()),
+                ..Standing::default()
+            },
+        ] {
+            for action in [Action::Cycle, Action::Shutdown] {
+                let got = verdict(action, made, &standing);
+                assert_eq!(got, Verdict::Refuse("no".into()));
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_done_since_does_for_the_weaker() {
+        use Action::{Cycle, Restart, Shutdown};
+        let done = |action, time: &str| Standing {
+            last: Some((action, at(time))),
+            started: Some(at(time)),
+            ..Standing::default()
+        };
+        let restarted = done(Restart, "2026-01-16T12:00:00.3Z");
+        for (action, made, overtaken) in [
+            (Cycle, "2026-01-16T12:00:00.1Z", true),
+            (Restart, "2026-01-16T11:59:59Z", true),
+            (Shutdown, "2026-01-16T12:00:00.1Z", false),
+            // Made in the same second: it may have been after.
+            (Cycle, "2026-01-16T12:00:00Z", false),
+            (Cycle, "2026-01-16T12:00:00.4Z", false),
+            (Cycle, "2026-01-16T11:59:00.2Z", false),
+        ] {
+            let got = verdict(action, made, &restarted) == Verdict::Overtaken;
+            assert_eq!(got, overtaken, "{action} {made}");
+        }
+    }
+}

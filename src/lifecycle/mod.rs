@@ -1,0 +1,115 @@
+//! Requests to cycle, restart or shut down an agent: never lost, never done twice.
+//!
+//! A request is a file of the spool `daemon/lifecycle`; mail to the Deacon becomes such files
+//! too. `gt-lifecycle` claims them, judges them ([`decide`]), and has the user manager do what is
+//! asked for, so nobody's death stops it, least of all that of the agent that asked.
+//!
+//! Exactly once, wherever the program is killed:
+//!
+//! 1. a request is in `new/` or `cur/` until it is finished;
+//! 2. before anything is done, `state.json` says what is done to which invocation of the unit;
+//! 3. a later run that finds such a plan looks at the unit: with another invocation the restart
+//!    has happened, with the same one it is done now;
+//! 4. a mail's id is remembered until the mail has left the inbox, before its request is removed.
+
+pub mod decide;
+mod execute;
+pub mod mail;
+pub mod request;
+mod state;
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, anyhow, bail};
+use jiff::Timestamp;
+
+use crate::agent::Agent;
+use crate::exit::Exit;
+use crate::files;
+use crate::spool::{Counts, Spool};
+use crate::town::{Town, agent_state};
+pub use execute::run;
+pub use request::Action;
+use request::Written;
+
+/// The spool, below the town's root.
+pub const SPOOL: &str = "daemon/lifecycle";
+
+/// How often [`wait`] looks.
+const WAIT_POLL: Duration = Duration::from_millis(20);
+
+/// Asks for an action in the name of the agent; gives the request's file. Where the town wants
+/// it, the agent's state file confirms the request.
+///
+/// # Errors
+/// The state file or the spool cannot be written.
+pub fn submit(town: &Town, agent: &Agent, action: Action, reason: &str) -> Result<PathBuf> {
+    let now = Timestamp::now();
+    if town.ours().verify_requests {
+        agent_state::set(town, agent, action.name(), now)?;
+    }
+    let written = Written {
+        from: agent.to_string(),
+        action: action.name().into(),
+        timestamp: now.to_string(),
+        reason: Some(reason.to_string()).filter(|r| !r.is_empty()),
+        mail: None,
+    };
+    let name = format!(
+        "{}-{}-{action}",
+        now.as_nanosecond(),
+        nix::unistd::Pid::this()
+    );
+    Spool::open(&town.path(SPOOL))?.put(&name, &written)
+}
+
+/// Waits until the request of that file, as [`submit`] gave it, is executed.
+///
+/// # Errors
+/// It was refused; or it is still there after `limit`, with [`Exit::TryAgain`].
+pub fn wait(town: &Town, path: &Path, limit: Duration) -> Result<()> {
+    let dir = town.path(SPOOL);
+    let name = path.file_name().unwrap_or_default();
+    let deadline = Instant::now() + limit;
+    // In the order in which a request goes through them.
+    while ["new", "cur"]
+        .iter()
+        .any(|s| dir.join(s).join(name).exists())
+    {
+        if Instant::now() >= deadline {
+            return Err(anyhow!(
+                "The request is not executed after {} s; see 'systemctl --user status \
+                 gt-lifecycle.path gt-lifecycle.service'",
+                limit.as_secs()
+            )
+            .context(Exit::TryAgain));
+        }
+        std::thread::sleep(WAIT_POLL);
+    }
+    let mut beside = dir.join("failed").join(name).into_os_string();
+    if !Path::new(&beside).exists() {
+        return Ok(());
+    }
+    beside.push(".reason");
+    // It is written a moment after the file is moved.
+    while Instant::now() < deadline {
+        if let Some(reason) = files::read(Path::new(&beside))? {
+            bail!("The request was refused: {}", reason.trim());
+        }
+        std::thread::sleep(WAIT_POLL);
+    }
+    bail!("The request was refused; see 'gastownctl history'")
+}
+
+/// How many requests wait, and how many were refused. For `gastownctl status`.
+pub fn counts(town: &Town) -> Counts {
+    Spool::at(&town.path(SPOOL)).counts()
+}
+
+/// Where the crash tests end the program, as by `kill -9`: at the step that GASTOWN_STOP_AT names.
+fn step(name: &str) {
+    if std::env::var_os("GASTOWN_STOP_AT").is_some_and(|at| at == name) {
+        let _ = nix::sys::signal::raise(nix::sys::signal::Signal::SIGKILL);
+    }
+}

@@ -1,0 +1,115 @@
+//! `daemon/lifecycle/state.json`: what a run has begun, so that the next one can finish it, and
+//! what was done lately. Ours alone.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use super::request::Action;
+use crate::agent::Agent;
+use crate::files;
+
+/// For how long it is known what was done.
+const KNOWN: SignedDuration = SignedDuration::from_mins(10);
+
+/// What is about to be done to an agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Planned {
+    /// What.
+    pub action: Action,
+    /// The unit's invocation that it is done to; empty for a unit that has none. Once the unit
+    /// has another one, a restart is done.
+    pub invocation: String,
+    /// Whether the agent is held already, so that a start since then was somebody's wish.
+    #[serde(default)]
+    pub held: bool,
+    /// The requests, by their names in `cur/`, with what each asks for.
+    pub entries: BTreeMap<String, Action>,
+}
+
+/// The file.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct State {
+    /// Begun and not finished.
+    pub planned: BTreeMap<Agent, Planned>,
+    /// Finished lately, and when.
+    pub done: BTreeMap<Agent, (Action, Timestamp)>,
+    /// Mails whose requests are finished; they may be in the inbox still.
+    pub mails: BTreeSet<String>,
+    #[serde(skip)]
+    path: PathBuf,
+}
+
+impl State {
+    /// Reads the file. A broken one is put aside: it costs the knowledge of a run that was cut
+    /// off, and every request is still judged by its time.
+    ///
+    /// # Errors
+    /// The file cannot be read or put aside.
+    pub fn load(path: &Path) -> Result<State> {
+        let text = files::read(path)?.unwrap_or_else(|| "{}".into());
+        let mut state: State = match serde_json::from_str(&text) {
+            Ok(state) => state,
+            Err(e) => {
+                let aside = path.with_extension("json.broken");
+                std::fs::rename(path, &aside)?;
+                log::warn!(
+                    "'{}' was broken and is now '{}', ignoring: {e}",
+                    path.display(),
+                    aside.display()
+                );
+                State::default()
+            }
+        };
+        state.path = path.to_path_buf();
+        Ok(state)
+    }
+
+    /// Writes the file, without what is too long ago.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn save(&mut self, now: Timestamp) -> Result<()> {
+        self.done
+            .retain(|_, (_, at)| now.duration_since(*at) < KNOWN);
+        files::write(&self.path, &serde_json::to_vec(self)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_saved_is_loaded_and_the_old_is_forgotten() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state.json");
+        let mut state = State::load(&path).unwrap();
+        let now: Timestamp = "2026-01-16T12:00:00Z".parse().unwrap();
+        let planned = Planned {
+            action: Action::Cycle,
+            invocation: "0123".into(),
+            held: false,
+            entries: [("a.json".to_string(), Action::Cycle)].into(),
+        };
+        state.planned.insert(Agent::deacon(), planned.clone());
+        state.done.insert(Agent::deacon(), (Action::Restart, now));
+        state
+            .done
+            .insert(Agent::mayor(), (Action::Restart, now - KNOWN));
+        state.mails.insert("m1".into());
+        state.save(now).unwrap();
+        let state = State::load(&path).unwrap();
+        assert_eq!(state.planned[&Agent::deacon()], planned);
+        assert_eq!(state.done.keys().collect::<Vec<_>>(), [&Agent::deacon()]);
+        assert!(state.mails.contains("m1"));
+
+        std::fs::write(&path, "{\"planned\":7}").unwrap();
+        assert!(State::load(&path).unwrap().planned.is_empty());
+        assert!(dir.path().join("state.json.broken").exists());
+    }
+}
