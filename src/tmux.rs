@@ -31,6 +31,9 @@ const MARKS: &str = "@gastown_spawn";
 /// The pane option with the process that said it is ready, by pid.
 const READY: &str = "@gastown_ready";
 
+/// The variable of a session by which `gt` says the same, for whatever process.
+pub const READY_ENV: &str = "GT_AGENT_READY";
+
 /// The most that one call may have as arguments, in bytes: tmux refuses more than 16 KiB.
 const ARGUMENTS: usize = 14_000;
 
@@ -237,7 +240,7 @@ impl Tmux {
     /// # Errors
     /// As for [`Tmux::panes`].
     pub fn marked(&self) -> Result<Vec<Marked>, TmuxError> {
-        let format = format!("#{{{READY}}}|#{{GT_AGENT_READY}}|#{{{MARKS}}}|{PANE_FORMAT}");
+        let format = format!("#{{{READY}}}|#{{{READY_ENV}}}|#{{{MARKS}}}|{PANE_FORMAT}");
         match self.run(&["list-panes", "-a", "-F", &format]) {
             Ok(text) => text.lines().map(parse_marked).collect(),
             Err(TmuxError::NoServer | TmuxError::NotFound) => Ok(Vec::new()),
@@ -488,13 +491,14 @@ impl Tmux {
         Ok(self.run(&args)?.trim().to_string())
     }
 
-    /// Runs `argv` in a pane, ending what runs there.
+    /// Runs `argv` in a pane, ending what runs there. What said that it is ready has ended then.
     ///
     /// # Errors
     /// The pane is gone, or tmux fails.
     pub fn respawn(&self, pane: &str, dir: &Path, argv: &[String]) -> Result<(), TmuxError> {
         let dir = dir.to_string_lossy();
-        let mut args = vec!["respawn-pane", "-k", "-t", pane, "-c", &dir, "--"];
+        let mut args = vec!["set-environment", "-u", "-t", pane, READY_ENV, ";"];
+        args.extend(["respawn-pane", "-k", "-t", pane, "-c", &dir, "--"]);
         args.extend(argv.iter().map(String::as_str));
         self.run(&args).map(drop)
     }
@@ -792,7 +796,9 @@ mod tests {
         assert_eq!(ready(), [(true, false), (false, true)]);
         tmux.respawn("%0", Path::new("/"), &cat).unwrap();
         assert_eq!(ready(), [(false, false), (false, true)]);
-        tmux.run(&["set-environment", "-g", "GT_AGENT_READY", "1"])
+        tmux.respawn("%1", Path::new("/"), &cat).unwrap();
+        assert_eq!(ready(), [(false, false), (false, false)]);
+        tmux.run(&["set-environment", "-g", READY_ENV, "1"])
             .unwrap();
         assert!(tmux.has_global("GT_AGENT_READY").unwrap());
     }

@@ -17,8 +17,9 @@ pub const WORD: &str = "Begin.";
 /// A spawn older than this when it is first read is refused: nobody waits for it any more.
 const TOO_OLD: SignedDuration = SignedDuration::from_hours(6);
 
-/// How often a polecat that is not ready is looked at.
-const LOOK: Duration = Duration::from_secs(2);
+/// After which a polecat that is not ready is looked at again: from its prompt to the end of its
+/// first line take 2.5 s at most, of which the debounce, the timer and the start need 1 s.
+const LOOK: Duration = Duration::from_millis(1500);
 
 /// The soonest next look.
 const SOON: Duration = Duration::from_millis(100);

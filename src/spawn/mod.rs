@@ -2,7 +2,7 @@
 //!
 //! A spawn is a file of the spool `daemon/spawn`, which [`sources`] also fill from
 //! `spawn/pending.json` and from mail. A [`pass`] looks at all of them in a few tmux calls and does
-//! what [`decide`] says. While any waits, a transient timer runs the program again every 2 s.
+//! what [`decide`] says. While any waits, a transient timer runs the program again within 2 s.
 //!
 //! Exactly once, wherever the program is killed:
 //!
@@ -17,7 +17,7 @@
 //! An agent that says it is ready (`gastownctl ready`) marks its pane with the process that said
 //! so, so that the mark of an earlier process means nothing, and then puts a file `ready-...` into
 //! `new/`, which wakes the path unit. `GT_AGENT_READY=1` in the session's environment counts too,
-//! but is only seen at the next look, and outlives the process.
+//! but is only seen at the next look; gt-agent takes it away when it starts another process.
 
 pub mod decide;
 mod pass;
@@ -67,6 +67,9 @@ const MEANWHILE: Duration = Duration::from_millis(500);
 /// How often mail is read by the runs that only look again.
 const MAIL_EVERY: Duration = Duration::from_secs(60);
 
+/// The soonest next look.
+const SOON: Duration = Duration::from_millis(100);
+
 /// When to look again after something went wrong, or at what others are still writing.
 const AGAIN: Duration = Duration::from_secs(2);
 
@@ -100,7 +103,8 @@ pub fn run(again: bool) -> Result<Exit> {
     let mut errors = Vec::new();
     let mut mail_done = mail.is_none();
     let mut total = (0, 0);
-    let (outcome, found) = loop {
+    let (outcome, found, looked) = loop {
+        let looked = Instant::now();
         let found = sources::take_pending(town.root(), &spool)?;
         let pass = Pass {
             town: &town,
@@ -114,7 +118,7 @@ pub fn run(again: bool) -> Result<Exit> {
         lock.set_modified(SystemTime::now())
             .context("Failed to touch the lock")?;
         if mail_done {
-            break (outcome, found);
+            break (outcome, found, looked);
         }
         match mail.as_ref().map(|rx| rx.recv_timeout(MEANWHILE)) {
             Some(Err(RecvTimeoutError::Timeout)) => {}
@@ -123,7 +127,7 @@ pub fn run(again: bool) -> Result<Exit> {
                 mail_done = true;
             }
             Some(Ok(Ok(0)) | Err(RecvTimeoutError::Disconnected)) | None => {
-                break (outcome, found);
+                break (outcome, found, looked);
             }
             Some(Ok(Ok(_))) => mail_done = true,
         }
@@ -133,7 +137,11 @@ pub fn run(again: bool) -> Result<Exit> {
     // A change of pending.json while we ran has woken nobody, so it is looked at once more.
     let unseen = !again && town.path(town::pending::FILE).exists();
     errors.extend(outcome.errors.iter().cloned());
-    let next = outcome.next.or((found.unsteady || unseen).then_some(AGAIN));
+    // From look to look, however long the telling took.
+    let next = outcome
+        .next
+        .map(|wait| wait.saturating_sub(looked.elapsed()).max(SOON));
+    let next = next.or((found.unsteady || unseen).then_some(AGAIN));
     match next {
         Some(wait) => {
             let wait = if errors.is_empty() {
@@ -145,7 +153,7 @@ pub fn run(again: bool) -> Result<Exit> {
         }
         None => systemd.disarm_timer(NEXT)?,
     }
-    if total != (0, 0) || outcome.waiting == 0 {
+    if total != (0, 0) {
         log::info!(
             "{} told to begin, {} failed, {} waiting",
             total.0,

@@ -12,7 +12,7 @@ use super::decide::{self, Action, Readiness, Record, Sight, WORD, Waiting};
 use super::state::State;
 use super::{DONE, is_session};
 use crate::spool::{CLAIM_LIMIT, Entry, Spool};
-use crate::tmux::{Keys, Marked, Once, Screen, Tmux};
+use crate::tmux::{Keys, Marked, Once, READY_ENV, Screen, Tmux};
 use crate::town::{Era, Town, marks, pending};
 use crate::{alert, files, journal};
 
@@ -231,7 +231,7 @@ impl Pass<'_> {
         let ids: Vec<String> = ids.into_iter().collect();
         Ok(Sight {
             screens: self.tmux.screens(&ids)?,
-            ready_by_default: by_env && self.tmux.has_global("GT_AGENT_READY")?,
+            ready_by_default: by_env && self.tmux.has_global(READY_ENV)?,
             panes,
         })
     }
