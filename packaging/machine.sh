@@ -1,20 +1,45 @@
-# Throw-away Debian machines with a real systemd. Sourced by packaging/try and tests/run.
+# Throw-away Debian machines with a real systemd. Sourced by packaging/* and tests/run.
 #
-# machine_new SUITE   boots a fresh machine and names its directory in $MACHINE
+# machine_new SUITE   boots a fresh machine
 # machine_do CMD...   runs a command in it as root
+# machine_copy PATH.. copies files of this tree into its /opt
 # machine_user NAME   makes an ordinary user with linger and waits for its manager
-# machine_as NAME CMD runs a command as that user, as after a login
-# Everything is undone when the sourcing script ends, however it ends.
+# machine_as NAME CMD runs a command as that user, in a login session
+# machine_end         ends it; also when the sourcing script ends, however that ends
+#
+# A machine is a systemd-nspawn container whose root is a cached directory below a tmpfs of the
+# container's own: nothing of it is left on disk, and any number may run at once.
 # shellcheck shell=bash
 
 CACHE=/var/cache/gastown-systemd
 PACKAGES=systemd,systemd-sysv,dbus,dbus-user-session,libpam-systemd,tmux,git,procps,man-db,jq,strace
+NSPAWN=(systemd-nspawn --quiet --read-only --volatile=overlay --register=no --link-journal=no --console=pipe)
+# Where systemd runs, it gives the container a scope; elsewhere it stays where it is.
+[ -d /run/systemd/system ] || NSPAWN+=(--keep-unit)
 
-# Becomes root, by sudo where that is needed.
+# Becomes root, by sudo where that is needed. The Rust toolchain is the caller's.
 become_root() {
     [ "$(id -u)" = 0 ] && return
     command -v sudo >/dev/null || { echo "$0 needs root, and there is no sudo" >&2; exit 1; }
-    exec sudo --preserve-env=PATH,HOME,CARGO_HOME,RUSTUP_HOME,CI "$0" "$@"
+    exec sudo env "PATH=$PATH" "CARGO_HOME=${CARGO_HOME:-$HOME/.cargo}" \
+        "RUSTUP_HOME=${RUSTUP_HOME:-$HOME/.rustup}" "$0" "$@"
+}
+
+# Runs a command as the user who called sudo, whose tree and cargo home stay theirs.
+as_caller() {
+    if [ "$(id -u)" = 0 ] && [ "${SUDO_UID:-0}" != 0 ]; then
+        setpriv --reuid="$SUDO_UID" --regid="$SUDO_GID" --clear-groups \
+            env HOME="$(getent passwd "$SUDO_UID" | cut -d: -f6)" "$@"
+    else
+        "$@"
+    fi
+}
+
+need_cargo() {
+    PATH=$PATH:${CARGO_HOME:-$HOME/.cargo}/bin
+    command -v cargo >/dev/null && return
+    echo "No cargo: install a Rust toolchain, see https://rustup.rs" >&2
+    return 1
 }
 
 # Installs the Debian packages that are missing on this machine.
@@ -24,86 +49,93 @@ need_packages() {
         dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
     done
     [ ${#missing[@]} = 0 ] && return
-    apt-get update -qq
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+    [ "$(id -u)" = 0 ] || { echo "Missing: run 'sudo apt-get install ${missing[*]}'" >&2; return 1; }
+    apt-get update -qq >&2
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null </dev/null
 }
 
-# root_tar SUITE PACKAGES: the path of a root of that suite, built once a week at most.
-root_tar() {
-    local tar
-    tar=$CACHE/$1-$(echo "$2" | sha256sum | cut -c1-12).tar
+# debian_root SUITE PACKAGES: prints the directory of such a root, made anew each week.
+debian_root() {
+    local root
+    root=$CACHE/$1-$(echo "$2" | sha256sum | cut -c1-12)-$(date +%G%V)
     mkdir -p "$CACHE"
-    if [ -z "$(find "$tar" -mtime -7 2>/dev/null)" ]; then
-        mmdebstrap --quiet --format=tar --variant=minbase --include="$2" "$1" "$tar.$$" >&2
-        mv "$tar.$$" "$tar"
-    fi
-    echo "$tar"
+    (
+        flock 9
+        [ ! -d "$root" ] || exit 0
+        need_packages mmdebstrap
+        # Nothing runs for two weeks on a root of another time.
+        find "$CACHE" -mindepth 1 -maxdepth 1 -mtime +14 -exec rm -rf {} +
+        rm -rf "$root.new"
+        mmdebstrap --quiet --variant=minbase --include="$2" "$1" "$root.new" >&2 </dev/null
+        mkdir -p "$root.new/var/log/journal"
+        mv "$root.new" "$root"
+    ) 9>"$CACHE/lock"
+    echo "$root"
 }
 
-MACHINES=()
+MACHINE='' LEADER='' CONSOLE=''
 
 machine_new() {
-    local tar
-    tar=$(root_tar "$1" "$PACKAGES")
-    MACHINE=$(mktemp -d "/var/tmp/gastown-$1-XXXXXX")
-    MACHINES+=("$MACHINE")
-    chmod 755 "$MACHINE"
-    tar -C "$MACHINE" -xf "$tar"
-    mkdir -p "$MACHINE/var/log/journal"
-    setsid systemd-nspawn --quiet -D "$MACHINE" --machine="$(basename "$MACHINE")" --boot \
-        --register=no --keep-unit --console=pipe </dev/null >"$MACHINE.console" 2>&1 &
-    echo $! >"$MACHINE.pid"
-    local tries
-    for ((tries = 0; tries < 300; tries++)); do
-        if LEADER=$(pgrep -o -P "$(cat "$MACHINE.pid")" 2>/dev/null); then
-            echo "$LEADER" >"$MACHINE.leader"
-            case $(machine_do systemctl is-system-running 2>/dev/null) in
-            running | degraded) return ;;
-            esac
-        fi
-        sleep 0.1
-    done
+    local root
+    root=$(debian_root "$1" "$PACKAGES")
+    CONSOLE=$(mktemp)
+    # It dies with this script, even if that is killed.
+    setsid setpriv --pdeathsig KILL "${NSPAWN[@]}" -D "$root" --machine="gastown-$1-$$" --hostname="$1" \
+        --boot </dev/null >"$CONSOLE" 2>&1 &
+    MACHINE=$!
+    disown
+    within 60 machine_runs && return
     echo "$1 did not boot:" >&2
-    tail -20 "$MACHINE.console" >&2
+    tail -n 20 "$CONSOLE" >&2
     return 1
 }
 
-machine_do() {
-    nsenter -t "$(cat "$MACHINE.leader")" -m -u -i -n -p -C \
-        env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 "$@"
+machine_runs() {
+    LEADER=$(pgrep -o -P "$MACHINE") || return 1
+    case $(machine_do systemctl is-system-running 2>/dev/null) in running | degraded) ;; *) return 1 ;; esac
 }
 
+machine_do() {
+    nsenter -t "$LEADER" -m -u -i -n -p -C -r -w \
+        env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 \
+        TERM="${TERM:-dumb}" "$@"
+}
+
+machine_copy() { tar -c --owner=0 --group=0 --mode=a+rX "$@" | machine_do tar -x -C /opt; }
+
 machine_user() {
-    local uid
     machine_do useradd -m -s /bin/bash "$1"
-    uid=$(machine_do id -u "$1")
-    machine_do mkdir -p /var/lib/systemd/linger
-    machine_do touch "/var/lib/systemd/linger/$1"
-    machine_do systemctl start "user@$uid.service"
+    machine_do loginctl enable-linger "$1"
+    machine_do systemctl start "user@$(machine_do id -u "$1").service"
 }
 
 machine_as() {
-    local user=$1 uid
+    local user=$1
     shift
-    uid=$(machine_do id -u "$user")
-    machine_do setpriv --reuid="$uid" --regid="$uid" --init-groups \
-        env -i HOME="/home/$user" USER="$user" LOGNAME="$user" SHELL=/bin/bash LANG=C.UTF-8 \
-        TERM="${TERM:-dumb}" PATH=/usr/local/bin:/usr/bin:/bin XDG_RUNTIME_DIR="/run/user/$uid" "$@"
+    machine_do runuser --login "$user" --command "LANG=C.UTF-8 exec $(printf '%q ' env "$@")"
 }
 
-# machine_install DEB: installs the package with what it depends on.
+# machine_install DEB: installs the package; what it depends on is there already.
 machine_install() {
-    install -m 644 "$1" "$MACHINE/root/gastown.deb"
-    machine_do dpkg -i /root/gastown.deb >/dev/null
+    machine_do sh -c 'cat >/opt/gastown.deb && dpkg -i /opt/gastown.deb' <"$1" >/dev/null
 }
 
-machines_end() {
-    local dir
-    for dir in "${MACHINES[@]}"; do
-        [ -s "$dir.leader" ] && kill -KILL "$(cat "$dir.leader")" 2>/dev/null
-        [ -s "$dir.pid" ] && timeout 20 tail --pid="$(cat "$dir.pid")" -f /dev/null
-        rm -rf --one-file-system "$dir" "$dir".{pid,leader,console}
+machine_end() {
+    [ -n "$MACHINE" ] || return 0
+    kill -KILL "$MACHINE" 2>/dev/null || true
+    timeout 20 tail --pid="$MACHINE" -f /dev/null || true
+    rm -f "$CONSOLE"
+    MACHINE=''
+}
+trap machine_end EXIT
+trap 'exit 130' INT TERM HUP
+
+# within SECONDS CMD...: repeats the command until it succeeds.
+within() {
+    local deadline=$((SECONDS + $1))
+    shift
+    until "$@"; do
+        [ $SECONDS -lt $deadline ] || return 1
+        sleep 0.1
     done
 }
-trap machines_end EXIT
-trap 'exit 130' INT TERM HUP
