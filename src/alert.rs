@@ -19,7 +19,7 @@ use sha2::{Digest, Sha256};
 use crate::agent::Agent;
 use crate::exit::Exit;
 use crate::systemd::{Systemd, Verb};
-use crate::tools::{self, Tools};
+use crate::tools::{self, Tools, mail};
 use crate::town::{Town, home};
 use crate::{files, journal};
 
@@ -35,7 +35,6 @@ const DELIVERER: &str = "gt-alert@deliver.service";
 /// What is told to it instead of a unit.
 pub const DELIVER: &str = "deliver";
 
-const MAIL_LIMIT: Duration = Duration::from_secs(20);
 const HOOK_LIMIT: Duration = Duration::from_secs(10);
 
 /// After this no more is begun; the unit has a minute.
@@ -352,7 +351,7 @@ fn deliver(town: &Town) -> Result<()> {
             let may = |channel| !at_end || had(&told.told, channel);
             if !state.mail && may(|t| t.mail) {
                 let result = if mail_works {
-                    mail(town, &tools, &told, at_end)
+                    tell_mayor(town, &tools, &told, at_end)
                 } else {
                     Ok(())
                 };
@@ -446,18 +445,13 @@ fn text(alert: &Alert, at_end: bool) -> (String, String) {
     (subject, body)
 }
 
-fn mail(town: &Town, tools: &Tools, alert: &Alert, at_end: bool) -> Result<()> {
+fn tell_mayor(town: &Town, tools: &Tools, alert: &Alert, at_end: bool) -> Result<()> {
     // Without `gt` there is no mail: nobody waits for it.
-    let Some(mut command) = tools.command("gt", town.root()) else {
+    if tools.path("gt").is_none() {
         return Ok(());
-    };
-    let (subject, body) = text(alert, at_end);
-    command.args(["mail", "send", "mayor/", "-s", &subject, "-m", &body]);
-    let out = tools::run(&mut command, MAIL_LIMIT).context("'gt mail send' gave no answer")?;
-    if !out.status.success() {
-        return Err(anyhow!("'gt mail send' failed: {}", out.complaint()));
     }
-    Ok(())
+    let (subject, body) = text(alert, at_end);
+    Ok(mail::send(tools, town.root(), "mayor/", &subject, &body)?)
 }
 
 fn hook(town: &Town, home: &Path, alert: &Alert, at_end: bool) -> Result<()> {

@@ -249,6 +249,14 @@ impl Deciding<'_> {
         self.steps.push(Step { action, reason });
     }
 
+    /// An open alert about an agent ends when the agent has been up for a while: look then.
+    fn look_again(&mut self, agent: &Agent, key: &str, after: SignedDuration) {
+        self.pending.insert(key.to_string());
+        if self.seen.alerts.contains_key(key) {
+            self.at(self.now + after, format!("whether {agent} stays up"));
+        }
+    }
+
     fn leave(&mut self, agent: &Agent, why: impl Into<String>) {
         self.left.insert(agent.clone(), why.into());
     }
@@ -272,7 +280,7 @@ impl Deciding<'_> {
             return self.leave(agent, refused.reason.clone());
         }
         if unit.is_changing() {
-            self.pending.insert(key);
+            self.look_again(agent, &key, BACK);
             return self.leave(agent, format!("it is {}", doing(seen)));
         }
         if unit.is_active() {
@@ -299,7 +307,7 @@ impl Deciding<'_> {
         let waiting = unit.status == i32::from(Exit::TryAgain as u8) && !unit.is_failed();
         if !unit.is_failed() && !waiting {
             self.memory.record(agent).retry = None;
-            self.pending.insert(key);
+            self.look_again(agent, &key, BACK);
             return self.push(
                 Action::Start {
                     agent: agent.clone(),
@@ -358,6 +366,7 @@ impl Deciding<'_> {
             let reason = format!("{state}, and its pause is over");
             let agent = agent.clone();
             self.at(at, format!("the next try of {agent}"));
+            self.look_again(&agent, &unit_key(&agent.unit()), BACK);
             self.push(Action::Retry { agent, count }, reason);
         } else {
             let at = retry.at;
@@ -376,10 +385,7 @@ impl Deciding<'_> {
         let key = unit_key(&agent.unit());
         let since = seen.unit.since.filter(|since| *since <= self.now);
         let up = since.map_or(CEILING, |since| self.now.duration_since(since));
-        let (longest, open) = (
-            self.seen.rules.retry_first,
-            self.seen.alerts.contains_key(&key),
-        );
+        let longest = self.seen.rules.retry_first;
         let record = self.memory.record(agent);
         if up >= longest {
             record.retry = None;
@@ -393,9 +399,8 @@ impl Deciding<'_> {
             return self.push(Action::Stop { agent }, reason);
         }
         record.stopped = None;
-        if up < BACK && open {
-            self.pending.insert(key);
-            self.at(self.now + (BACK - up), format!("whether {agent} stays up"));
+        if up < BACK {
+            self.look_again(agent, &key, BACK - up);
         }
         match agent.role() {
             Role::Deacon if seen.wanted => self.deacon(agent, seen),

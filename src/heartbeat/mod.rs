@@ -114,8 +114,8 @@ pub fn tick() -> Result<Exit> {
         ready("Tending the agents");
         let now = Timestamp::now();
         let full = match cause {
-            Cause::Time => round == 1,
-            _ => observed.memory.full_due().is_none_or(|due| due <= now),
+            Cause::Change => observed.memory.full_due().is_none_or(|due| due <= now),
+            Cause::Time | Cause::Activity => round == 1,
         };
         let mut plan = decide::decide(&observed, now);
         if !full {
