@@ -376,6 +376,10 @@ impl Deciding<'_> {
     }
 
     fn active(&mut self, agent: &Agent, seen: &Seen) {
+        // An emergency stop that freezes keeps what the agent knows; a stop would lose it.
+        if seen.unit.frozen {
+            return self.leave(agent, "it is frozen; 'gastownctl thaw' ends it");
+        }
         let refused = seen.refusal.as_ref().filter(|refused| !refused.lets_run());
         let unwanted = match (refused, seen.dismissed) {
             (Some(refused), _) => Some((refused.mark.clone(), refused.reason.clone())),

@@ -174,6 +174,8 @@ pub struct UnitState {
     pub down: Option<Timestamp>,
     /// How many times the manager restarted it.
     pub restarts: u64,
+    /// Somebody froze its processes.
+    pub frozen: bool,
 }
 
 impl Default for UnitState {
@@ -188,6 +190,7 @@ impl Default for UnitState {
             since: None,
             down: None,
             restarts: 0,
+            frozen: false,
         }
     }
 }
@@ -388,6 +391,9 @@ fn state(systemd: &Systemd, unit: &Unit) -> Result<UnitState> {
     state.since = more.time("ActiveEnterTimestamp");
     state.down = more.time("InactiveEnterTimestamp");
     state.restarts = more.number("NRestarts").unwrap_or_default();
+    state.frozen = more
+        .text("FreezerState")
+        .is_some_and(|state| state != "running");
     Ok(state)
 }
 
