@@ -157,12 +157,17 @@ pub fn handle(unit: &str) -> Result<Exit> {
             if !agent.is_empty() {
                 fields.push(("GT_AGENT", &agent));
             }
-            let key = format!("unit-{unit}");
+            let key = unit_key(unit);
             begin(&town, &key, &summary, &fields, Timestamp::now())?;
         }
     }
     deliver(&town)?;
     Ok(Exit::Ok)
+}
+
+/// The key of the condition that a unit has failed.
+pub fn unit_key(unit: &str) -> String {
+    format!("unit-{unit}")
 }
 
 /// What is said of an agent that gave up.

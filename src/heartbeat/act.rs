@@ -5,15 +5,16 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use jiff::Timestamp;
 
-use super::decide::{Action, Plan, Step, dead_beads, unit_key};
+use super::decide::{Action, Plan, Step, dead_beads};
 use super::memory::Memory;
 use super::observe::{self, OWN_UNIT, Observed, World};
 use crate::agent::Agent;
+use crate::alert::{self, unit_key};
+use crate::journal;
 use crate::systemd::{TARGET, Verb};
 use crate::tmux::TmuxError;
 use crate::tools::{Tools, bd};
 use crate::town::{activity, home, state};
-use crate::{alert, journal};
 
 /// The stem of the transient units that bring the next tick.
 const NEXT: &str = "gt-heartbeat-next";

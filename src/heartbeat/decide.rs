@@ -9,6 +9,7 @@ use super::memory::{Clocks, Due, Memory, Pokes, Retry, Shown};
 use super::observe::{Activity, Beat, Observed, Seen, UnitState};
 use super::tips;
 use crate::agent::{Agent, Role};
+use crate::alert::{self, unit_key};
 use crate::exit::Exit;
 use crate::town::deacon::{Freshness, freshness};
 
@@ -141,11 +142,6 @@ pub struct Plan {
     pub memory: Memory,
 }
 
-/// The alert key of a unit.
-pub fn unit_key(unit: &str) -> String {
-    format!("unit-{unit}")
-}
-
 struct Deciding<'a> {
     seen: &'a Observed,
     now: Timestamp,
@@ -229,10 +225,7 @@ impl Deciding<'_> {
         let is_kept = KEPT_UNITS.contains(&name);
         let key = unit_key(name);
         if unit.is_failed() {
-            let summary = format!(
-                "{name} failed ({}, exit status {}); see 'journalctl --user -u {name}'",
-                unit.result, unit.status
-            );
+            let summary = alert::failed(name, &unit.result, unit.status);
             self.conditions.insert(key, summary);
         } else if unit.is_changing() || (unit.is_active() && !is_kept) {
             self.pending.insert(key);
@@ -322,16 +315,8 @@ impl Deciding<'_> {
     }
 
     fn failed(&mut self, agent: &Agent, seen: &Seen) {
-        let unit = agent.unit();
-        let why = match seen.unit.status == i32::from(Exit::BadConfig as u8) {
-            true => "a wrong configuration".to_string(),
-            false => format!("{}, exit status {}", seen.unit.result, seen.unit.status),
-        };
-        let summary = format!(
-            "{agent} gave up ({why}); see 'journalctl --user -u {unit}', then \
-             'gastownctl recover {agent}'"
-        );
-        self.conditions.insert(unit_key(&unit), summary);
+        let summary = alert::gave_up(agent, &seen.unit.result, seen.unit.status);
+        self.conditions.insert(unit_key(&agent.unit()), summary);
     }
 
     /// An agent that gave up, or that asked to be left alone for a while, is tried again after

@@ -9,11 +9,11 @@ use nix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::decide::{KEPT_UNITS, unit_key};
+use super::decide::KEPT_UNITS;
 use super::memory::{Clocks, Memory, Shown};
 use super::tips;
 use crate::agent::{Agent, Role};
-use crate::alert;
+use crate::alert::{self, unit_key};
 use crate::exit::Exit;
 use crate::systemd::{Systemd, Unit};
 use crate::tmux::{Screen, Tmux};
