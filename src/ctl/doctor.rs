@@ -46,6 +46,9 @@ const SPOOLS: [&str; 6] = [
     "daemon/spawn/failed",
 ];
 
+/// The unit that Gas Town itself installs.
+const GO_DAEMON: &str = "gastown-daemon.service";
+
 /// The cgroup controllers that limits and the figures of `status` come from.
 const CONTROLLERS: [&str; 3] = ["cpu", "memory", "pids"];
 
@@ -406,6 +409,14 @@ fn units(report: &mut Report, systemd: &Systemd, town: Option<&Town>) -> Result<
             "systemctl --user enable gastown.target",
         );
     }
+    if systemd.unit_file_state(GO_DAEMON)?.as_deref() == Some("enabled") {
+        report.find(
+            "go-daemon",
+            format!("The Go daemon's {GO_DAEMON} is enabled"),
+            "It and gastown.target end each other at boot",
+            format!("systemctl --user disable --now {GO_DAEMON}"),
+        );
+    }
     let loaded = systemd.units(&["gt-*", "gastown*"])?;
     let up = loaded
         .get("gastown.target")
@@ -486,7 +497,7 @@ fn unit_text(properties: &Properties) -> String {
 
 fn one_unit(report: &mut Report, unit: &Unit, properties: &Properties) {
     let name = &unit.name;
-    if name.starts_with("gastown-daemon") {
+    if name == GO_DAEMON {
         if matches!(unit.active.as_str(), "active" | "activating") {
             report.find(
                 "go-daemon",
