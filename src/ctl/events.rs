@@ -72,6 +72,8 @@ pub fn kind(name: &str) -> Kind {
         "AGENT_NOT_STARTED" | "AGENT_REFUSED" => Kind::Refused,
         _ => [
             ("ALERT", Kind::Alert),
+            ("STUCK", Kind::Alert),
+            ("MASS_DEATH", Kind::Alert),
             ("POKE", Kind::Poke),
             ("REQUEST", Kind::Request),
             ("SPAWN", Kind::Spawn),
@@ -308,7 +310,9 @@ mod tests {
         for (name, want) in [
             ("AGENT_ADOPTED", Kind::Begin),
             ("AGENT_ENDED", Kind::End),
-            ("DEACON_POKED", Kind::Poke),
+            ("POKE_UNANSWERED", Kind::Poke),
+            ("POKED", Kind::Poke),
+            ("DEACON_STUCK", Kind::Alert),
             ("REQUEST_REFUSED", Kind::Request),
             ("ALERT_RAISED", Kind::Alert),
             ("SPAWN_TRIGGERED", Kind::Spawn),

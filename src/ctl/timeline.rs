@@ -181,6 +181,10 @@ fn picture(from: Timestamp, events: &[Event], status: &Status) -> Picture {
 
 impl Row {
     fn add(&mut self, event: &Event, begin: Timestamp) {
+        // What a tick asks for is seen by what comes of it.
+        if event.name.starts_with("TICK_") {
+            return;
+        }
         let first = event.message.lines().next().unwrap_or_default();
         match events::kind(event.name) {
             // Another process in the same place: the life of the agent goes on.
