@@ -1,0 +1,24 @@
+# What the tests of lifecycle requests share.
+# shellcheck shell=bash disable=SC2034
+
+SPOOL=$TOWN/daemon/lifecycle
+stamp() { date -u +%FT%T.%NZ "$@"; }
+# put NAME TEXT: as a producer does, by renaming.
+put() {
+    mkdir -p "$SPOOL/new"
+    printf '%s' "$2" >"$SPOOL/new/.tmp-$1"
+    mv -T "$SPOOL/new/.tmp-$1" "$SPOOL/new/$1.json"
+}
+ask_at() { put "$1" "{\"from\":\"$2\",\"action\":\"$3\",\"timestamp\":\"$4\"}"; }
+ask() { ask_at "$1" "$2" "$3" "$(stamp)"; }
+# The town does not want requests confirmed in state.json.
+no_confirmation() {
+    mkdir -p "$TOWN/settings"
+    echo '{"verify_requests":false}' >"$TOWN/settings/systemd.json"
+}
+count() { find "$SPOOL/$1" -mindepth 1 -maxdepth 1 ! -name '.*' ! -name '*.reason' | wc -l; }
+failed() { count failed; }
+settled() { [ "$(count new)" = 0 ] && [ "$(count cur)" = 0 ]; }
+invocation() { show "$(unit "$1")" InvocationID; }
+not_invocation() { [ "$(invocation "$1")" != "$2" ] && is_up "$1"; }
+has_handoff() { tr '\0' '\n' <"$TOWN/log/$1.env" | grep -q '^GT_HANDOFF=1$'; }
