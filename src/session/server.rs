@@ -113,7 +113,8 @@ pub fn restore_socket(tmux: &Tmux) -> Result<()> {
     Ok(())
 }
 
-/// Makes the directories that requests are put into.
+/// Makes the directories that requests are put into, and forgets what earlier runs of the town
+/// counted against its agents: starting a town a few times is no crash loop.
 ///
 /// # Errors
 /// There is no town, or a directory cannot be made.
@@ -123,6 +124,10 @@ pub fn town_start() -> Result<Exit> {
         let path = town.path(dir);
         std::fs::create_dir_all(&path)
             .with_context(|| format!("Failed to make directory '{}'", path.display()))?;
+    }
+    let systemd = Systemd::connect()?;
+    for agent in systemd.units(&["gt-agent@*.service"])?.keys() {
+        systemd.reset_failed(agent)?;
     }
     Ok(Exit::Ok)
 }
