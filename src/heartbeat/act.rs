@@ -108,10 +108,10 @@ impl Acting<'_> {
         let systemd = self.world.systemd;
         let queue = |verb, unit: &str| systemd.queue(verb, unit).map(drop);
         Some(match action {
-            Action::Start { agent } => queue(Verb::Start, &agent.unit()),
             Action::Stop { agent } => queue(Verb::Stop, &agent.unit()),
             Action::Restart { agent } => queue(Verb::Restart, &agent.unit()),
-            Action::Retry { agent, .. } => systemd
+            // Starts that were asked for must not use up the limit that ends a crash loop.
+            Action::Start { agent } | Action::Retry { agent, .. } => systemd
                 .reset_failed(&agent.unit())
                 .and_then(|()| queue(Verb::Start, &agent.unit())),
             Action::Restore { unit } => systemd
