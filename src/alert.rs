@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -20,7 +20,8 @@ use crate::agent::Agent;
 use crate::exit::Exit;
 use crate::systemd::{Systemd, Verb};
 use crate::tools::{self, Tools, mail};
-use crate::town::{Town, home};
+use crate::town::Town;
+use crate::town::env_file::{home, is_variable};
 use crate::{files, journal};
 
 /// Where the conditions are, below the town's root.
@@ -135,7 +136,7 @@ pub fn wake() {
 /// `gt-heartbeat --alert UNIT`: a unit failed. One that is being restarted has not given up.
 ///
 /// # Errors
-/// There is no town or no manager, or something could not be told.
+/// There is no town or no manager, or the conditions cannot be read or written.
 pub fn handle(unit: &str) -> Result<Exit> {
     let town = Town::load()?;
     if unit != DELIVER {
@@ -317,7 +318,7 @@ fn tell_journal(alert: &Alert, id: &str, level: log::Level, summary: &str) {
 /// to the first.
 ///
 /// # Errors
-/// Something could not be told; it is tried again later.
+/// The conditions cannot be read or written. What could not be told is told later.
 fn deliver(town: &Town) -> Result<()> {
     std::fs::create_dir_all(town.path(DIR))?;
     let turn = File::create(town.path(DIR).join(".deliver"))?;
@@ -325,81 +326,112 @@ fn deliver(town: &Town) -> Result<()> {
         return Ok(());
     }
     let home = home()?;
-    let tools = Tools::locate(&home);
-    let (mut mail_works, mut hook_works) = (town.ours().alert_mail, true);
+    let mut teller = Teller {
+        town,
+        tools: Tools::locate(&home),
+        home,
+        mail_fails: false,
+        hook_fails: false,
+    };
     let begin = Instant::now();
-    let mut failure = None;
     // Conditions may change meanwhile: look again until nothing is due.
     for _ in 0..MOST {
         let now = Timestamp::now();
-        let due = all(town)
-            .into_iter()
-            .find(|(_, a)| a.next.is_some_and(|next| next <= now));
+        let is_due = |alert: &Alert| alert.next.is_some_and(|next| next <= now);
+        let due = all(town).into_iter().find(|(_, alert)| is_due(alert));
         let Some((path, alert)) = due else { break };
         if begin.elapsed() > DELIVER_LIMIT {
             break;
         }
         let mut told = alert.clone();
-        let mut problems: Vec<String> = Vec::new();
-        let had = |begin: &Told, channel: fn(&Told) -> bool| channel(begin);
-        for at_end in [false, true] {
-            let state = if at_end {
-                told.end.as_ref().map(|end| &end.told)
-            } else {
-                Some(&told.told)
-            };
-            let Some(state) = state.cloned() else {
-                continue;
-            };
-            let mut now_told = state.clone();
+        teller.tell(&alert, false, &mut told.told);
+        if let Some(end) = &mut told.end {
             // The end is told to whoever heard of the beginning.
-            let may = |channel| !at_end || had(&told.told, channel);
-            if !state.mail && may(|t| t.mail) {
-                let result = if mail_works {
-                    tell_mayor(town, &tools, &told, at_end)
-                } else {
-                    Ok(())
-                };
-                match result {
-                    Ok(()) => now_told.mail = mail_works || !town.ours().alert_mail,
-                    Err(e) => {
-                        mail_works = false;
-                        problems.push(format!("{e:#}"));
-                    }
-                }
-            }
-            if !state.hook && may(|t| t.hook) {
-                let result = if hook_works {
-                    hook(town, &home, &told, at_end)
-                } else {
-                    Ok(())
-                };
-                match result {
-                    Ok(()) => now_told.hook = hook_works,
-                    Err(e) => {
-                        hook_works = false;
-                        problems.push(format!("{e:#}"));
-                    }
-                }
-            }
-            match (at_end, &mut told.end) {
-                (true, Some(end)) => end.told = now_told,
-                _ => told.told = now_told,
-            }
+            let mut knows = Told {
+                mail: end.told.mail || !told.told.mail,
+                hook: end.told.hook || !told.told.hook,
+            };
+            teller.tell(&alert, true, &mut knows);
+            end.told.mail = knows.mail && told.told.mail;
+            end.told.hook = knows.hook && told.told.hook;
         }
         settle(town, &path, &alert, told)?;
-        if let Some(problem) = problems.first() {
-            log::warn!(
-                "Failed to tell of '{}', trying again later: {problem}",
-                alert.key
-            );
-            failure = Some(problem.clone());
+    }
+    Ok(())
+}
+
+/// Who tells, and what has not worked this time: that is not tried for every alert.
+struct Teller<'a> {
+    town: &'a Town,
+    tools: Tools,
+    home: PathBuf,
+    mail_fails: bool,
+    hook_fails: bool,
+}
+
+impl Teller<'_> {
+    /// Tells the beginning or the end of a condition to whoever does not know it.
+    fn tell(&mut self, alert: &Alert, at_end: bool, knows: &mut Told) {
+        if !knows.mail && !self.mail_fails {
+            knows.mail = told(alert, self.tell_mayor(alert, at_end));
+            self.mail_fails = !knows.mail;
+        }
+        if !knows.hook && !self.hook_fails {
+            knows.hook = told(alert, self.run_hook(alert, at_end));
+            self.hook_fails = !knows.hook;
         }
     }
-    match failure {
-        Some(failure) => Err(anyhow!("{failure}").context(Exit::TryAgain)),
-        None => Ok(()),
+
+    fn tell_mayor(&self, alert: &Alert, at_end: bool) -> Result<()> {
+        // Without `gt` there is no mail: nobody waits for it.
+        if self.tools.path("gt").is_none() || !self.town.ours().alert_mail {
+            return Ok(());
+        }
+        let (subject, body) = text(alert, at_end);
+        let root = self.town.root();
+        Ok(mail::send(&self.tools, root, "mayor/", &subject, &body)?)
     }
+
+    fn run_hook(&self, alert: &Alert, at_end: bool) -> Result<()> {
+        let program = self.home.join(HOOK);
+        let Some(program) = tools::find(&program.to_string_lossy(), &[]) else {
+            return Ok(());
+        };
+        let summary = match &alert.end {
+            Some(end) if at_end => &end.summary,
+            _ => &alert.summary,
+        };
+        let mut command = Command::new(&program);
+        command
+            .current_dir(self.town.root())
+            .env_remove("NOTIFY_SOCKET")
+            .env("GT_TOWN", self.town.root())
+            .env("GT_ALERT", &alert.key)
+            .env("GT_ALERT_STATE", if at_end { "end" } else { "begin" })
+            .env("GT_ALERT_SUMMARY", summary)
+            .env("GT_ALERT_SINCE", alert.since.to_string());
+        for (key, value) in &alert.fields {
+            if is_variable(key) && key.starts_with("GT_") {
+                command.env(key, value);
+            }
+        }
+        let shown = program.display();
+        let out = tools::run(&mut command, HOOK_LIMIT).with_context(|| format!("'{shown}'"))?;
+        ensure!(
+            out.status.success(),
+            "'{shown}' failed: {}",
+            out.complaint()
+        );
+        Ok(())
+    }
+}
+
+fn told(alert: &Alert, result: Result<()>) -> bool {
+    if let Err(e) = &result {
+        let key = &alert.key;
+        log::warn!("Failed to tell of '{key}', trying again later: {e:#}");
+    }
+    result.is_ok()
 }
 
 /// Writes down what has been told, into the condition as it is by now.
@@ -450,46 +482,84 @@ fn text(alert: &Alert, at_end: bool) -> (String, String) {
     (subject, body)
 }
 
-fn tell_mayor(town: &Town, tools: &Tools, alert: &Alert, at_end: bool) -> Result<()> {
-    // Without `gt` there is no mail: nobody waits for it.
-    if tools.path("gt").is_none() {
-        return Ok(());
-    }
-    let (subject, body) = text(alert, at_end);
-    Ok(mail::send(tools, town.root(), "mayor/", &subject, &body)?)
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
 
-fn hook(town: &Town, home: &Path, alert: &Alert, at_end: bool) -> Result<()> {
-    let program = home.join(HOOK);
-    let Some(program) = tools::find(&program.to_string_lossy(), &[]) else {
-        return Ok(());
-    };
-    let summary = match &alert.end {
-        Some(end) if at_end => &end.summary,
-        _ => &alert.summary,
-    };
-    let mut command = Command::new(&program);
-    command
-        .current_dir(town.root())
-        .env_remove("NOTIFY_SOCKET")
-        .env("GT_TOWN", town.root())
-        .env("GT_ALERT", &alert.key)
-        .env("GT_ALERT_STATE", if at_end { "end" } else { "begin" })
-        .env("GT_ALERT_SUMMARY", summary)
-        .env("GT_ALERT_SINCE", alert.since.to_string());
-    for (key, value) in &alert.fields {
-        if crate::town::env_file::is_variable(key) && key.starts_with("GT_") {
-            command.env(key, value);
+    fn at(minute: i64) -> Timestamp {
+        Timestamp::UNIX_EPOCH + SignedDuration::from_mins(minute)
+    }
+
+    #[test]
+    fn a_condition_begins_once_and_ends_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let town = Town::at(dir.path(), None).unwrap();
+        assert!(!end(&town, "k", "no", at(0)).unwrap());
+        assert!(begin(&town, "k", "it broke", &[("GT_AGENT", "deacon")], at(1)).unwrap());
+        assert!(!begin(&town, "k", "it broke again", &[], at(2)).unwrap());
+        assert_eq!(summaries(&town)["k"], "it broke");
+        assert_eq!(next_delivery(&town), Some(at(1)));
+        assert!(end(&town, "k", "mended", at(3)).unwrap());
+        assert!(!end(&town, "k", "mended", at(4)).unwrap());
+        assert!(open(&town).is_empty());
+        // It has not been told, so it is still there to be told.
+        assert_eq!(next_delivery(&town), Some(at(3)));
+    }
+
+    #[test]
+    fn what_was_told_is_not_told_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let town = Town::at(dir.path(), None).unwrap();
+        let both = Told {
+            mail: true,
+            hook: true,
+        };
+        begin(&town, "k", "it broke", &[], at(1)).unwrap();
+        let (path, alert) = all(&town).remove(0);
+        let mut half = alert.clone();
+        half.told.hook = true;
+        settle(&town, &path, &alert, half).unwrap();
+        let (_, alert) = all(&town).remove(0);
+        assert!(alert.told.hook && !alert.told.mail && alert.failures == 1);
+        assert!(alert.next.is_some_and(|next| next > Timestamp::now()));
+
+        // It ends while somebody is being told of its beginning.
+        let mut told = alert.clone();
+        told.told = both.clone();
+        end(&town, "k", "mended", at(5)).unwrap();
+        settle(&town, &path, &alert, told).unwrap();
+        let (_, alert) = all(&town).remove(0);
+        assert!(alert.told.all() && alert.next.is_some_and(|next| next <= Timestamp::now()));
+
+        // It begins again before anybody heard of the end: for them it never ended.
+        begin(&town, "k", "it broke", &[], at(6)).unwrap();
+        let (_, alert) = all(&town).remove(0);
+        assert!(alert.told.all() && alert.end.is_none());
+        end(&town, "k", "mended", at(7)).unwrap();
+        let (path, alert) = all(&town).remove(0);
+        let mut told = alert.clone();
+        told.end.as_mut().unwrap().told = both;
+        settle(&town, &path, &alert, told).unwrap();
+        assert!(all(&town).is_empty() && next_delivery(&town).is_none());
+    }
+
+    #[test]
+    fn odd_keys_and_junk() {
+        let dir = tempfile::tempdir().unwrap();
+        let town = Town::at(dir.path(), None).unwrap();
+        for key in [
+            "../../x",
+            "",
+            &"y".repeat(500),
+            "unit-gt-agent@a\\x2db-witness.service",
+        ] {
+            assert!(begin(&town, key, "x", &[], at(1)).unwrap(), "{key}");
+            assert!(!begin(&town, key, "x", &[], at(1)).unwrap(), "{key}");
+            fs::write(path(&town, key), "junk").unwrap();
+            assert!(begin(&town, key, "x", &[], at(1)).unwrap(), "{key}");
         }
+        assert_eq!(open(&town).len(), 4);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
-    let failed = || format!("'{}'", program.display());
-    let out = tools::run(&mut command, HOOK_LIMIT).with_context(failed)?;
-    if !out.status.success() {
-        return Err(anyhow!(
-            "'{}' failed: {}",
-            program.display(),
-            out.complaint()
-        ));
-    }
-    Ok(())
 }

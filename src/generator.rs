@@ -11,6 +11,10 @@ pub const WATCHED: &[(&str, &str, &str)] = &[
     ("gt-heartbeat.path", "PathChanged", "deacon/heartbeat.json"),
     ("gt-heartbeat.path", "PathChanged", "mayor/rigs.json"),
     ("gt-heartbeat.path", "PathChanged", "mayor/daemon.json"),
+    ("gt-heartbeat.path", "PathChanged", "settings/config.json"),
+    ("gt-heartbeat.path", "PathChanged", "settings/systemd.json"),
+    ("gt-heartbeat.path", "PathChanged", ".beads-wisp/config"),
+    ("gt-heartbeat.path", "PathChanged", "ESTOP"),
     (
         "gt-lifecycle.path",
         "DirectoryNotEmpty",

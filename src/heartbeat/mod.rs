@@ -22,10 +22,10 @@ use jiff::Timestamp;
 use sd_notify::NotifyState;
 
 use crate::exit::Exit;
-use crate::journal;
 use crate::systemd::{Systemd, runtime_dir};
 use crate::tmux::Tmux;
-use crate::town::{Town, activity, deacon, patrols, rigs};
+use crate::town::{Town, activity};
+use crate::{generator, journal};
 use decide::Plan;
 use memory::Memory;
 use observe::{Observed, World};
@@ -39,14 +39,8 @@ const LOCK_LIMIT: Duration = Duration::from_secs(30);
 /// How often it looks.
 const LOCK_POLL: Duration = Duration::from_millis(50);
 
-/// Files whose change starts a tick. The manager loses changes while the tick runs.
-const WATCHED: &[&str] = &[
-    deacon::HEARTBEAT,
-    rigs::FILE,
-    patrols::FILE,
-    crate::town::settings::FILE,
-    crate::town::ours::FILE,
-];
+/// The most files of a watched directory that count.
+const ENTRIES: usize = 1000;
 
 /// Why the tick runs. The manager does tell what started it, but keeps telling it of later
 /// starts, so it is found out by what has changed.
@@ -110,7 +104,11 @@ pub fn tick() -> Result<Exit> {
         };
         let (mut memory, junk) = Memory::load(&town)?;
         memory.stamps.clone_from(&stamps);
-        let observed = observe::observe(&world, memory, junk)?;
+        if let Some(junk) = junk {
+            log::warn!("{junk}, starting anew; it is kept as 'supervisor.json.bad'");
+            Memory::set_aside(&town)?;
+        }
+        let observed = observe::observe(&world, memory)?;
         ready("Tending the agents");
         let now = Timestamp::now();
         let full = match cause {
@@ -148,8 +146,8 @@ pub fn plan() -> Result<Plan> {
         town: &town,
         systemd: &systemd,
     };
-    let (memory, junk) = Memory::load(&town)?;
-    let mut observed = observe::observe(&world, memory, junk)?;
+    let (memory, _) = Memory::load(&town)?;
+    let mut observed = observe::observe(&world, memory)?;
     observed.stopped = systemd.town_is_stopped()?;
     Ok(decide::decide(&observed, Timestamp::now()))
 }
@@ -192,17 +190,28 @@ fn lock(town: &Town) -> Result<File> {
     }
 }
 
-/// What tells whether a file has changed: its identity, size and time.
+/// What tells whether a file has changed: its identity, size and time, or those of its entries.
 fn stamp(path: &Path) -> String {
-    let stamp = path.metadata().map(|m| {
+    if path.is_dir() {
+        let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
+        let mut stamps: Vec<String> = entries.take(ENTRIES).map(|e| stamp(&e.path())).collect();
+        stamps.sort();
+        return stamps.join(" ");
+    }
+    let stamp = path.symlink_metadata().map(|m| {
         let time = (m.mtime(), m.mtime_nsec());
         format!("{} {} {}.{:09}", m.ino(), m.size(), time.0, time.1)
     });
     stamp.unwrap_or_default()
 }
 
+/// Of the files whose change starts a tick: the manager loses changes while the tick runs.
 fn stamps(town: &Town) -> Vec<String> {
-    WATCHED.iter().map(|file| stamp(&town.path(file))).collect()
+    let watched = generator::WATCHED.iter();
+    watched
+        .filter(|(unit, _, _)| *unit == "gt-heartbeat.path")
+        .map(|(_, _, file)| stamp(&town.path(file)))
+        .collect()
 }
 
 /// Whether activity has been written since the last tick looked. The status line writes it

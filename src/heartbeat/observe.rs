@@ -247,13 +247,9 @@ pub enum Activity {
 ///
 /// # Errors
 /// The manager does not answer.
-pub fn observe(world: &World<'_>, memory: Memory, junk: Option<String>) -> Result<Observed> {
+pub fn observe(world: &World<'_>, memory: Memory) -> Result<Observed> {
     let town = world.town;
     let mut problems = problems(town);
-    if let Some(junk) = junk {
-        log::warn!("{junk}, starting anew; the old file is kept as 'supervisor.json.bad'");
-        Memory::set_aside(town)?;
-    }
     let units = world.systemd.units(&["gt-agent@*.service", "gt-*"])?;
     let (heartbeat, paused) = (heartbeat(town), paused(town));
     if let Beat::Unreadable = heartbeat {
