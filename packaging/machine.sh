@@ -68,20 +68,41 @@ debian_root() {
         rm -rf "$root.new"
         mmdebstrap --quiet --variant=minbase --include="$2" "$1" "$root.new" >&2 </dev/null
         mkdir -p "$root.new/var/log/journal"
+        rm -f "$root.new/etc/hostname"
         mv "$root.new" "$root"
     ) 9>"$CACHE/lock"
     echo "$root"
 }
 
-MACHINE='' LEADER='' CONSOLE=''
+# Without a systemd that gives each container a scope all would share one cgroup, and the managers
+# inside would kill each other's processes.
+own_cgroup() {
+    local hierarchy
+    [ ! -d /run/systemd/system ] || return 0
+    for hierarchy in /sys/fs/cgroup /sys/fs/cgroup/*; do
+        [ -e "$hierarchy/cgroup.procs" ] || continue
+        mkdir "$hierarchy/$1"
+        # A cpuset takes nobody before it has been given processors: systemd does not use it here.
+        echo "$BASHPID" >"$hierarchy/$1/cgroup.procs" || [ "${hierarchy##*/}" = cpuset ]
+    done 2>/dev/null
+}
+drop_cgroup() {
+    local dirs=(/sys/fs/cgroup/"$1" /sys/fs/cgroup/*/"$1")
+    find "${dirs[@]}" -depth -type d -exec rmdir {} + 2>/dev/null || true
+}
+
+MACHINE='' LEADER='' CONSOLE='' NAME=''
 
 machine_new() {
     local root
     root=$(debian_root "$1" "$PACKAGES")
     CONSOLE=$(mktemp)
-    # It dies with this script, even if that is killed.
-    setsid setpriv --pdeathsig KILL "${NSPAWN[@]}" -D "$root" --machine="gastown-$1-$$" --hostname="$1" \
-        --boot </dev/null >"$CONSOLE" 2>&1 &
+    NAME=gastown-$1-$$
+    (
+        own_cgroup "$NAME"
+        # It shuts down when this script ends, even if that is killed.
+        exec setsid setpriv --pdeathsig TERM "${NSPAWN[@]}" -D "$root" --machine="$NAME" --hostname="$1" --boot
+    ) </dev/null >"$CONSOLE" 2>&1 &
     MACHINE=$!
     disown
     within 60 machine_runs && return
@@ -122,8 +143,10 @@ machine_install() {
 
 machine_end() {
     [ -n "$MACHINE" ] || return 0
-    kill -KILL "$MACHINE" 2>/dev/null || true
+    # Without its first process all others are gone, and systemd-nspawn ends.
+    kill -KILL "${LEADER:-$MACHINE}" 2>/dev/null || true
     timeout 20 tail --pid="$MACHINE" -f /dev/null || true
+    drop_cgroup "$NAME"
     rm -f "$CONSOLE"
     MACHINE=''
 }
