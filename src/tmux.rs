@@ -779,6 +779,59 @@ mod tests {
     }
 
     #[test]
+    fn texts_arrive_as_they_are() {
+        let lab = Lab::new("deliver");
+        let tmux = &lab.0;
+        let dir = tempfile::tempdir().unwrap();
+        let texts = [
+            "HEARTBEAT: plain",
+            "-V it's \"odd\" #{pid} $HOME ~ {a} %1 \\n;",
+            "Enter",
+            "tab\there, umlaut \u{e4}, arrow \u{276f}",
+            ";",
+            "two\nlines",
+        ];
+        let mut items = vec![("%99".to_string(), "gone".to_string())];
+        for (number, text) in texts.iter().enumerate() {
+            let out = dir.path().join(number.to_string());
+            // A terminal that shows and passes on what it gets, and ends lines as it gets them.
+            let script = "stty raw echo; head -c \"$1\" >\"$2\"; exec sleep 100";
+            let length = (text.len() + 1).to_string();
+            let argv = ["sh", "-c", script, "sh", &length, &out.to_string_lossy()];
+            let argv: Vec<String> = argv.map(String::from).to_vec();
+            let name = format!("s{number}");
+            let pane = tmux.new_session(&name, Path::new("/"), &[], &argv);
+            items.push((pane.unwrap(), text.to_string()));
+        }
+        std::thread::sleep(Duration::from_millis(300));
+        let results = tmux.deliver(&items);
+        assert!(matches!(results[0], Err(TmuxError::NotFound)));
+        for (number, text) in texts.iter().enumerate() {
+            assert!(
+                results[number + 1].is_ok(),
+                "{text}: {:?}",
+                results[number + 1]
+            );
+            let got = std::fs::read_to_string(dir.path().join(number.to_string()));
+            assert_eq!(got.unwrap(), format!("{text}\r"), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_nobody_reads_is_told() {
+        let lab = Lab::new("deaf");
+        let deaf = ["sh", "-c", "stty raw -echo; exec sleep 100"];
+        let deaf = deaf.map(String::from).to_vec();
+        let pane = lab
+            .0
+            .new_session("deaf", Path::new("/"), &[], &deaf)
+            .unwrap();
+        std::thread::sleep(Duration::from_millis(300));
+        let results = lab.0.deliver(&[(pane, "hello".into())]);
+        assert!(matches!(results[..], [Err(TmuxError::NotShown)]));
+    }
+
+    #[test]
     fn readiness_is_marked_for_one_process() {
         let lab = Lab::new("ready");
         let tmux = &lab.0;
