@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use jiff::Timestamp;
 
-use super::decide::{Action, Plan, Step, dead_beads};
+use super::decide::{Action, JOBS, Plan, Step, dead_beads};
 use super::memory::Memory;
 use super::observe::{self, OWN_UNIT, Observed, World};
 use crate::agent::Agent;
@@ -177,7 +177,7 @@ impl Acting<'_> {
 
     /// The other two jobs run apart: a tool that hangs in one does not hold the others.
     fn jobs(&mut self) {
-        for unit in ["gt-lifecycle.service", "gt-spawn-trigger.service"] {
+        for unit in JOBS {
             let queued = self.world.systemd.queue(Verb::Start, unit).map(drop);
             self.note(queued);
         }

@@ -42,6 +42,9 @@ pub const KEPT_UNITS: &[&str] = &[
     "gt-town.service",
 ];
 
+/// Services that do a job and end; each tick starts them.
+pub const JOBS: &[&str] = &["gt-lifecycle.service", "gt-spawn-trigger.service"];
+
 /// One thing to do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "action", rename_all = "kebab-case")]

@@ -190,7 +190,7 @@ impl Memory {
         let full = self.full?;
         // One in the future is from before the clock was set.
         let since = self.ticked.is_none_or(|ticked| full <= ticked);
-        since.then(|| full + FULL)
+        full.checked_add(FULL).ok().filter(|_| since)
     }
 
     /// The record of an agent, made if need be.

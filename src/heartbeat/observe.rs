@@ -9,7 +9,7 @@ use nix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::decide::KEPT_UNITS;
+use super::decide::{JOBS, KEPT_UNITS};
 use super::memory::{Clocks, Memory, Shown};
 use super::tips;
 use crate::agent::{Agent, Role};
@@ -277,8 +277,7 @@ pub fn observe(world: &World<'_>, memory: Memory) -> Result<Observed> {
         ..Observed::default()
     };
     observed.agents = agents(world, &units)?;
-    let others = units.keys().map(String::as_str).filter(|name| is_job(name));
-    for name in KEPT_UNITS.iter().copied().chain(others) {
+    for &name in KEPT_UNITS.iter().chain(JOBS) {
         let state = match units.get(name) {
             Some(unit) => state(world.systemd, unit)?,
             None => UnitState::default(),
@@ -298,15 +297,6 @@ fn is_ours(key: &str) -> bool {
     key != unit_key(OWN_UNIT)
         && (starts.iter().any(|start| key.starts_with(start))
             || ["bd", "mass-death", "rigs"].contains(&key))
-}
-
-/// The services that do a job and end.
-fn is_job(name: &str) -> bool {
-    name.ends_with(".service")
-        && name != OWN_UNIT
-        && !name.contains('@')
-        && !KEPT_UNITS.contains(&name)
-        && name != "gt-heartbeat-next.service"
 }
 
 /// The agents' units as they are now; for a second look after something slow.
