@@ -21,4 +21,20 @@ failed() { count failed; }
 settled() { [ "$(count new)" = 0 ] && [ "$(count cur)" = 0 ]; }
 invocation() { show "$(unit "$1")" InvocationID; }
 not_invocation() { [ "$(invocation "$1")" != "$2" ] && is_up "$1"; }
-has_handoff() { tr '\0' '\n' <"$TOWN/log/$1.env" | grep -q '^GT_HANDOFF=1$'; }
+# The environment is written a moment after the start.
+has_handoff() {
+    eventually 5 test -s "$TOWN/log/$1.env"
+    tr '\0' '\n' <"$TOWN/log/$1.env" | grep -q '^GT_HANDOFF=1$'
+}
+has_starts() { [ "$(starts "$1")" -ge "$2" ]; }
+# started AGENT N: the agent has been started so many times, and no more. It tells so a moment
+# after its unit is up.
+started() {
+    eventually 10 has_starts "$1" "$2"
+    assert_eq "$(starts "$1")" "$2" "starts of $1 ${3:-}"
+}
+# one_run: gt-lifecycle as the tick starts it, until it is done.
+one_run() {
+    sc start gt-lifecycle.service
+    eventually 60 is gt-lifecycle.service ActiveState inactive
+}
