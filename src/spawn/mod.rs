@@ -51,6 +51,9 @@ const DONE: &str = "done";
 /// How long they are known.
 const KNOWN: Duration = Duration::from_secs(24 * 3600);
 
+/// What the transient timer is for.
+const TIMER: &str = "Next Look at Pending Spawns";
+
 /// The transient timer.
 pub const NEXT: &str = "gt-spawn-trigger-next";
 
@@ -70,8 +73,11 @@ const MAIL_EVERY: Duration = Duration::from_secs(60);
 /// The soonest next look.
 const SOON: Duration = Duration::from_millis(100);
 
-/// When to look again after something went wrong, or at what others are still writing.
+/// When to look again at what others are still writing.
 const AGAIN: Duration = Duration::from_secs(2);
+
+/// When to try again after something went wrong.
+const RETRY: Duration = Duration::from_secs(10);
 
 /// Runs `gt-spawn-trigger` once. `again`: this run is only a next look.
 ///
@@ -94,21 +100,41 @@ pub fn run(again: bool) -> Result<Exit> {
         notify(&[NotifyState::Status("The town is stopped")]);
         return Ok(Exit::Ok);
     }
+    let (next, result) = match work(&town, &spool, &lock, gap, again) {
+        Ok((next, errors)) if errors.is_empty() => (next, Ok(Exit::Ok)),
+        Ok((next, errors)) => (next, Err(anyhow!("{}", errors.join("; ")))),
+        Err(e) => (Some(RETRY), Err(e)),
+    };
+    match next {
+        Some(wait) => systemd.arm_timer(NEXT, TIMER, wait)?,
+        None => systemd.disarm_timer(NEXT)?,
+    }
+    result
+}
+
+/// Does what is to be done now. Gives when to look again, and what went wrong with a part of it.
+fn work(
+    town: &Town,
+    spool: &Spool,
+    lock: &File,
+    gap: SignedDuration,
+    again: bool,
+) -> Result<(Option<Duration>, Vec<String>)> {
     let tmux = Tmux::on(town.socket());
     let mut state = State::load(&spool.dir("state.json"))?;
     if gap > GAP {
         state.extend(gap);
     }
-    let mail = read_mail(&town, &spool, again)?;
+    let mail = read_mail(town, spool, again)?;
     let mut errors = Vec::new();
     let mut mail_done = mail.is_none();
     let mut total = (0, 0);
     let (outcome, found, looked) = loop {
         let looked = Instant::now();
-        let found = sources::take_pending(town.root(), &spool)?;
+        let found = sources::take_pending(town.root(), spool)?;
         let pass = Pass {
-            town: &town,
-            spool: &spool,
+            town,
+            spool,
             tmux: &tmux,
             state: &mut state,
         };
@@ -132,27 +158,23 @@ pub fn run(again: bool) -> Result<Exit> {
             Some(Ok(Ok(_))) => mail_done = true,
         }
     };
-    pass::clear_alerts(&town, &spool)?;
-    sweep(&done);
+    pass::clear_alerts(town, spool)?;
+    sweep(&spool.dir(DONE));
     // A change of pending.json while we ran has woken nobody, so it is looked at once more.
     let unseen = !again && town.path(town::pending::FILE).exists();
-    errors.extend(outcome.errors.iter().cloned());
     // From look to look, however long the telling took.
     let next = outcome
         .next
-        .map(|wait| wait.saturating_sub(looked.elapsed()).max(SOON));
-    let next = next.or((found.unsteady || unseen).then_some(AGAIN));
-    match next {
-        Some(wait) => {
-            let wait = if errors.is_empty() {
+        .map(|wait| wait.saturating_sub(looked.elapsed()).max(SOON))
+        .or((found.unsteady || unseen).then_some(AGAIN))
+        .map(|wait| {
+            if outcome.errors.is_empty() {
                 wait
             } else {
-                AGAIN.max(wait)
-            };
-            systemd.arm_timer(NEXT, "Next Look at Pending Spawns", wait)?;
-        }
-        None => systemd.disarm_timer(NEXT)?,
-    }
+                RETRY
+            }
+        });
+    errors.extend(outcome.errors);
     if total != (0, 0) {
         log::info!(
             "{} told to begin, {} failed, {} waiting",
@@ -161,10 +183,7 @@ pub fn run(again: bool) -> Result<Exit> {
             outcome.waiting
         );
     }
-    match errors.is_empty() {
-        true => Ok(Exit::Ok),
-        false => Err(anyhow!("{}", errors.join("; "))),
-    }
+    Ok((next, errors))
 }
 
 fn report(outcome: &Outcome) {
