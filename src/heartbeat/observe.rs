@@ -15,7 +15,7 @@ use super::tips;
 use crate::agent::{Agent, Role};
 use crate::alert::{self, unit_key};
 use crate::exit::Exit;
-use crate::systemd::{Systemd, Unit};
+use crate::systemd::{Systemd, TARGET, Unit};
 use crate::tmux::{Screen, Tmux};
 use crate::tools::bd::Bead;
 use crate::town::marks::{self, Mark};
@@ -250,7 +250,7 @@ pub enum Activity {
 pub fn observe(world: &World<'_>, memory: Memory) -> Result<Observed> {
     let town = world.town;
     let mut problems = problems(town);
-    let units = world.systemd.units(&["gt-agent@*.service", "gt-*"])?;
+    let units = world.systemd.units(&["gt-*", TARGET])?;
     let (heartbeat, paused) = (heartbeat(town), paused(town));
     if let Beat::Unreadable = heartbeat {
         let path = town.path(deacon::HEARTBEAT);
@@ -277,7 +277,11 @@ pub fn observe(world: &World<'_>, memory: Memory) -> Result<Observed> {
         ..Observed::default()
     };
     observed.agents = agents(world, &units)?;
-    for &name in KEPT_UNITS.iter().chain(JOBS) {
+    // In a town that was never started, a tick by hand starts agents and nothing else.
+    let is_up = units
+        .get(TARGET)
+        .is_some_and(|t| t.active == "active" || t.job.is_some());
+    for &name in KEPT_UNITS.iter().chain(JOBS).filter(|_| is_up) {
         let state = match units.get(name) {
             Some(unit) => state(world.systemd, unit)?,
             None => UnitState::default(),
