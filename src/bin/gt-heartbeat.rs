@@ -1,8 +1,9 @@
 //! gt-heartbeat: one tick. Run by gt-heartbeat.timer and gt-heartbeat.path.
 
+use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Parser;
 use gastown::exit::{self, Exit};
 use gastown::{alert, heartbeat};
@@ -38,10 +39,14 @@ fn run(cli: &Cli) -> Result<Exit> {
         return heartbeat::tick();
     }
     let plan = heartbeat::plan()?;
-    if cli.json {
-        println!("{}", serde_json::to_string_pretty(&plan)?);
-    } else {
-        print!("{plan}");
+    let text = match cli.json {
+        true => serde_json::to_string_pretty(&plan)? + "\n",
+        false => plan.to_string(),
+    };
+    match std::io::stdout().write_all(text.as_bytes()) {
+        // Whoever reads has read enough.
+        Err(e) if e.kind() == ErrorKind::BrokenPipe => {}
+        result => result.context("Failed to print the plan")?,
     }
     Ok(Exit::Ok)
 }
