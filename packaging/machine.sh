@@ -126,7 +126,8 @@ machine_copy() { tar -c --owner=0 --group=0 --mode=a+rX "$@" | machine_do tar -x
 
 machine_user() {
     machine_do useradd -m -s /bin/bash "$1"
-    machine_do loginctl enable-linger "$1"
+    # What loginctl enable-linger does; logind itself says EUNATCH here, in a container of 257.
+    machine_do sh -c 'mkdir -p /var/lib/systemd/linger && touch "/var/lib/systemd/linger/$1"' sh "$1"
     machine_do systemctl start "user@$(machine_do id -u "$1").service"
 }
 
