@@ -227,7 +227,7 @@ impl Run {
                 },
             }
         }
-        self.plan(&mut wanted, &standings, joined, now)?;
+        let resumed = self.plan(&mut wanted, &standings, joined, now)?;
         for (agent, taken) in wanted {
             let pending = Pending {
                 phase: Phase::Job,
@@ -236,7 +236,7 @@ impl Run {
                 taken,
             };
             self.pending.insert(agent.clone(), pending);
-            if let Err(e) = self.begin(&agent) {
+            if let Err(e) = self.begin(&agent, resumed.contains(&agent)) {
                 self.give_up(&agent, &format!("{e:#}"))?;
             }
         }
@@ -245,21 +245,23 @@ impl Run {
     }
 
     /// Writes down what is about to be done. An agent whose earlier plan is not finished keeps
-    /// that one first.
+    /// that one first; tells which these are.
     fn plan(
         &mut self,
         wanted: &mut BTreeMap<Agent, Vec<Taken>>,
         standings: &BTreeMap<Agent, (Standing, String)>,
         joined: bool,
         now: Timestamp,
-    ) -> Result<()> {
+    ) -> Result<BTreeSet<Agent>> {
         let mut changed = joined;
+        let mut resumed = BTreeSet::new();
         for (agent, taken) in wanted.iter_mut() {
             let planned = self.state.planned.get(agent);
             if let Some(planned) =
                 planned.filter(|p| taken.iter().any(|t| p.entries.contains_key(&t.entry.name)))
             {
                 taken.retain(|t| planned.entries.contains_key(&t.entry.name));
+                resumed.insert(agent.clone());
                 continue;
             }
             let Some(action) = taken.iter().map(|t| t.action).max() else {
@@ -280,7 +282,7 @@ impl Run {
             self.state.save(now)?;
             step("planned");
         }
-        Ok(())
+        Ok(resumed)
     }
 
     /// What is known of an agent, and its unit's invocation.
@@ -327,14 +329,19 @@ impl Run {
         verified.err().map(|e| format!("{e:#}"))
     }
 
-    /// Begins what is planned for an agent, or finds that an earlier run has done it.
-    fn begin(&mut self, agent: &Agent) -> Result<()> {
+    /// Begins what is planned for an agent, or finds that an earlier run has done it: only a
+    /// plan that was `resumed` can have been carried out.
+    fn begin(&mut self, agent: &Agent, resumed: bool) -> Result<()> {
         let planned = self.planned(agent)?.clone();
         let unit = agent.unit();
-        let properties = self.systemd.properties(&unit)?;
-        let present = properties.invocation();
+        let renewed = resumed && {
+            let properties = self.systemd.properties(&unit)?;
+            let down = properties.text("ActiveState").as_deref() == Some("inactive");
+            properties.invocation() != planned.invocation
+                && !(down && planned.action != Action::Shutdown)
+        };
         if planned.action == Action::Shutdown {
-            if planned.held && present != planned.invocation {
+            if planned.held && renewed {
                 // It was stopped, and somebody has started it since.
                 return Ok(());
             }
@@ -351,8 +358,7 @@ impl Run {
             self.systemd.queue(Verb::Stop, &unit)?;
             return Ok(());
         }
-        let active = properties.text("ActiveState");
-        if present != planned.invocation && active.as_deref() != Some("inactive") {
+        if renewed {
             return Ok(());
         }
         if !matches!(agent.role(), Role::Refinery | Role::Crew) {
