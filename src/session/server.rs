@@ -137,7 +137,10 @@ pub fn town_start() -> Result<Exit> {
 /// # Errors
 /// An agent is still there, or the server does not stop.
 pub fn town_stop() -> Result<Exit> {
-    let systemd = Systemd::connect()?;
+    // When the manager itself ends, the bus may go first; then everything ends with it.
+    let Ok(systemd) = Systemd::connect() else {
+        return Ok(Exit::Ok);
+    };
     let tmux = Tmux::on(Town::load()?.socket());
     let (ours, others): (Vec<_>, Vec<_>) =
         tmux.panes()?.into_iter().partition(|p| p.owner.is_some());
