@@ -18,6 +18,16 @@ use serde::Serialize;
 
 use crate::{agent, files};
 
+/// The spools' directories below the town's root; entries in them are executed.
+pub const SPOOLS: [&str; 6] = [
+    "daemon/lifecycle/new",
+    "daemon/lifecycle/cur",
+    "daemon/lifecycle/failed",
+    "daemon/spawn/new",
+    "daemon/spawn/cur",
+    "daemon/spawn/failed",
+];
+
 /// The most entries that are claimed at once.
 pub const CLAIM_LIMIT: usize = 1000;
 

@@ -16,6 +16,7 @@ use super::table::{self, Paint};
 use super::{cli, logs, print, status};
 use crate::exit::Exit;
 use crate::files;
+use crate::spool::SPOOLS;
 use crate::systemd::{Properties, Systemd, Unit};
 use crate::tmux::Tmux;
 use crate::tools::{self, Tools};
@@ -34,16 +35,6 @@ const UNIT_FILES: [&str; 5] = [
     "gt-tmux.service",
     "gt-heartbeat.timer",
     "gt-lifecycle.path",
-];
-
-/// The directories whose entries are executed.
-const SPOOLS: [&str; 6] = [
-    "daemon/lifecycle/new",
-    "daemon/lifecycle/cur",
-    "daemon/lifecycle/failed",
-    "daemon/spawn/new",
-    "daemon/spawn/cur",
-    "daemon/spawn/failed",
 ];
 
 /// The unit that Gas Town itself installs.

@@ -11,6 +11,7 @@ use nix::sys::signal::Signal;
 
 use super::{clean_environment, process};
 use crate::exit::Exit;
+use crate::spool::SPOOLS;
 use crate::systemd::{Systemd, Verb};
 use crate::tmux::Tmux;
 use crate::town::{self, Town};
@@ -27,18 +28,8 @@ const READY_POLL: Duration = Duration::from_millis(10);
 /// How long the tmux service may take to stop.
 const STOP_LIMIT: Duration = Duration::from_secs(15);
 
-/// The directories that producers write to and path units watch.
-const DIRECTORIES: &[&str] = &[
-    "daemon/held",
-    "daemon/lifecycle/new",
-    "daemon/lifecycle/cur",
-    "daemon/lifecycle/failed",
-    "daemon/spawn/new",
-    "daemon/spawn/cur",
-    "daemon/spawn/failed",
-    "deacon",
-    "spawn",
-];
+/// The other directories that path units watch, or that hold marks.
+const DIRECTORIES: [&str; 3] = ["daemon/held", "deacon", "spawn"];
 
 /// Becomes the town's tmux server. If one answers on the socket already, it is used: then this
 /// only waits for its end, and fails so that the service is restarted as the server.
@@ -120,7 +111,7 @@ pub fn restore_socket(tmux: &Tmux) -> Result<()> {
 /// There is no town, or a directory cannot be made.
 pub fn town_start() -> Result<Exit> {
     let town = Town::load()?;
-    for dir in DIRECTORIES {
+    for dir in SPOOLS.iter().chain(&DIRECTORIES) {
         let path = town.path(dir);
         std::fs::create_dir_all(&path)
             .with_context(|| format!("Failed to make directory '{}'", path.display()))?;
