@@ -56,6 +56,9 @@ pid_of() {
         awk -v a="$1" '$1 == a && $3 == 0 { print $2 }'
 }
 starts() { wc -l <"$TOWN/log/$1.starts"; }
+# assert_starts AGENT N: an agent says that it started a moment after its unit is active.
+has_started() { [ "$(starts "$1" 2>/dev/null)" = "$2" ]; }
+assert_starts() { eventually 5 has_started "$1" "$2"; }
 # received AGENT: the lines that a stand-in agent has been sent, as text.
 received() { perl -ne 'chomp; print pack("H*", $_), "\n"' "$TOWN/log/$1.lines"; }
 # events MESSAGE_ID [FIELD=VALUE]: how many the journal has.
