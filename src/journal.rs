@@ -3,7 +3,7 @@
 //! Sentences for people, data in fields (`GT_AGENT`, `GT_REASON`, ...), and a MESSAGE_ID for
 //! every event that a person may ask about; `packaging/gastown.catalog` explains each.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use systemd_journal_logger::{JournalLog, connected_to_journal};
@@ -117,10 +117,12 @@ impl Log for Stderr {
             return;
         }
         let red = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-        match (record.level(), red) {
-            (Level::Error, true) => eprintln!("\x1b[31m{}\x1b[0m", record.args()),
-            _ => eprintln!("{}", record.args()),
-        }
+        // Nobody can be told that nobody can be told.
+        let mut stderr = std::io::stderr();
+        let _ = match (record.level(), red) {
+            (Level::Error, true) => writeln!(stderr, "\x1b[31m{}\x1b[0m", record.args()),
+            _ => writeln!(stderr, "{}", record.args()),
+        };
     }
 
     fn flush(&self) {}

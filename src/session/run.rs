@@ -192,12 +192,16 @@ fn catch_signals() -> Result<SignalFd> {
 impl Run {
     /// Finds the agent's place and has a process in it that belongs to the unit.
     fn begin(&mut self) -> Result<()> {
-        server::restore_socket(&self.tmux)?;
-        let panes = self.tmux.panes()?;
+        let mut panes = self.tmux.panes()?;
+        if panes.is_empty() {
+            server::restore_socket(&self.tmux)?;
+            panes = self.tmux.panes()?;
+        }
         if let Some(pane) = panes
             .iter()
             .find(|p| p.owner.as_ref() == Some(&self.instance))
         {
+            self.pane.clone_from(&pane.id);
             return match process::head(pane.pid) {
                 Head::Process(pid) if !pane.dead => self.adopt(pane, pid),
                 _ => self.respawn(&pane.id),
@@ -241,14 +245,17 @@ impl Run {
         let (listener, path) = listen()?;
         let opened = open(self, &exec_command(&self.instance, &path));
         let stream = opened.map_err(anyhow::Error::from).and_then(|pane| {
-            self.tmux.own(&pane, &self.instance)?;
-            self.pane = pane;
+            if self.pane != pane {
+                self.tmux.own(&pane, &self.instance)?;
+                self.pane = pane;
+            }
             self.await_call(&listener)
         });
         let _ = std::fs::remove_file(&path);
-        let (mut stream, pid) = stream?;
+        let (mut stream, pane) = stream?;
+        let pid = pane.pid;
         Systemd::connect()?.attach(&self.unit, &[pid])?;
-        self.set_watched(pid)?;
+        self.watch(&pane, pid);
         if self.names_pane {
             self.name_pane()?;
         }
@@ -281,7 +288,7 @@ impl Run {
         Ok(())
     }
 
-    fn await_call(&self, listener: &UnixListener) -> Result<(UnixStream, u32)> {
+    fn await_call(&self, listener: &UnixListener) -> Result<(UnixStream, Pane)> {
         let deadline = Instant::now() + START_LIMIT;
         loop {
             let wait = deadline.saturating_duration_since(Instant::now());
@@ -293,8 +300,9 @@ impl Run {
             let peer = getsockopt(&stream, PeerCredentials)?;
             let pid = u32::try_from(peer.pid()).unwrap_or(0);
             let pane = self.tmux.pane(&self.pane)?;
-            if peer.uid() == nix::unistd::geteuid().as_raw() && pane.is_some_and(|p| p.pid == pid) {
-                return Ok((stream, pid));
+            let is_us = peer.uid() == nix::unistd::geteuid().as_raw();
+            if let Some(pane) = pane.filter(|p| is_us && p.pid == pid) {
+                return Ok((stream, pane));
             }
         }
     }
@@ -303,7 +311,7 @@ impl Run {
     fn adopt(&mut self, pane: &Pane, pid: u32) -> Result<()> {
         self.pane = pane.id.clone();
         self.tmux.own(&pane.id, &self.instance)?;
-        self.set_watched(pid)?;
+        self.watch(pane, pid);
         self.move_in(pane.pid)?;
         log::info!(message_id = journal::AGENT_ADOPTED, gt_agent:% = self.agent,
             gt_session = pane.session.as_str(), gt_pid = pid;
@@ -333,10 +341,9 @@ impl Run {
         }
     }
 
-    fn set_watched(&mut self, pid: u32) -> Result<()> {
+    fn watch(&mut self, pane: &Pane, pid: u32) {
         self.pid = pid;
-        self.server = self.tmux.server()?.context("the tmux server has gone")?;
-        Ok(())
+        self.server = pane.server;
     }
 
     fn ready(&self) {
@@ -359,7 +366,7 @@ impl Run {
             }
             let end = match self.after_end()? {
                 After::Respawned(pid) => {
-                    self.set_watched(pid)?;
+                    self.pid = pid;
                     self.move_in(pid)?;
                     log::info!(message_id = journal::AGENT_ADOPTED, gt_agent:% = self.agent,
                         gt_session = self.session.as_str(), gt_pid = pid;
