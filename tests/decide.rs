@@ -128,6 +128,7 @@ fn seen() -> impl Strategy<Value = Seen> {
             |((wanted, dismissed, prompt, session), refusal, unit, pane, screen)| Seen {
                 wanted,
                 dismissed,
+                stray: !wanted,
                 refusal: refusal.map(|mark| Refused {
                     mark: mark.into(),
                     reason: "it is so".into(),

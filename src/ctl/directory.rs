@@ -18,8 +18,9 @@ const ENTRIES_MAX: usize = 1000;
 
 /// The agents that `status` lists: the roster, those with a unit, and those that are held.
 pub fn listed(town: &Town, units: Option<&BTreeMap<String, Unit>>) -> BTreeSet<Agent> {
-    // Patrols that are not known are a problem that `status` tells; here they want nobody.
-    let mut agents = town.roster().unwrap_or_default();
+    // Where it is not known whom the patrols want, it may be anybody.
+    let roster = town.roster();
+    let mut agents = roster.unwrap_or_else(|_| patrols::all(town.rigs()).collect());
     let loaded = units.into_iter().flat_map(BTreeMap::keys);
     agents.extend(loaded.filter_map(|unit| Agent::from_unit(unit).ok()));
     let held = names_in(town, "daemon/held");

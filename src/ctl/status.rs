@@ -220,7 +220,7 @@ pub fn collect(town: &Town, systemd: Result<&Systemd, String>) -> Status {
         problems.push(format!("{e}; sessions are not known"));
         Vec::new()
     });
-    let roster = town.roster().unwrap_or_default();
+    let roster = town.roster().ok();
     for agent in directory::listed(town, units.as_ref().ok()) {
         let unit = units.as_ref().map(|units| units.get(&agent.unit()));
         let properties = match (&systemd, unit) {
@@ -233,7 +233,7 @@ pub fn collect(town: &Town, systemd: Result<&Systemd, String>) -> Status {
             unit.ok(),
             properties.as_ref(),
             &panes,
-            &roster,
+            roster.as_ref(),
         );
         problems.extend(agent_problem(&one));
         status.agents.push(one);
@@ -390,7 +390,7 @@ fn agent_status(
     unit: Option<Option<&Unit>>,
     properties: Option<&Properties>,
     panes: &[Pane],
-    roster: &BTreeSet<Agent>,
+    roster: Option<&BTreeSet<Agent>>,
 ) -> AgentStatus {
     let instance = agent.instance();
     let pane = panes.iter().find(|p| p.owner.as_deref() == Some(&instance));
@@ -439,8 +439,11 @@ fn agent_status(
         }
         ("inactive", None) => Some(match refusal {
             Some(refusal) => refusal.to_string(),
-            None if roster.contains(agent) => "not started yet".into(),
-            None => "not on a patrol".into(),
+            None => match roster.map(|roster| roster.contains(agent)) {
+                Some(true) => "not started yet".into(),
+                Some(false) => "not on a patrol".into(),
+                None => "it is not known whether it is to run".into(),
+            },
         }),
         _ => None,
     };

@@ -609,22 +609,16 @@ impl Deciding<'_> {
         }
     }
 
-    /// A registry that lists no rig while agents of rigs run has been emptied by accident.
+    /// Agents that run for a rig that was taken out of the registry.
     fn rigs(&mut self) {
-        let is_patrol = |a: &Agent| matches!(a.role(), Role::Witness | Role::Refinery);
-        let orphans = self.seen.agents.iter().filter(|(agent, seen)| {
-            is_patrol(agent) && seen.unit.is_active() && !seen.wanted && !seen.dismissed
-        });
-        let running = orphans.filter(|(_, seen)| seen.refusal.is_none()).count();
-        let any = self
-            .seen
-            .agents
-            .iter()
-            .any(|(agent, seen)| is_patrol(agent) && seen.wanted);
-        if running > 0 && !any {
+        let strays = self.seen.agents.iter();
+        let strays = strays.filter(|(_, seen)| seen.stray && seen.unit.is_active());
+        let strays: Vec<String> = strays.map(|(agent, _)| agent.to_string()).collect();
+        if !strays.is_empty() {
+            let names = strays.join(" ");
             let summary = format!(
-                "'mayor/rigs.json' lists no rig, but {running} agents of rigs run; they are left \
-                 alone, stop them with 'gastownctl stop' if that is meant"
+                "'mayor/rigs.json' does not list the rigs of agents that run: {names}; they are \
+                 left alone, stop them with 'gastownctl stop {names}' or list the rigs again"
             );
             self.conditions.insert("rigs".into(), summary);
         }

@@ -46,7 +46,9 @@ const ENTRIES: usize = 1000;
 /// starts, so it is found out by what has changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Cause {
-    /// It is time, or a person wants it: everything is done.
+    /// A person wants it: everything is done.
+    Hand,
+    /// It is time.
     Time,
     /// A watched file changed.
     Change,
@@ -56,16 +58,16 @@ enum Cause {
 
 fn cause(memory: &Memory, stamps: &[String], activity: bool, now: Timestamp) -> Cause {
     let Some(next) = &memory.next else {
-        return Cause::Time;
+        return Cause::Hand;
     };
-    if next.at <= now {
-        Cause::Time
-    } else if memory.stamps != stamps {
+    if memory.stamps != stamps {
         Cause::Change
+    } else if next.at <= now {
+        Cause::Time
     } else if next.wake && activity {
         Cause::Activity
     } else {
-        Cause::Time
+        Cause::Hand
     }
 }
 
@@ -111,13 +113,18 @@ pub fn tick() -> Result<Exit> {
         let observed = observe::observe(&world, memory)?;
         ready("Tending the agents");
         let now = Timestamp::now();
+        let due = observed.memory.full_due();
         let full = match cause {
-            Cause::Change => observed.memory.full_due().is_none_or(|due| due <= now),
-            Cause::Time | Cause::Activity => round == 1,
+            Cause::Hand | Cause::Activity => round == 1,
+            Cause::Change | Cause::Time => due.is_none_or(|due| due <= now),
         };
         let mut plan = decide::decide(&observed, now);
         if !full {
-            plan.bring_forward(now, observed.memory.full_due(), "what was put off");
+            plan.bring_forward(now, due, "what was put off");
+        }
+        // Between our last look and the manager's next one, the last of many changes is lost.
+        if cause == Cause::Change || round > 1 {
+            plan.bring_forward(now, Some(now), "files have just changed");
         }
         failures.extend(act::act(&world, &observed, plan, full, begin)?);
         if stamps == self::stamps(&town) {

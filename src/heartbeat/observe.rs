@@ -131,6 +131,8 @@ pub struct Seen {
     pub wanted: bool,
     /// Its patrol is switched off, so it is to be stopped.
     pub dismissed: bool,
+    /// The registry does not list its rig.
+    pub stray: bool,
     /// What keeps it from running.
     pub refusal: Option<Refused>,
     /// Its unit.
@@ -325,6 +327,8 @@ pub fn agents(world: &World<'_>, units: &BTreeMap<String, Unit>) -> Result<BTree
     }
     for (agent, seen) in &mut agents {
         seen.wanted = roster.contains(agent);
+        let listed = |rig| town.rigs_error().is_some() || town.rigs().contains(rig);
+        seen.stray = !agent.rig().is_none_or(listed);
         seen.dismissed = match agent.role() {
             // Somebody may want to talk to a Mayor that is not kept running.
             Role::Mayor => ours.mayor == Some(false),

@@ -27,41 +27,61 @@ pub struct Kept<T> {
 impl<T: Default> Kept<T> {
     /// Reads `file`, a path below the town's root.
     pub fn load(root: &Path, file: &str, parse: fn(&str) -> Result<T>) -> Kept<T> {
-        let read = |path: &Path| -> Result<Option<(T, String)>> {
-            let Some(text) = files::read(path)? else {
-                return Ok(None);
-            };
-            let value = parse(&text).with_context(|| format!("Cannot use '{}'", path.display()))?;
-            Ok(Some((value, text)))
+        let path = root.join(file);
+        let read = || -> Result<Kept<T>> {
+            let text = files::read(&path)?;
+            let value = text.as_deref().map(parse).transpose();
+            let value = value.with_context(|| format!("Cannot use '{}'", path.display()))?;
+            Ok(Kept {
+                value: value.unwrap_or_default(),
+                error: None,
+                known: true,
+                text,
+            })
         };
-        let error = match read(&root.join(file)) {
-            Ok(Some((value, text))) => {
-                return Kept {
-                    value,
-                    error: None,
-                    known: true,
-                    text: Some(text),
-                };
-            }
-            Ok(None) => {
-                return Kept {
-                    known: true,
-                    ..Kept::default()
-                };
-            }
+        let error = match read() {
+            Ok(kept) => return kept,
             Err(e) => one_line(&format!("{e:#}")),
         };
-        match read(&copy_of(root, file)) {
-            Ok(Some((value, _))) => Kept {
+        match last_good(root, file, parse) {
+            Some(value) => Kept {
                 value,
                 error: Some(format!("{error}; mend it, its last good content is in use")),
                 known: true,
                 text: None,
             },
-            _ => Kept {
+            None => Kept {
                 error: Some(format!("{error}; mend it")),
                 ..Kept::default()
             },
+        }
+    }
+
+    /// As [`Kept::load`], for a file that does not become empty by itself: one that `is_empty` and
+    /// was not is as good as broken.
+    pub fn load_filled(
+        root: &Path,
+        file: &str,
+        parse: fn(&str) -> Result<T>,
+        is_empty: fn(&T) -> bool,
+    ) -> Kept<T> {
+        let kept = Kept::load(root, file, parse);
+        if kept.error.is_some() || !is_empty(&kept.value) {
+            return kept;
+        }
+        match last_good(root, file, parse).filter(|value| !is_empty(value)) {
+            Some(value) => Kept {
+                value,
+                error: Some(format!(
+                    "There is nothing in '{}' any more; mend it, its last good content is in use; \
+                     if that is meant, remove '{}'",
+                    root.join(file).display(),
+                    copy_of(root, file).display()
+                )),
+                known: true,
+                text: None,
+            },
+            None => kept,
         }
     }
 
@@ -76,19 +96,31 @@ impl<T: Default> Kept<T> {
         }
     }
 
-    /// Keeps the text just read as the last good one of `file`.
+    /// Keeps the text just read as the last good one of `file`; an empty copy says that there was
+    /// no file.
     ///
     /// # Errors
     /// The copy cannot be written.
     pub fn keep(&self, root: &Path, file: &str) -> Result<()> {
-        let Some(text) = &self.text else {
+        if self.error.is_some() {
             return Ok(());
-        };
-        let copy = copy_of(root, file);
-        if files::read(&copy).ok().flatten().as_ref() != Some(text) {
+        }
+        let (copy, text) = (
+            copy_of(root, file),
+            self.text.as_deref().unwrap_or_default(),
+        );
+        if files::read(&copy).ok().flatten().as_deref() != Some(text) {
             files::write(&copy, text.as_bytes())?;
         }
         Ok(())
+    }
+}
+
+/// What `file` last said, if that is known.
+fn last_good<T: Default>(root: &Path, file: &str, parse: fn(&str) -> Result<T>) -> Option<T> {
+    match files::read(&copy_of(root, file)).ok()??.as_str() {
+        "" => Some(T::default()),
+        text => parse(text).ok(),
     }
 }
 
@@ -142,6 +174,43 @@ mod tests {
         assert_eq!(fs::read_dir(root.join(LAST_GOOD)).unwrap().count(), 1);
 
         fs::remove_file(root.join(file)).unwrap();
+        assert_eq!((load().value, load().error), (0, None));
+
+        // What was last good may be that there was no file.
+        load().keep(root, file).unwrap();
+        write("bad");
+        let kept = load();
+        assert_eq!(*kept.known().unwrap(), 0);
+        assert!(kept.error.unwrap().contains("last good"));
+    }
+
+    #[test]
+    fn what_was_suddenly_emptied_is_as_good_as_broken() {
+        let dir = tempfile::tempdir().unwrap();
+        let (root, file) = (dir.path(), "mayor/n.json");
+        let load = || Kept::load_filled(root, file, parse, |n| *n == 0);
+        let write = |text: &str| files::write(&root.join(file), text.as_bytes()).unwrap();
+
+        for empty in ["0", "00x"] {
+            write(empty);
+            assert_eq!(load().value, 0);
+        }
+        write("0");
+        load().keep(root, file).unwrap();
+        write("7");
+        load().keep(root, file).unwrap();
+        for emptied in [Some("0"), None, Some("")] {
+            match emptied {
+                Some(text) => write(text),
+                None => fs::remove_file(root.join(file)).unwrap(),
+            }
+            let kept = load();
+            assert_eq!(*kept.known().unwrap(), 7, "{emptied:?}");
+            kept.keep(root, file).unwrap();
+            assert!(kept.error.unwrap().contains("mayor/n.json"), "{emptied:?}");
+        }
+        fs::remove_file(copy_of(root, file)).unwrap();
+        write("0");
         assert_eq!((load().value, load().error), (0, None));
     }
 }

@@ -101,7 +101,7 @@ impl Town {
             (None, Era::Classic) => "default".into(),
             (None, Era::Current) => names::socket(root),
         };
-        let rigs = Kept::load(root, rigs::FILE, rigs::parse);
+        let rigs = Kept::load_filled(root, rigs::FILE, rigs::parse, Rigs::is_empty);
         let rig_sources = rigs.value.names().map(|rig| {
             let sources = Sources::load(root, &format!("{rig}/"));
             (rig.to_string(), sources)
