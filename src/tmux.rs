@@ -186,6 +186,11 @@ impl Tmux {
         }
     }
 
+    /// The socket, as it was given.
+    pub fn socket(&self) -> &str {
+        &self.socket
+    }
+
     /// The program and the arguments that select the server; for those who run it themselves.
     pub fn command(&self) -> Command {
         let mut command = Command::new(&self.program);

@@ -420,9 +420,10 @@ fn units(report: &mut Report, systemd: &Systemd, town: Option<&Town>) -> Result<
             "systemctl --user start gastown.target",
         );
     }
-    let mut stale = Vec::new();
+    let (mut stale, mut roots) = (Vec::new(), Vec::new());
     for unit in loaded.values() {
         let properties = systemd.properties(&unit.name)?;
+        roots.extend(town.and_then(|town| status::elsewhere(town, &properties)));
         if properties.flag("NeedDaemonReload") == Some(true) {
             stale.push(unit.name.as_str());
         }
@@ -456,20 +457,29 @@ fn units(report: &mut Report, systemd: &Systemd, town: Option<&Town>) -> Result<
             }
         }
     }
+    if let Some(what) = town.and_then(|town| status::two_towns(town, &roots)) {
+        report.find(
+            "units",
+            what,
+            "What the old town asks for is not done, and the new one has no agents",
+            status::RESTART,
+        );
+    }
     // The generator's drop-ins are as old as the last reload.
     if let Some(town) = town
         && let Some(path) = loaded.get("gt-lifecycle.path")
     {
         let text = unit_text(&systemd.properties(&path.name)?);
         let usual = env::home().is_ok_and(|home| home.join("gt") == town.root());
-        let root = town.root().display().to_string().replace('%', "%%");
-        if !usual && !text.contains(&root) {
+        let line = format!("={}/daemon/lifecycle/new", town.root().display()).replace('%', "%%");
+        let watches = text.lines().any(|l| l.ends_with(&line)) || usual && text.is_empty();
+        if !watches {
             report
                 .find(
                     "units",
                     format!("The path units do not watch '{}'", town.root().display()),
                     "Requests and spawns wait for the next tick",
-                    "systemctl --user daemon-reload && systemctl --user restart gastown.target",
+                    status::RESTART,
                 )
                 .mend = Some(Mend::Reload);
         }

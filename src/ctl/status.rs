@@ -17,6 +17,7 @@ use super::{cli, directory, table};
 use crate::agent::{Agent, Role};
 use crate::alert;
 use crate::exit::Exit;
+use crate::session::run::town_of;
 use crate::spool::Spool;
 use crate::systemd::{Properties, Systemd, Unit};
 use crate::tmux::{Pane, Tmux};
@@ -44,6 +45,10 @@ const JOBS: [&str; 3] = [
     "gt-lifecycle.service",
     "gt-spawn-trigger.service",
 ];
+
+/// Has everything run for the town that is ours now, and the path units watch it.
+pub const RESTART: &str =
+    "systemctl --user daemon-reload && systemctl --user restart gastown.target";
 
 /// The town at one moment. The fields without `skip` are the contract of `status --json`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -221,6 +226,7 @@ pub fn collect(town: &Town, systemd: Result<&Systemd, String>) -> Status {
         Vec::new()
     });
     let roster = town.roster().ok();
+    let mut roots = Vec::new();
     for agent in directory::listed(town, units.as_ref().ok()) {
         let unit = units.as_ref().map(|units| units.get(&agent.unit()));
         let properties = match (&systemd, unit) {
@@ -237,7 +243,11 @@ pub fn collect(town: &Town, systemd: Result<&Systemd, String>) -> Status {
         );
         problems.extend(agent_problem(&one));
         status.agents.push(one);
+        roots.extend(properties.and_then(|p| elsewhere(town, &p)));
     }
+    problems.extend(
+        two_towns(town, &roots).map(|what| format!("{what}; run '{RESTART}' to mend that")),
+    );
     problems.extend(mark_problems(town));
     for (key, summary) in alert::summaries(town) {
         // Of units that failed it has been told above, from the manager itself.
@@ -265,6 +275,24 @@ pub fn collect(town: &Town, systemd: Result<&Systemd, String>) -> Status {
     }
     status.problems = problems;
     status
+}
+
+/// The root of the town that an agent's unit runs for, if that is another one than ours.
+pub fn elsewhere(town: &Town, properties: &Properties) -> Option<String> {
+    let said = properties.text("StatusText")?;
+    let root = town_of(&said).filter(|root| *root != town.root().display().to_string())?;
+    Some(printable(root))
+}
+
+/// What is said of agents that run for other towns, by the roots of those; [`RESTART`] mends it.
+pub fn two_towns(town: &Town, roots: &[String]) -> Option<String> {
+    let root = roots.first()?;
+    let run = if roots.len() == 1 { "runs" } else { "run" };
+    Some(format!(
+        "{} {run} for '{root}', not for '{}'",
+        table::counted(roots.len(), "agent"),
+        town.root().display()
+    ))
 }
 
 /// Whether the user's manager runs without a login.
@@ -424,6 +452,9 @@ fn agent_status(
     status.reason = match (active, job) {
         ("unknown", _) => None,
         ("active", _) if frozen => Some("frozen; 'gastownctl thaw' ends it".into()),
+        ("active", _) if let Some(root) = properties.and_then(|p| elsewhere(town, p)) => {
+            Some(format!("runs for '{root}'"))
+        }
         ("active", None) if agent.role() == Role::Deacon => match town::deacon::paused(town) {
             Ok(Some(pause)) => Some(match pause.reason {
                 Some(why) => format!("paused ({}); 'gastownctl resume' ends it", printable(&why)),

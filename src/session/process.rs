@@ -111,6 +111,18 @@ pub fn head(pid: u32) -> Head {
     Head::IdleShell
 }
 
+/// The socket that a tmux server was started for, by name or path; `None`: it does not say, or
+/// it is no tmux server.
+pub fn tmux_socket(pid: u32) -> Option<String> {
+    let arguments = arguments(pid);
+    let is_tmux = |program: &String| program.rsplit('/').next() == Some("tmux");
+    arguments.first().filter(|program| is_tmux(program))?;
+    let mut rest = arguments
+        .iter()
+        .skip_while(|arg| *arg != "-L" && *arg != "-S");
+    rest.nth(1).cloned()
+}
+
 fn arguments(pid: u32) -> Vec<String> {
     let bytes = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     bytes

@@ -108,6 +108,8 @@ struct Run {
     session: String,
     /// The environment of the session itself, for what people start in it.
     identity: Vec<(String, String)>,
+    /// The town's root, as text.
+    town: String,
     /// Whether the town's era tells an agent its pane.
     names_pane: bool,
     release: Release,
@@ -143,6 +145,7 @@ pub fn run(instance: &str) -> Result<u8> {
         instance: instance.to_string(),
         session: town.session(&agent),
         identity,
+        town: town.root().display().to_string(),
         names_pane: town.era() == Era::Current,
         release: Release {
             argv: launch.argv,
@@ -172,6 +175,18 @@ pub fn run(instance: &str) -> Result<u8> {
         crate::files::write(&waits, format!("{}\n", jiff::Timestamp::now()).as_bytes())?;
     }
     Ok(status)
+}
+
+/// What the unit says of itself while its agent runs.
+fn status_text(pid: u32, session: &str, root: &str) -> String {
+    format!("Process {pid} in session '{session}' of town '{root}'")
+}
+
+/// The root of the town that a unit runs for, by what it says of itself; `None`: it does not say.
+pub fn town_of(status_text: &str) -> Option<&str> {
+    // A session's name has no quotes, a root may.
+    let (_, root) = status_text.split_once("' of town '")?;
+    root.strip_suffix('\'')
 }
 
 /// A cycle asks for a handoff by a file that is taken once: the mark outlives neither the
@@ -347,7 +362,7 @@ impl Run {
     }
 
     fn ready(&self) {
-        let status = format!("Process {} in session '{}'", self.pid, self.session);
+        let status = status_text(self.pid, &self.session, &self.town);
         let _ = sd_notify::notify(&[NotifyState::Ready, NotifyState::Status(&status)]);
     }
 
@@ -570,4 +585,19 @@ fn exec_command(instance: &str, socket: &Path) -> Vec<String> {
         instance.into(),
         socket.to_string_lossy().into_owned(),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_unit_says_for_which_town_it_runs() {
+        for root in ["/home/me/gt", "/srv/it's 'my' town'", "/"] {
+            let text = status_text(7, "gt-deacon", root);
+            assert_eq!(town_of(&text), Some(root));
+        }
+        assert_eq!(town_of("Process 7 in session 'gt-deacon'"), None);
+        assert_eq!(town_of(""), None);
+    }
 }

@@ -82,6 +82,13 @@ fn wait_for_server(tmux: &Tmux) -> Result<()> {
     Ok(())
 }
 
+/// The socket of our server; `None`: the service runs no server.
+fn served(systemd: &Systemd) -> Result<Option<String>> {
+    let pid = systemd.properties(SERVICE)?.number("MainPID");
+    let pid = pid.and_then(|pid| u32::try_from(pid).ok());
+    Ok(pid.and_then(process::tmux_socket))
+}
+
 /// Has our server make its socket anew when something, such as a cleaner of /tmp, removed it:
 /// tmux does so on SIGUSR1.
 ///
@@ -92,11 +99,14 @@ pub fn restore_socket(tmux: &Tmux) -> Result<()> {
         return Ok(());
     }
     let systemd = Systemd::connect()?;
-    let pid = systemd.properties(SERVICE)?.number("MainPID").unwrap_or(0);
     // The service may be a mere watcher, whom that signal would end.
-    let is_server = std::fs::read_to_string(format!("/proc/{pid}/comm"))
-        .is_ok_and(|name| name.starts_with("tmux"));
-    if is_server {
+    if let Some(socket) = served(&systemd)? {
+        if socket != tmux.socket() {
+            bail!(
+                "{SERVICE} still serves socket '{socket}' of another town; end the sessions there, then run \
+                 'systemctl --user restart {SERVICE}'"
+            );
+        }
         log::warn!("The tmux server's socket was gone, having it made anew");
         systemd.signal_main(SERVICE, Signal::SIGUSR1 as i32)?;
         wait_for_server(tmux)?;
@@ -132,11 +142,16 @@ pub fn town_stop() -> Result<Exit> {
     let Ok(systemd) = Systemd::connect() else {
         return Ok(Exit::Ok);
     };
-    let tmux = Tmux::on(Town::load()?.socket());
-    let (ours, others): (Vec<_>, Vec<_>) =
-        tmux.panes()?.into_iter().partition(|p| p.owner.is_some());
-    for pane in ours {
-        tmux.kill_pane(&pane.id)?;
+    // The server's own word, for the town may be gone by now, or be another one.
+    let socket = served(&systemd)?.or_else(|| Some(Town::load().ok()?.socket().to_string()));
+    let mut others = Vec::new();
+    if let Some(tmux) = socket.map(|socket| Tmux::on(&socket)) {
+        for pane in tmux.panes()? {
+            match pane.owner {
+                Some(_) => tmux.kill_pane(&pane.id)?,
+                None => others.push(pane),
+            }
+        }
     }
     let is_ours = |server: u32| systemd.unit_of(server).is_ok_and(|unit| unit == SERVICE);
     match others.first() {
