@@ -129,6 +129,11 @@ impl Properties {
         }
     }
 
+    /// A property that is a list of pairs of strings; empty when it is absent.
+    pub fn pairs(&self, name: &str) -> Vec<(String, String)> {
+        self.get(name).unwrap_or_default()
+    }
+
     /// The invocation that the unit is in, or was in last; empty when it has had none.
     pub fn invocation(&self) -> String {
         let id: Vec<u8> = self.get("InvocationID").unwrap_or_default();
@@ -456,9 +461,7 @@ impl Systemd {
     pub fn arm_timer(&self, stem: &str, description: &str, after: Duration) -> Result<()> {
         let timer = format!("{stem}.timer");
         if self.units(&[&timer])?.contains_key(&timer) {
-            let job = self.queue(Verb::Stop, &timer)?;
-            self.wait(&job, CALL_LIMIT)?;
-            self.reset_failed(&timer)?;
+            self.discard(&timer)?;
         }
         let usec = u64::try_from(after.as_micros()).unwrap_or(u64::MAX);
         let properties = [
@@ -472,50 +475,54 @@ impl Systemd {
             ("PartOf", Variant::from(vec![TARGET])),
             ("CollectMode", Variant::from("inactive-or-failed")),
         ];
-        zbus::block_on(
-            self.manager
-                .start_transient_unit(&timer, "replace", &properties, &[]),
-        )
-        .map(drop)
-        .map_err(|e| anyhow!("Failed to arm '{timer}': {e}"))
+        self.start_transient(&timer, &properties)
     }
 
-    /// Has a transient `<stem>.path` start `<stem>.service` when `path` changes; nothing when it
-    /// does already.
-    ///
-    /// # Errors
-    /// The manager refuses.
-    pub fn watch(&self, stem: &str, description: &str, path: &str) -> Result<()> {
-        let unit = format!("{stem}.path");
-        match self.units(&[&unit])?.get(&unit) {
-            Some(found) if found.active == "active" => return Ok(()),
-            Some(_) => self.reset_failed(&unit)?,
-            None => {}
-        }
-        let properties = [
-            ("Description", Variant::from(description)),
-            ("Paths", Variant::from(vec![("PathChanged", path)])),
-            ("PartOf", Variant::from(vec![TARGET])),
-            ("CollectMode", Variant::from("inactive-or-failed")),
-        ];
+    /// Stops a transient unit and has it forgotten, so that its name is free.
+    fn discard(&self, unit: &str) -> Result<()> {
+        let job = self.queue(Verb::Stop, unit)?;
+        self.wait(&job, CALL_LIMIT)?;
+        self.reset_failed(unit)
+    }
+
+    fn start_transient(&self, unit: &str, properties: &[(&str, Variant<'_>)]) -> Result<()> {
         zbus::block_on(
             self.manager
-                .start_transient_unit(&unit, "replace", &properties, &[]),
+                .start_transient_unit(unit, "replace", properties, &[]),
         )
         .map(drop)
         .map_err(|e| anyhow!("Failed to arm '{unit}': {e}"))
     }
 
-    /// Ends a [`Systemd::watch`]; nothing when there is none.
+    /// Has a transient `<stem>.path` start `<stem>.service` when one of `paths` changes, and those
+    /// only.
     ///
     /// # Errors
-    /// The manager does not answer.
-    pub fn unwatch(&self, stem: &str) -> Result<()> {
+    /// The manager refuses.
+    pub fn watch(&self, stem: &str, description: &str, paths: &[String]) -> Result<()> {
         let unit = format!("{stem}.path");
-        if self.units(&[&unit])?.contains_key(&unit) {
-            self.queue(Verb::Stop, &unit)?;
+        let wanted = paths.iter().map(|p| ("PathChanged".to_string(), p.clone()));
+        let wanted: Vec<(String, String)> = wanted.collect();
+        let found = self.units(&[&unit])?.remove(&unit);
+        if let Some(found) = &found
+            && found.active == "active"
+            && self.properties(&unit)?.pairs("Paths") == wanted
+        {
+            return Ok(());
         }
-        Ok(())
+        if found.is_some() {
+            self.discard(&unit)?;
+        }
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let properties = [
+            ("Description", Variant::from(description)),
+            ("Paths", Variant::from(wanted)),
+            ("PartOf", Variant::from(vec![TARGET])),
+            ("CollectMode", Variant::from("inactive-or-failed")),
+        ];
+        self.start_transient(&unit, &properties)
     }
 
     /// Disarms a transient timer; nothing when there is none.

@@ -256,20 +256,22 @@ impl Acting<'_> {
         }
     }
 
-    /// Times the next tick, and has activity bring it forward in an idle town.
+    /// Times the next tick, and has what the units cannot name bring it forward: the emergency
+    /// stops of rigs, and activity in an idle town.
     fn arm(&mut self, plan: &Plan, due: Instant) {
         let systemd = self.world.systemd;
         let after = due.saturating_duration_since(Instant::now());
         let after = after.max(Duration::from_secs(1));
         let what = format!("Next Gas Town Heartbeat: {}", plan.next.reason);
         self.note(systemd.arm_timer(NEXT, &what, after));
-        let watched = if plan.next.wake {
-            let path = self.world.town.path(activity::FILE);
-            let what = "Gas Town Heartbeat on New Activity";
-            systemd.watch(NEXT, what, &path.to_string_lossy())
-        } else {
-            systemd.unwatch(NEXT)
-        };
+        let town = self.world.town;
+        let mut paths = super::stops(town);
+        if plan.next.wake {
+            paths.push(town.path(activity::FILE));
+        }
+        let paths: Vec<String> = paths.iter().map(|p| p.display().to_string()).collect();
+        let what = "Gas Town Heartbeat on New Activity and Emergency Stops of Rigs";
+        let watched = systemd.watch(NEXT, what, &paths);
         self.note(watched);
     }
 

@@ -14,7 +14,7 @@ pub mod tips;
 
 use std::fs::{File, TryLockError};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
@@ -24,7 +24,7 @@ use sd_notify::NotifyState;
 use crate::exit::Exit;
 use crate::systemd::{Systemd, runtime_dir};
 use crate::tmux::Tmux;
-use crate::town::{Town, activity};
+use crate::town::{Town, activity, marks};
 use crate::{generator, journal};
 use decide::Plan;
 use memory::Memory;
@@ -217,7 +217,16 @@ fn stamps(town: &Town) -> Vec<String> {
     let watched = generator::WATCHED.iter();
     watched
         .filter(|(unit, _, _)| *unit == "gt-heartbeat.path")
-        .map(|(_, _, file)| stamp(&town.path(file)))
+        .map(|(_, _, file)| town.path(file))
+        .chain(stops(town))
+        .map(|path| stamp(&path))
+        .collect()
+}
+
+/// Where the emergency stops of the rigs would be.
+fn stops(town: &Town) -> Vec<PathBuf> {
+    let rigs = town.rigs().names();
+    rigs.filter_map(|rig| marks::estop_path(town, Some(rig)).ok())
         .collect()
 }
 
