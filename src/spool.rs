@@ -126,12 +126,18 @@ impl Spool {
                 Err(e) => Err(format!("it {e}")),
             };
             Some(Entry {
-                name: name.to_string_lossy().escape_debug().to_string(),
+                name: shown(&name),
                 path,
                 text,
             })
         };
         Ok(names.take(limit).filter_map(entry).collect())
+    }
+
+    /// The names of all files of one state, as [`Entry`] has them; none where they cannot be read.
+    pub fn shown(&self, state: &str) -> Vec<String> {
+        let names = names(&self.dir(state)).unwrap_or_default();
+        names.iter().map(|name| shown(name)).collect()
     }
 
     /// Puts a file into `new/`, unless one of that name waits there or is being worked on. `stem`
@@ -246,6 +252,11 @@ pub fn file_name(stem: &str) -> String {
 fn is_entry(state: &str, name: &OsStr) -> bool {
     let name = name.as_bytes();
     !(name.starts_with(b".") || (state == "failed" && name.ends_with(b".reason")))
+}
+
+/// A name fit to be shown.
+fn shown(name: &OsStr) -> String {
+    name.to_string_lossy().escape_debug().to_string()
 }
 
 /// The names in a directory, sorted; none if it is missing.

@@ -9,13 +9,19 @@
 //! 1. a request is in `new/` or `cur/` until it is finished;
 //! 2. before anything is done, `state.json` says what is done to which invocation of the unit;
 //! 3. a later run that finds such a plan looks at the unit: with another invocation the restart
-//!    has happened, with the same one it is done now;
+//!    has happened, with the same one it is done now. A start in between looks at the plan
+//!    ([`asked`]), so it hands off and has its worktree synced whoever caused it;
 //! 4. a mail's id is remembered until the mail has left the inbox, before its request is removed.
 
+mod claim;
 pub mod decide;
 mod execute;
+mod finish;
 pub mod mail;
+mod post;
+mod presync;
 pub mod request;
+mod run;
 mod state;
 
 use std::path::{Path, PathBuf};
@@ -27,11 +33,16 @@ use jiff::Timestamp;
 use crate::agent::Agent;
 use crate::exit::Exit;
 use crate::files;
-use crate::spool::{Counts, Spool};
+use crate::spool::Spool;
 use crate::town::{Town, agent_state};
-pub use execute::run;
+pub use presync::Worktree;
 pub use request::Action;
 use request::Written;
+pub use run::run;
+use state::State;
+
+/// What is under way, in the spool.
+const STATE: &str = "state.json";
 
 /// The spool, below the town's root.
 pub const SPOOL: &str = "daemon/lifecycle";
@@ -102,9 +113,14 @@ pub fn wait(town: &Town, path: &Path, limit: Duration) -> Result<()> {
     bail!("The request was refused; see 'gastownctl history'")
 }
 
-/// How many requests wait, and how many were refused. For `gastownctl status`.
-pub fn counts(town: &Town) -> Counts {
-    Spool::at(&town.path(SPOOL)).counts()
+/// What a start of the agent now is the answer to: a cycle or a restart that is planned and not
+/// finished. The plan alone says so, thus a start by whomever counts, as it does for [`run()`].
+pub fn asked(town: &Town, agent: &Agent) -> Option<Action> {
+    let spool = Spool::at(&town.path(SPOOL));
+    let planned = State::read(&spool.dir(STATE)).ok()?.planned.remove(agent)?;
+    let is_there = |name: &String| planned.entries.contains_key(name);
+    let asked = planned.action != Action::Shutdown && spool.shown("cur").iter().any(is_there);
+    asked.then_some(planned.action)
 }
 
 /// Where the crash tests end the program, as by `kill -9`: at the step that GASTOWN_STOP_AT names.

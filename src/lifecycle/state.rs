@@ -45,7 +45,16 @@ pub struct State {
 }
 
 impl State {
-    /// Reads the file. A broken one is put aside: it costs the knowledge of a run that was cut
+    /// Reads the file, for those who only look.
+    ///
+    /// # Errors
+    /// It cannot be read, or is broken.
+    pub fn read(path: &Path) -> Result<State> {
+        let text = files::read(path)?.unwrap_or_else(|| "{}".into());
+        Ok(serde_json::from_str(&text)?)
+    }
+
+    /// Reads the file for a run. A broken one is put aside: it costs the knowledge of a run that was cut
     /// off, and every request is still judged by its time.
     ///
     /// # Errors

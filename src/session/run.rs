@@ -22,6 +22,7 @@ use super::server;
 use crate::agent::{Agent, Role};
 use crate::exit::Exit;
 use crate::journal;
+use crate::lifecycle::{self, Action, Worktree};
 use crate::systemd::{Systemd, runtime_dir};
 use crate::tmux::{Pane, Tmux};
 use crate::tools;
@@ -101,6 +102,18 @@ enum After {
     Ended(End),
 }
 
+/// Where an agent's pane is, or is to be.
+enum Place {
+    /// Here, with this process at work in it.
+    Running(Pane, u32),
+    /// This pane is left of it.
+    Dead(String),
+    /// Its session is there, without a pane for it.
+    Window,
+    /// It has no session.
+    Nowhere,
+}
+
 struct Run {
     agent: Agent,
     instance: String,
@@ -137,9 +150,11 @@ pub fn run(instance: &str) -> Result<u8> {
     if let (Era::Current, Ok(id)) = (town.era(), std::env::var("INVOCATION_ID")) {
         env.insert("GT_RUN".into(), id);
     }
-    if take_handoff(&town, instance) {
+    let asked = lifecycle::asked(&town, &agent);
+    if asked == Some(Action::Cycle) {
         env.insert("GT_HANDOFF".into(), "1".into());
     }
+    let worktree = asked.and_then(|_| Worktree::of(&town, &agent));
     let mut run = Run {
         unit: agent.unit(),
         instance: instance.to_string(),
@@ -162,12 +177,16 @@ pub fn run(instance: &str) -> Result<u8> {
     let waits = marks::waiting_path(&town, &run.agent);
     drop(town);
     crate::files::remove(&waits)?;
-    if let Err(e) = run.begin() {
-        let reason = format!("{e:#}");
-        let _ = sd_notify::notify(&[NotifyState::Status(&reason)]);
-        log::error!(message_id = journal::AGENT_NOT_STARTED, gt_agent:% = run.agent, gt_reason = reason.as_str();
-            "{} could not be started: {reason}", run.agent);
-        return Ok(127);
+    match run.begin(asked.is_some(), worktree.as_ref()) {
+        Ok(true) => {}
+        Ok(false) => return Ok(0),
+        Err(e) => {
+            let reason = format!("{e:#}");
+            let _ = sd_notify::notify(&[NotifyState::Status(&reason)]);
+            log::error!(message_id = journal::AGENT_NOT_STARTED, gt_agent:% = run.agent, gt_reason = reason.as_str();
+                "{} could not be started: {reason}", run.agent);
+            return Ok(127);
+        }
     }
     let status = run.supervise()?;
     // The manager forgets a unit that is down and has not failed, so its status is kept here.
@@ -189,12 +208,6 @@ pub fn town_of(status_text: &str) -> Option<&str> {
     root.strip_suffix('\'')
 }
 
-/// A cycle asks for a handoff by a file that is taken once: the mark outlives neither the
-/// start that it was made for nor a failed one.
-fn take_handoff(town: &Town, instance: &str) -> bool {
-    crate::files::remove(&town.path("daemon/handoff").join(instance)).unwrap_or(false)
-}
-
 fn catch_signals() -> Result<SignalFd> {
     let mut set = SigSet::empty();
     for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
@@ -205,42 +218,81 @@ fn catch_signals() -> Result<SignalFd> {
 }
 
 impl Run {
-    /// Finds the agent's place and has a process in it that belongs to the unit.
-    fn begin(&mut self) -> Result<()> {
+    /// Finds the agent's place and has a process in it that belongs to the unit; `false`: we are
+    /// to stop again already. Whoever was `asked` for a new one does not get the old one.
+    fn begin(&mut self, asked: bool, worktree: Option<&Worktree>) -> Result<bool> {
+        let mut place = self.place()?;
+        if let (Place::Running(pane, pid), true) = (&place, asked) {
+            self.take_over(pane, *pid)?;
+            self.end_agent();
+            self.end_leftovers()?;
+            place = self.place()?;
+        }
+        if let Some(worktree) = worktree {
+            self.sync(worktree);
+            if self.is_to_stop() {
+                return Ok(false);
+            }
+            place = self.place()?;
+        }
+        match place {
+            Place::Running(pane, pid) => self.adopt(&pane, pid)?,
+            Place::Dead(pane) => self.respawn(&pane)?,
+            Place::Window => self.start(|run, argv| {
+                run.tmux
+                    .new_first_window(&run.session, &run.release.dir, argv)
+            })?,
+            Place::Nowhere => self.start(|run, argv| {
+                run.tmux
+                    .new_session(&run.session, &run.release.dir, &run.identity, argv)
+            })?,
+        }
+        Ok(true)
+    }
+
+    fn place(&self) -> Result<Place> {
         let mut panes = self.tmux.panes()?;
         if panes.is_empty() {
             server::restore_socket(&self.tmux)?;
             panes = self.tmux.panes()?;
         }
-        if let Some(pane) = panes
-            .iter()
-            .find(|p| p.owner.as_ref() == Some(&self.instance))
-        {
-            self.pane.clone_from(&pane.id);
-            return match process::head(pane.pid) {
-                Head::Process(pid) if !pane.dead => self.adopt(pane, pid),
-                _ => self.respawn(&pane.id),
-            };
+        let is_ours = |p: &&Pane| p.owner.as_ref() == Some(&self.instance);
+        if let Some(pane) = panes.iter().find(is_ours) {
+            return Ok(match process::head(pane.pid) {
+                Head::Process(pid) if !pane.dead => Place::Running(pane.clone(), pid),
+                _ => Place::Dead(pane.id.clone()),
+            });
         }
         let Some(first) = panes.iter().find(|p| p.session == self.session) else {
-            return self.start(|run, argv| {
-                run.tmux
-                    .new_session(&run.session, &run.release.dir, &run.identity, argv)
-            });
+            return Ok(Place::Nowhere);
         };
         match &first.home {
             Some(other) if *other != self.instance => bail!(
                 "session '{}' is that of gt-agent@{other}.service already; rename one of the two rigs",
                 self.session
             ),
-            None if first.dead => self.respawn(&first.id),
-            None if let Head::Process(pid) = process::head(first.pid) => self.adopt(first, pid),
+            None if first.dead => Ok(Place::Dead(first.id.clone())),
+            None if let Head::Process(pid) = process::head(first.pid) => {
+                Ok(Place::Running(first.clone(), pid))
+            }
             // An idle shell, or what people opened beside a pane of ours that is gone.
-            _ => self.start(|run, argv| {
-                run.tmux
-                    .new_first_window(&run.session, &run.release.dir, argv)
-            }),
+            _ => Ok(Place::Window),
         }
+    }
+
+    /// Brings the worktree up to date while nobody works in it.
+    fn sync(&self, worktree: &Worktree) {
+        let limit = (worktree.limit() + START_LIMIT * 2).as_micros();
+        let _ = sd_notify::notify(&[
+            NotifyState::Status("Bringing the worktree up to date"),
+            NotifyState::ExtendTimeoutUsec(u32::try_from(limit).unwrap_or(u32::MAX)),
+        ]);
+        worktree.sync(self.signals.as_fd());
+    }
+
+    fn is_to_stop(&self) -> bool {
+        let mut fds = [PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
+        poll(&mut fds, PollTimeout::ZERO).is_ok_and(|n| n > 0)
     }
 
     fn respawn(&mut self, pane: &str) -> Result<()> {
@@ -324,15 +376,19 @@ impl Run {
 
     /// Takes over what already runs in a pane: nothing is restarted.
     fn adopt(&mut self, pane: &Pane, pid: u32) -> Result<()> {
-        self.pane = pane.id.clone();
-        self.tmux.own(&pane.id, &self.instance)?;
-        self.watch(pane, pid);
-        self.move_in(pane.pid)?;
+        self.take_over(pane, pid)?;
         log::info!(message_id = journal::AGENT_ADOPTED, gt_agent:% = self.agent,
             gt_session = pane.session.as_str(), gt_pid = pid;
             "{} was running in session '{}' already; adopted process {pid}", self.agent, pane.session);
         self.ready();
         Ok(())
+    }
+
+    fn take_over(&mut self, pane: &Pane, pid: u32) -> Result<()> {
+        self.pane = pane.id.clone();
+        self.tmux.own(&pane.id, &self.instance)?;
+        self.watch(pane, pid);
+        self.move_in(pane.pid)
     }
 
     /// Moves what runs in our pane into the unit, until none of it is left outside.

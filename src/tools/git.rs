@@ -1,17 +1,26 @@
 //! `git`: a worktree brought up to date with its rig's branch. Never leaves a rebase half done,
-//! never loses a local change.
+//! never loses a local change, wherever it is stopped or killed.
 
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use super::{Tools, run};
+use jiff::Timestamp;
+use nix::unistd::Pid;
+use serde::{Deserialize, Serialize};
+
+use super::{Tools, run, run_until};
+use crate::files;
 
 /// What is kept back of the time for putting things right again.
 const RESERVE: Duration = Duration::from_secs(15);
 
 /// How long a local command may take.
 const LOCAL: Duration = Duration::from_secs(10);
+
+/// The file in git's directory that tells a later sync what an earlier one has begun.
+const RECORD: &str = "gastown-presync.json";
 
 /// What came of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,22 +31,43 @@ pub enum Synced {
     NoWorktree,
 }
 
+/// How a worktree was before anything in it was moved.
+#[derive(Debug, Serialize, Deserialize)]
+struct Before {
+    /// The commit.
+    commit: String,
+    /// The branch that was checked out, as a full reference, if it was one.
+    branch: Option<String>,
+    /// What the stash of its local changes is called. Worktrees of one repository share the
+    /// list of stashes, so no two have the same name.
+    stash: String,
+}
+
 struct Git<'a> {
     tools: &'a Tools,
     dir: &'a Path,
     deadline: Instant,
+    stop: Option<BorrowedFd<'a>>,
 }
 
 /// Fetches, and rebases the worktree `dir` on `origin/<branch>`, with local changes put aside
-/// meanwhile. Within `limit` in all, and a little more where something must be undone.
+/// meanwhile. Within `limit` in all, and a little more where something must be undone; cut short
+/// once `stop` can be read. What an earlier sync left half done is undone first.
 ///
 /// # Errors
 /// Why it did not work, in words. The worktree is as it was, or the error says where its changes are.
-pub fn sync(tools: &Tools, dir: &Path, branch: &str, limit: Duration) -> Result<Synced, String> {
+pub fn sync(
+    tools: &Tools,
+    dir: &Path,
+    branch: &str,
+    limit: Duration,
+    stop: Option<BorrowedFd<'_>>,
+) -> Result<Synced, String> {
     let git = Git {
         tools,
         dir,
         deadline: Instant::now() + limit.saturating_sub(RESERVE.min(limit / 2)),
+        stop,
     };
     if tools.path("git").is_none() {
         return Err("there is no git".into());
@@ -50,6 +80,15 @@ pub fn sync(tools: &Tools, dir: &Path, branch: &str, limit: Duration) -> Result<
         return Ok(Synced::NoWorktree);
     }
     let git_dir = PathBuf::from(git.local(&["rev-parse", "--absolute-git-dir"])?);
+    let record = git_dir.join(RECORD);
+    if let Some(text) = files::read(&record).map_err(|e| format!("{e:#}"))? {
+        let before = serde_json::from_str(&text)
+            .map_err(|e| format!("'{}' is broken: {e}; remove it", record.display()))?;
+        // The git that was killed may have left its lock.
+        let _ = std::fs::remove_file(git_dir.join("index.lock"));
+        git.put_right(&git_dir, &before)?;
+        forget(&record)?;
+    }
     for state in [
         "rebase-merge",
         "rebase-apply",
@@ -73,81 +112,96 @@ pub fn sync(tools: &Tools, dir: &Path, branch: &str, limit: Duration) -> Result<
     {
         return Ok(Synced::Done);
     }
-    let before = git.local(&["rev-parse", "HEAD"])?;
-    let stash = git.put_aside()?;
-    let rebased = git.within(&["rebase", "--quiet", &onto]);
-    if rebased.is_err() {
-        git.abort(&git_dir, &before)?;
+    let before = Before {
+        commit: git.local(&["rev-parse", "HEAD"])?,
+        branch: git.local(&["symbolic-ref", "--quiet", "HEAD"]).ok(),
+        stash: format!("gastown pre-sync {}-{}", Timestamp::now(), Pid::this()),
+    };
+    let text = serde_json::to_vec(&before).map_err(|e| e.to_string())?;
+    files::write(&record, &text).map_err(|e| format!("{e:#}"))?;
+    let rebased = git
+        .put_aside(&before.stash)
+        .and_then(|()| git.within(&["rebase", "--quiet", &onto]).map(drop));
+    let right = git.put_right(&git_dir, &before);
+    if right.is_ok() {
+        forget(&record)?;
     }
-    if let Some(stash) = stash {
-        git.bring_back(&stash, &before)?;
+    // What went wrong first says more.
+    rebased?;
+    match right? {
+        true => Ok(Synced::Done),
+        false => Err("local changes conflict with the branch; left as it was".into()),
     }
-    rebased.map(|_| Synced::Done)
+}
+
+fn forget(record: &Path) -> Result<(), String> {
+    files::remove(record)
+        .map(drop)
+        .map_err(|e| format!("{e:#}"))
 }
 
 impl Git<'_> {
-    fn run(&self, args: &[&str], limit: Duration) -> Result<String, String> {
+    fn command(&self, args: &[&str]) -> Result<Command, String> {
         let mut git = self
             .tools
             .command("git", self.dir)
             .ok_or("there is no git")?;
         quiet(&mut git).args(args);
-        let what = format!("git {}", args.first().unwrap_or(&""));
-        match run(&mut git, limit) {
-            Ok(out) if out.status.success() => Ok(out.stdout.trim_end().to_string()),
-            Ok(out) => Err(format!("'{what}' failed: {}", out.complaint())),
-            Err(e) => Err(format!("'{what}' {e}")),
-        }
+        Ok(git)
     }
 
     fn local(&self, args: &[&str]) -> Result<String, String> {
-        self.run(args, LOCAL)
+        said(args, run(&mut self.command(args)?, LOCAL))
     }
 
-    /// For what may take long: until the deadline.
+    /// For what may take long: until the deadline, or until we are to stop.
     fn within(&self, args: &[&str]) -> Result<String, String> {
-        self.run(
-            args,
-            self.deadline.saturating_duration_since(Instant::now()),
-        )
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        said(args, run_until(&mut self.command(args)?, left, self.stop))
     }
 
-    /// Stashes local changes, untracked files among them; gives the stash's commit.
-    fn put_aside(&self) -> Result<Option<String>, String> {
+    /// The stash whose line in the list of stashes satisfies `is`, by its place there.
+    fn stash(&self, is: impl Fn(&str) -> bool) -> Result<Option<(usize, String)>, String> {
+        let list = self.local(&["stash", "list", "--format=%H %gs"])?;
+        let found = list.lines().enumerate().find(|(_, line)| is(line));
+        let commit = |line: &str| line.split(' ').next().unwrap_or_default().to_string();
+        Ok(found.map(|(place, line)| (place, commit(line))))
+    }
+
+    /// Stashes local changes, untracked files among them.
+    fn put_aside(&self, name: &str) -> Result<(), String> {
         if self.local(&["status", "--porcelain"])?.is_empty() {
-            return Ok(None);
+            return Ok(());
         }
-        let top = || self.local(&["rev-parse", "--verify", "--quiet", "refs/stash"]);
-        let before = top().ok();
-        self.local(&[
-            "stash",
-            "push",
-            "--quiet",
-            "--include-untracked",
-            "--message",
-            "gastown pre-sync",
-        ])?;
-        let after = top().ok();
-        Ok(if after == before { None } else { after })
+        let push = ["stash", "push", "--quiet", "--include-untracked"];
+        self.local(&[&push[..], &["--message", name]].concat())
+            .map(drop)
+    }
+
+    /// Ends a rebase that did not come to its end, and brings back what was put aside. `false`:
+    /// it did not fit, so all is as it was before.
+    fn put_right(&self, git_dir: &Path, before: &Before) -> Result<bool, String> {
+        self.abort(git_dir, before)?;
+        match self.stash(|line| line.ends_with(&before.stash))? {
+            Some((_, stash)) => self.bring_back(&stash, &before.commit),
+            None => Ok(true),
+        }
     }
 
     /// Brings the stashed changes back. Where they conflict with what was fetched, the worktree
     /// goes back to where it was before.
-    fn bring_back(&self, stash: &str, before: &str) -> Result<(), String> {
+    fn bring_back(&self, stash: &str, before: &str) -> Result<bool, String> {
         let kept = |e: String| format!("{e}; the local changes are in 'git stash', commit {stash}");
-        let conflict = self
+        let fits = self
             .local(&["stash", "apply", "--quiet", "--index", stash])
-            .err();
-        if conflict.is_some() {
+            .is_ok();
+        if !fits {
             self.restore(stash, before).map_err(kept)?;
         }
-        if self.local(&["rev-parse", "refs/stash"]).as_deref() == Ok(stash) {
-            self.local(&["stash", "drop", "--quiet"])?;
+        if let Some((place, _)) = self.stash(|line| line.starts_with(stash))? {
+            self.local(&["stash", "drop", "--quiet", &format!("stash@{{{place}}}")])?;
         }
-        match conflict {
-            Some(_) => Err("local changes conflict with the branch; left as it was".into()),
-            None => Ok(()),
-        }
+        Ok(fits)
     }
 
     /// Makes HEAD, index, worktree and untracked files what they were when they were stashed.
@@ -167,20 +221,32 @@ impl Git<'_> {
         Ok(())
     }
 
-    /// Ends a rebase that failed or took too long.
-    fn abort(&self, git_dir: &Path, before: &str) -> Result<(), String> {
-        let under_way = || ["rebase-merge", "rebase-apply"].map(|d| git_dir.join(d).exists());
-        if !under_way().contains(&true) {
+    /// Ends a rebase that failed, took too long, or was killed.
+    fn abort(&self, git_dir: &Path, before: &Before) -> Result<(), String> {
+        let under_way = ["rebase-merge", "rebase-apply"].map(|d| git_dir.join(d).exists());
+        if !under_way.contains(&true) || self.local(&["rebase", "--abort"]).is_ok() {
             return Ok(());
         }
-        if self.local(&["rebase", "--abort"]).is_err() {
-            // The git that was killed may have left its lock.
-            let _ = std::fs::remove_file(git_dir.join("index.lock"));
-            self.local(&["rebase", "--abort"])
-                .or_else(|_| self.local(&["rebase", "--quit"]))?;
-            self.local(&["reset", "--hard", "--quiet", before])?;
+        let _ = std::fs::remove_file(git_dir.join("index.lock"));
+        if self.local(&["rebase", "--abort"]).is_ok() {
+            return Ok(());
         }
-        Ok(())
+        self.local(&["rebase", "--quit"])?;
+        self.local(&["reset", "--hard", "--quiet", &before.commit])?;
+        match &before.branch {
+            Some(branch) => self.local(&["symbolic-ref", "HEAD", branch]).map(drop),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What a git printed, or what was wrong.
+fn said(args: &[&str], out: Result<super::Output, super::ToolError>) -> Result<String, String> {
+    let what = format!("git {}", args.first().unwrap_or(&""));
+    match out {
+        Ok(out) if out.status.success() => Ok(out.stdout.trim_end().to_string()),
+        Ok(out) => Err(format!("'{what}' failed: {}", out.complaint())),
+        Err(e) => Err(format!("'{what}' {e}")),
     }
 }
 
@@ -247,6 +313,7 @@ mod tests {
                 &self.path("work"),
                 "main",
                 Duration::from_secs(60),
+                None,
             )
         }
 
@@ -313,12 +380,112 @@ mod tests {
         assert_eq!(setup.read("a"), "mine\n");
     }
 
+    /// What a sync that was killed at some point has left.
+    #[test]
+    fn what_was_cut_off_is_put_right() {
+        for reached in ["recorded", "stashed", "rebasing", "rebased", "applied"] {
+            let Some(setup) = Setup::new() else { return };
+            setup.commit(
+                "work",
+                if reached == "rebasing" { "a" } else { "b" },
+                "mine\n",
+            );
+            fs::write(setup.path("work/new"), "untracked\n").unwrap();
+            setup.git("work", "fetch -q");
+            let work = setup.path("work");
+            let commit = setup.git("work", "rev-parse HEAD");
+            let record = format!(
+                r#"{{"commit":"{commit}","branch":"refs/heads/main","stash":"gastown pre-sync x"}}"#
+            );
+            fs::write(work.join(".git").join(RECORD), record).unwrap();
+            let steps = ["stashed", "rebasing", "rebased", "applied"];
+            let done = steps
+                .iter()
+                .position(|s| *s == reached)
+                .map_or(0, |n| n + 1);
+            if done >= 1 {
+                let mut git = setup.tools.command("git", &work).unwrap();
+                let name = ["-m", "gastown pre-sync x"];
+                git.args([
+                    "-c",
+                    "user.name=t",
+                    "-c",
+                    "user.email=t@t",
+                    "stash",
+                    "push",
+                    "-qu",
+                ]);
+                assert!(run(git.args(name), LOCAL).unwrap().status.success());
+            }
+            if done >= 2 {
+                let mut git = setup.tools.command("git", &work).unwrap();
+                git.args(["-c", "user.name=t", "-c", "user.email=t@t", "rebase", "-q"]);
+                let _ = run(git.arg("origin/main"), LOCAL);
+                assert_eq!(work.join(".git/rebase-merge").exists(), done == 2);
+            }
+            if done >= 4 {
+                setup.git("work", "stash apply -q");
+            }
+            fs::write(work.join(".git/index.lock"), "").unwrap();
+            let synced = setup.sync();
+            assert_eq!(
+                synced.is_ok(),
+                reached != "rebasing",
+                "{reached}: {synced:?}"
+            );
+            assert!(!work.join(".git/rebase-merge").exists(), "{reached}");
+            assert_eq!(setup.git("work", "symbolic-ref HEAD"), "refs/heads/main");
+            assert_eq!(
+                setup.git("work", "status --porcelain"),
+                "?? new",
+                "{reached}"
+            );
+            assert_eq!(setup.read("new"), "untracked\n", "{reached}");
+            assert_eq!(setup.git("work", "stash list"), "", "{reached}");
+            assert!(!work.join(".git").join(RECORD).exists(), "{reached}");
+        }
+    }
+
+    #[test]
+    fn what_is_to_stop_is_as_it_was() {
+        let Some(setup) = Setup::new() else { return };
+        setup.commit("work", "b", "mine\n");
+        fs::write(setup.path("work/new"), "untracked\n").unwrap();
+        let hook = setup.path("work/.git/hooks/post-checkout");
+        fs::write(&hook, "#!/bin/sh\nsleep 100\n").unwrap();
+        fs::set_permissions(&hook, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let (ours, mut theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+        let work = setup.path("work");
+        let rebasing = work.join(".git/rebase-merge");
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let begin = Instant::now();
+                while !rebasing.exists() && begin.elapsed() < LOCAL {
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+                std::io::Write::write_all(&mut theirs, b"x").unwrap();
+            });
+            setup.git("work", "config user.name t");
+            setup.git("work", "config user.email t@t");
+            let begin = Instant::now();
+            let limit = Duration::from_secs(60);
+            let stop = std::os::fd::AsFd::as_fd(&ours);
+            let got = sync(&setup.tools, &work, "main", limit, Some(stop));
+            assert_eq!(got, Err("'git rebase' was to stop".into()));
+            assert!(begin.elapsed() < 2 * LOCAL);
+        });
+        assert!(!rebasing.exists());
+        assert_eq!(setup.git("work", "symbolic-ref HEAD"), "refs/heads/main");
+        assert_eq!(setup.read("b") + &setup.read("new"), "mine\nuntracked\n");
+        assert_eq!(setup.git("work", "stash list"), "");
+    }
+
     #[test]
     fn what_is_no_worktree_is_let_be() {
         let Some(setup) = Setup::new() else { return };
         fs::create_dir(setup.path("work/sub")).unwrap();
         for dir in ["work/sub", ""] {
-            let got = sync(&setup.tools, &setup.path(dir), "main", LOCAL);
+            let got = sync(&setup.tools, &setup.path(dir), "main", LOCAL, None);
             assert_eq!(got, Ok(Synced::NoWorktree), "{dir}");
         }
         assert_eq!(setup.read("a"), "one\n");

@@ -10,7 +10,7 @@ pub mod mail;
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::io::{self, Read};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -54,6 +54,8 @@ pub enum ToolError {
     TimedOut(Duration),
     /// It wrote more than [`OUTPUT_LIMIT`], and was killed.
     TooMuchOutput,
+    /// We are to stop, so it was killed.
+    Stopped,
 }
 
 impl std::fmt::Display for ToolError {
@@ -64,6 +66,7 @@ impl std::fmt::Display for ToolError {
                 write!(f, "did not end within {} s", limit.as_secs_f32())
             }
             ToolError::TooMuchOutput => write!(f, "wrote more than {OUTPUT_LIMIT} bytes"),
+            ToolError::Stopped => f.write_str("was to stop"),
         }
     }
 }
@@ -75,6 +78,18 @@ impl std::error::Error for ToolError {}
 /// # Errors
 /// See [`ToolError`]; a command that ran and failed is an [`Output`], not an error.
 pub fn run(command: &mut Command, limit: Duration) -> Result<Output, ToolError> {
+    run_until(command, limit, None)
+}
+
+/// Like [`run`], and ends the command once `stop` can be read.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_until(
+    command: &mut Command,
+    limit: Duration,
+    stop: Option<BorrowedFd<'_>>,
+) -> Result<Output, ToolError> {
     let deadline = Instant::now() + limit;
     let mut child = command
         .stdin(Stdio::null())
@@ -83,7 +98,7 @@ pub fn run(command: &mut Command, limit: Duration) -> Result<Output, ToolError> 
         .process_group(0)
         .spawn()
         .map_err(ToolError::NotRun)?;
-    let result = collect(&mut child, deadline, limit);
+    let result = collect(&mut child, deadline, limit, stop);
     if result.is_err() {
         let _ = killpg(Pid::from_raw(child.id() as i32), Signal::SIGKILL);
         let _ = child.wait();
@@ -91,7 +106,12 @@ pub fn run(command: &mut Command, limit: Duration) -> Result<Output, ToolError> 
     result
 }
 
-fn collect(child: &mut Child, deadline: Instant, limit: Duration) -> Result<Output, ToolError> {
+fn collect(
+    child: &mut Child,
+    deadline: Instant,
+    limit: Duration,
+    stop: Option<BorrowedFd<'_>>,
+) -> Result<Output, ToolError> {
     let (Some(mut out), Some(mut err)) = (child.stdout.take(), child.stderr.take()) else {
         unreachable!("both streams are pipes");
     };
@@ -121,6 +141,7 @@ fn collect(child: &mut Child, deadline: Instant, limit: Duration) -> Result<Outp
         }
         if running {
             fds.push((PollFd::new(pidfd.as_fd(), flags(true)), 2));
+            fds.extend(stop.map(|stop| (PollFd::new(stop, flags(true)), 3)));
         }
         if fds.is_empty() {
             break;
@@ -147,6 +168,7 @@ fn collect(child: &mut Child, deadline: Instant, limit: Duration) -> Result<Outp
             match kind {
                 0 => out_open = take(&mut out, &mut stdout)?,
                 1 => err_open = take(&mut err, &mut stderr)?,
+                3 => return Err(ToolError::Stopped),
                 _ => running = false,
             }
         }

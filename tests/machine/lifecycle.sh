@@ -38,3 +38,8 @@ one_run() {
     sc start gt-lifecycle.service
     eventually 60 is gt-lifecycle.service ActiveState inactive
 }
+# alone: from now on gt-lifecycle runs only when the test runs it.
+alone() {
+    sc stop gt-lifecycle.path gt-heartbeat.path gt-heartbeat.timer gt-heartbeat.service gt-heartbeat-next.timer
+    eventually 60 is gt-lifecycle.service ActiveState inactive
+}

@@ -1,0 +1,203 @@
+//! From the spool to a plan: what is refused, what is done with already, and what is about to be
+//! done to whom.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::Result;
+use jiff::Timestamp;
+
+use super::decide::{Standing, Verdict, judge};
+use super::request::{Request, Written};
+use super::run::{Pending, Run, Taken};
+use super::state::Planned;
+use super::step;
+use crate::agent::{Agent, Role};
+use crate::spool::CLAIM_LIMIT;
+use crate::systemd::Properties;
+use crate::town::{agent_state, marks};
+
+impl Run {
+    /// Claims what is there, refuses what must be refused, and begins the rest; tells whether
+    /// there may be more.
+    pub(super) fn claim(&mut self) -> Result<bool> {
+        let entries = self.spool.claim(CLAIM_LIMIT)?;
+        step("claimed");
+        let now = Timestamp::now();
+        let stopped = self.systemd.town_is_stopped()?;
+        let busy: BTreeSet<PathBuf> = self
+            .pending
+            .values()
+            .flat_map(|p| p.taken.iter().map(|t| t.entry.path.clone()))
+            .chain(self.held_back.iter().cloned())
+            .collect();
+        let (all, before) = (entries.len(), self.executed + self.refused);
+        let mut standings = BTreeMap::new();
+        let mut wanted: BTreeMap<Agent, Vec<Taken>> = BTreeMap::new();
+        let mut joined = false;
+        for entry in entries.into_iter().filter(|e| !busy.contains(&e.path)) {
+            let written = entry.text.clone().and_then(|text| Written::parse(&text));
+            let mail = written
+                .as_ref()
+                .ok()
+                .and_then(|w| Some(w.mail.as_ref()?.id.clone()));
+            let request = written.and_then(|w| Request::of(&w, |text| self.town.agent(text)));
+            let request = match request {
+                Ok(request) => request,
+                Err(why) => {
+                    self.refuse(&entry, mail.as_deref(), None, &why)?;
+                    continue;
+                }
+            };
+            let taken = Taken {
+                action: request.action,
+                reason: request.reason.clone(),
+                entry,
+                mail,
+            };
+            let agent = &request.agent;
+            if stopped {
+                let why =
+                    "the town is stopped; start it with 'systemctl --user start gastown.target'";
+                self.refuse(&taken.entry, taken.mail.as_deref(), Some(&request), why)?;
+                continue;
+            }
+            let planned = self.state.planned.get(agent);
+            if planned.is_some_and(|p| p.entries.contains_key(&taken.entry.name)) {
+                wanted.entry(agent.clone()).or_default().push(taken);
+                continue;
+            }
+            if !standings.contains_key(agent) {
+                standings.insert(agent.clone(), self.standing(agent)?);
+            }
+            let (mut standing, _) = standings[agent].clone();
+            standing.unconfirmed = self.unconfirmed(&request);
+            if let Some(pending) = self.pending.get_mut(agent) {
+                let stronger = planned.is_none_or(|p| request.action > p.action);
+                if stronger || !request.made.is_before(pending.begun) {
+                    // Its turn comes when what is being done now is done.
+                    continue;
+                }
+                // The unit may have been started since this one was made.
+                standing.started = None;
+            }
+            match judge(&request, &standing, self.town.ours().request_max_age, now) {
+                Verdict::Refuse(why) => {
+                    self.refuse(&taken.entry, taken.mail.as_deref(), Some(&request), &why)?;
+                }
+                Verdict::Overtaken => self.finish(agent, vec![taken], None)?,
+                Verdict::Execute => match self.pending.get_mut(agent) {
+                    Some(pending) => {
+                        if let Some(planned) = self.state.planned.get_mut(agent) {
+                            let name = taken.entry.name.clone();
+                            planned.entries.insert(name, taken.action);
+                        }
+                        joined = true;
+                        pending.taken.push(taken);
+                    }
+                    None => wanted.entry(agent.clone()).or_default().push(taken),
+                },
+            }
+        }
+        let resumed = self.plan(&mut wanted, &standings, joined, now)?;
+        for (agent, taken) in wanted {
+            let pending = Pending {
+                begun: now,
+                since: Instant::now(),
+                taken,
+            };
+            self.pending.insert(agent.clone(), pending);
+            if let Err(e) = self.begin(&agent, resumed.contains(&agent)) {
+                self.give_up(&agent, &format!("{e:#}"))?;
+            }
+        }
+        step("queued");
+        Ok(all == CLAIM_LIMIT && self.executed + self.refused > before)
+    }
+
+    /// Writes down what is about to be done. An agent whose earlier plan is not finished keeps
+    /// that one first; tells which these are.
+    fn plan(
+        &mut self,
+        wanted: &mut BTreeMap<Agent, Vec<Taken>>,
+        standings: &BTreeMap<Agent, (Standing, String)>,
+        joined: bool,
+        now: Timestamp,
+    ) -> Result<BTreeSet<Agent>> {
+        let mut changed = joined;
+        let mut resumed = BTreeSet::new();
+        for (agent, taken) in wanted.iter_mut() {
+            let planned = self.state.planned.get(agent);
+            if let Some(planned) =
+                planned.filter(|p| taken.iter().any(|t| p.entries.contains_key(&t.entry.name)))
+            {
+                taken.retain(|t| planned.entries.contains_key(&t.entry.name));
+                resumed.insert(agent.clone());
+                continue;
+            }
+            let Some(action) = taken.iter().map(|t| t.action).max() else {
+                continue;
+            };
+            let invocation = standings.get(agent).map(|(_, id)| id.clone());
+            let entries = taken.iter().map(|t| (t.entry.name.clone(), t.action));
+            let planned = Planned {
+                action,
+                invocation: invocation.unwrap_or_default(),
+                held: false,
+                entries: entries.collect(),
+            };
+            self.state.planned.insert(agent.clone(), planned);
+            changed = true;
+        }
+        if changed {
+            self.state.save(now)?;
+            step("planned");
+        }
+        Ok(resumed)
+    }
+
+    /// What is known of an agent, and its unit's invocation.
+    fn standing(&self, agent: &Agent) -> Result<(Standing, String)> {
+        let properties = self.systemd.properties(&agent.unit())?;
+        let standing = Standing {
+            unknown: self.unknown(agent, &properties),
+            started: properties.time("ExecMainStartTimestamp"),
+            refusal: marks::refusal(&self.town, agent).map(|r| r.to_string()),
+            unconfirmed: None,
+            last: self.state.done.get(agent).copied(),
+        };
+        Ok((standing, properties.invocation()))
+    }
+
+    /// Why there is no such agent: a request must not make one.
+    fn unknown(&self, agent: &Agent, properties: &Properties) -> Option<String> {
+        if properties.text("ActiveState").as_deref() == Some("active") {
+            return None;
+        }
+        let rig = agent.rig().unwrap_or_default();
+        let name = agent.name().unwrap_or_default();
+        if agent.rig().is_some() && !self.town.rigs().contains(rig) {
+            return Some(format!(
+                "the town has no rig '{rig}'; see 'mayor/rigs.json'"
+            ));
+        }
+        let dir = match agent.role() {
+            Role::Dog => format!("deacon/dogs/{name}"),
+            Role::Crew => format!("{rig}/crew/{name}"),
+            Role::Polecat => format!("{rig}/polecats/{name}"),
+            _ => return None,
+        };
+        let exists = self.town.path(&dir).is_dir();
+        (!exists).then(|| format!("the town has no agent {agent}: there is no '{dir}'"))
+    }
+
+    fn unconfirmed(&self, request: &Request) -> Option<String> {
+        if !self.town.ours().verify_requests {
+            return None;
+        }
+        let (agent, action) = (&request.agent, request.action.name());
+        let verified = agent_state::verify(&self.town, agent, action);
+        verified.err().map(|e| format!("{e:#}"))
+    }
+}

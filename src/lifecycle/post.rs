@@ -1,0 +1,126 @@
+//! The Deacon's inbox: read apart from all else, for `gt` may hang; its requests become entries of
+//! the spool first, and are deleted before they are executed.
+
+use std::sync::mpsc::{self, Receiver, Sender, TryRecvError};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use jiff::Timestamp;
+
+use super::run::Run;
+use super::{mail, step};
+use crate::tools::Tools;
+use crate::tools::mail::{self as gt_mail, Mail};
+use crate::town;
+
+/// How often mail is read by runs that the spool started.
+const MAIL_EVERY: Duration = Duration::from_secs(60);
+
+/// After so many failures no more mails are deleted in this run.
+const DELETE_FAILURES: usize = 3;
+
+pub(super) enum News {
+    Inbox(Result<Vec<Mail>, gt_mail::Unknown>),
+    /// Those that failed.
+    Deleted(Vec<gt_mail::Unknown>),
+}
+
+/// How far we are with the mail.
+pub(super) enum Post {
+    Unread,
+    Awaited {
+        news: Receiver<News>,
+        orders: Sender<Vec<Mail>>,
+    },
+    Done,
+}
+
+impl Run {
+    /// Has the inbox read apart from us: `gt` may hang, and no request waits for it.
+    pub(super) fn begin_mail(&self, spooled: bool) -> Result<Post> {
+        let stamp = self.spool.dir("mail-read");
+        let age = || stamp.metadata().ok()?.modified().ok()?.elapsed().ok();
+        if spooled && age().is_some_and(|age| age < MAIL_EVERY) {
+            return Ok(Post::Done);
+        }
+        let tools = Tools::locate(&town::home()?);
+        if tools.path("gt").is_none() {
+            return Ok(Post::Done);
+        }
+        std::fs::write(&stamp, "")
+            .with_context(|| format!("Failed to write '{}'", stamp.display()))?;
+        let root = self.town.root().to_path_buf();
+        let (news_out, news) = mpsc::channel();
+        let (orders, orders_in) = mpsc::channel::<Vec<Mail>>();
+        std::thread::spawn(move || {
+            let _ = news_out.send(News::Inbox(gt_mail::inbox(&tools, &root, mail::IDENTITY)));
+            let Ok(mails) = orders_in.recv() else { return };
+            // Where `gt` is sick, each call may take its whole limit: a few failures are enough.
+            let failures = mails
+                .iter()
+                .filter_map(|mail| gt_mail::delete(&tools, &root, mail).err());
+            let _ = news_out.send(News::Deleted(failures.take(DELETE_FAILURES).collect()));
+        });
+        Ok(Post::Awaited { news, orders })
+    }
+
+    /// Takes what came by mail; tells whether there may be something to claim.
+    pub(super) fn mail(&mut self, post: &mut Post) -> Result<bool> {
+        let Post::Awaited { news, orders } = post else {
+            return Ok(false);
+        };
+        match news.try_recv() {
+            Err(TryRecvError::Empty) => Ok(false),
+            Err(TryRecvError::Disconnected) => {
+                *post = Post::Done;
+                Ok(false)
+            }
+            Ok(News::Inbox(Err(e))) => {
+                self.errors.push(e.to_string());
+                *post = Post::Done;
+                Ok(false)
+            }
+            Ok(News::Inbox(Ok(inbox))) => {
+                let mails = self.spool_mails(inbox)?;
+                step("mail-spooled");
+                if mails.is_empty() || orders.send(mails).is_err() {
+                    *post = Post::Done;
+                }
+                Ok(false)
+            }
+            Ok(News::Deleted(failures)) => {
+                for e in failures {
+                    log::warn!("A mail stays in the inbox, its request is executed once: {e}");
+                }
+                step("mail-deleted");
+                self.held_back.clear();
+                *post = Post::Done;
+                Ok(true)
+            }
+        }
+    }
+
+    /// Makes entries of the mails that ask for something, and gives those to be deleted.
+    fn spool_mails(&mut self, inbox: Vec<Mail>) -> Result<Vec<Mail>> {
+        let known = self.state.mails.len();
+        self.state
+            .mails
+            .retain(|id| inbox.iter().any(|mail| mail.id == *id));
+        if self.state.mails.len() < known {
+            self.state.save(Timestamp::now())?;
+        }
+        let is_agent = mail::is_address(|text| self.town.agent(text).ok());
+        let mut mails = Vec::new();
+        for mail in inbox.into_iter().filter(mail::is_request) {
+            if !self.state.mails.contains(&mail.id) {
+                let path = self
+                    .spool
+                    .put(&mail::stem(&mail.id), &mail::written(&mail, &is_agent))?;
+                let name = path.file_name().unwrap_or_default();
+                self.held_back.insert(self.spool.dir("cur").join(name));
+            }
+            mails.push(mail);
+        }
+        Ok(mails)
+    }
+}
