@@ -1,10 +1,11 @@
 //! A spool: a directory whose files are work to be done, each exactly once.
 //!
 //! `new/` is where producers put a file by renaming it, `cur/` is what we have claimed, `failed/`
-//! what could not be done, each with a `.reason` file beside it. A file is always in one of them,
-//! so a crash at any moment loses nothing. Path units watch `new/`, so a claim empties it,
+//! what could not be done, each with a `.reason` file beside it, or a `.dismissed` one when somebody
+//! has seen to it. A file is always in one of them, so a crash at any moment loses nothing. Path units watch `new/`, so a claim empties it,
 //! whatever lies there.
 
+use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -30,6 +31,12 @@ pub const SPOOLS: [&str; 6] = [
 
 /// The most entries that are claimed at once.
 pub const CLAIM_LIMIT: usize = 1000;
+
+/// What the name of the file with the reason ends with.
+const REASON: &str = ".reason";
+
+/// The same once somebody has seen to it.
+const DISMISSED: &str = ".dismissed";
 
 /// After this an invisible file is the leftover of a producer that died.
 const STAGED_LIMIT: Duration = Duration::from_secs(3600);
@@ -64,7 +71,7 @@ pub struct Counts {
     pub new: usize,
     /// Claimed, not done.
     pub cur: usize,
-    /// Given up, without the reasons.
+    /// Given up, and not dismissed.
     pub failed: usize,
 }
 
@@ -115,8 +122,7 @@ impl Spool {
     /// # Errors
     /// The directory cannot be read.
     pub fn entries(&self, state: &str, limit: usize) -> Result<Vec<Entry>> {
-        let names = names(&self.dir(state))?.into_iter();
-        let names = names.filter(|name| is_entry(state, name));
+        let names = work(state, names(&self.dir(state))?);
         let entry = |name: OsString| {
             let path = self.dir(state).join(&name);
             let text = match files::read_untrusted(&path, files::ENTRY_LIMIT) {
@@ -131,7 +137,7 @@ impl Spool {
                 text,
             })
         };
-        Ok(names.take(limit).filter_map(entry).collect())
+        Ok(names.into_iter().take(limit).filter_map(entry).collect())
     }
 
     /// The names of all files of one state, as [`Entry`] has them; none where they cannot be read.
@@ -196,18 +202,36 @@ impl Spool {
         let Some(path) = self.shift(&entry.path, "failed")? else {
             return Ok(entry.path.clone());
         };
-        let mut beside = path.clone().into_os_string();
-        beside.push(".reason");
-        files::write(Path::new(&beside), format!("{reason}\n").as_bytes())?;
+        files::write(&beside(&path, REASON), format!("{reason}\n").as_bytes())?;
         files::sync_dir(&self.dir("cur")).context("Failed to sync the spool")?;
         Ok(path)
+    }
+
+    /// Why an entry of `failed/` could not be done; `None` where it is not known.
+    pub fn reason(&self, entry: &Entry) -> Option<String> {
+        let text = files::read_untrusted(&beside(&entry.path, REASON), files::ENTRY_LIMIT);
+        Some(text.ok()??.trim().to_string())
+    }
+
+    /// Says that somebody has seen to an entry of `failed/`: it stays, and counts no more.
+    ///
+    /// # Errors
+    /// The mark cannot be made.
+    pub fn dismiss(&self, path: &Path) -> Result<()> {
+        let (from, to) = (beside(path, REASON), beside(path, DISMISSED));
+        match fs::rename(&from, &to) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => files::write(&to, b""),
+            result => result
+                .and_then(|()| files::sync_dir(&self.dir("failed")))
+                .with_context(|| format!("Failed to dismiss '{}'", path.display())),
+        }
     }
 
     /// How many files there are; what cannot be read counts as empty.
     pub fn counts(&self) -> Counts {
         let count = |state: &str| {
             let names = names(&self.dir(state)).unwrap_or_default();
-            names.iter().filter(|name| is_entry(state, name)).count()
+            work(state, names).len()
         };
         Counts {
             new: count("new"),
@@ -248,10 +272,28 @@ pub fn file_name(stem: &str) -> String {
     format!("{}.json", fit(stem))
 }
 
-/// Whether a file is work, not staged by a producer and not the reason of another.
-fn is_entry(state: &str, name: &OsStr) -> bool {
-    let name = name.as_bytes();
-    !(name.starts_with(b".") || (state == "failed" && name.ends_with(b".reason")))
+/// What is said of a file, beside it.
+fn beside(path: &Path, what: &str) -> PathBuf {
+    let mut beside = path.to_path_buf().into_os_string();
+    beside.push(what);
+    beside.into()
+}
+
+/// The files that are work: not staged by a producer, not the word on another, not dismissed.
+fn work(state: &str, names: Vec<OsString>) -> Vec<OsString> {
+    let all: HashSet<OsString> = names.iter().cloned().collect();
+    let is_work = |name: &OsString| {
+        let bytes = name.as_bytes();
+        if bytes.starts_with(b".") {
+            return false;
+        }
+        let says = |what: &str| all.contains(beside(Path::new(name), what).as_os_str());
+        let is_word = |what: &str| bytes.ends_with(what.as_bytes());
+        // A reason is newer than a dismissal: another file of that name has failed since.
+        state != "failed"
+            || !(is_word(REASON) || is_word(DISMISSED) || (says(DISMISSED) && !says(REASON)))
+    };
+    names.into_iter().filter(is_work).collect()
 }
 
 /// A name fit to be shown.
@@ -403,6 +445,29 @@ mod tests {
         );
         let reason = fs::read_to_string(spool.dir("failed").join("a.2.json.reason")).unwrap();
         assert_eq!(reason, "it is bad\n");
+    }
+
+    #[test]
+    fn what_is_dismissed_is_kept_and_counts_no_more() {
+        let (_dir, spool) = spool();
+        let fail = || {
+            drop_file(&spool, "a.json", "bad");
+            let entries = spool.claim(CLAIM_LIMIT).unwrap();
+            spool.fail(&entries[0], "it is bad").unwrap()
+        };
+        let first = fail();
+        let entries = spool.entries("failed", CLAIM_LIMIT).unwrap();
+        assert_eq!(spool.reason(&entries[0]).as_deref(), Some("it is bad"));
+        spool.dismiss(&first).unwrap();
+        spool.dismiss(&first).unwrap();
+        assert_eq!(spool.counts().failed, 0);
+        assert!(spool.entries("failed", CLAIM_LIMIT).unwrap().is_empty());
+        assert_eq!(listed(&spool, "failed"), ["a.json", "a.json.dismissed"]);
+        assert_eq!(fail(), spool.dir("failed").join("a.1.json"));
+        // The first is taken out by hand, and its name comes again.
+        fs::remove_file(&first).unwrap();
+        assert_eq!(fail(), first);
+        assert_eq!(spool.counts().failed, 2);
     }
 
     #[test]

@@ -263,6 +263,18 @@ impl Systemd {
         Ok(rows.into_iter().map(unit).collect())
     }
 
+    /// Whether the town is up, or is just coming up.
+    ///
+    /// # Errors
+    /// The manager does not answer.
+    pub fn town_is_up(&self) -> Result<bool> {
+        let units = self.units(&[TARGET])?;
+        Ok(units.get(TARGET).is_some_and(|target| match &target.job {
+            Some(job) => job != "stop",
+            None => target.active == "active",
+        }))
+    }
+
     /// Whether somebody has stopped the town: its target is to stop, or was active earlier and
     /// is no more. A town that was never started is not stopped: single agents may be tried.
     ///

@@ -7,6 +7,7 @@ use anyhow::{Result, bail};
 use super::status::last_end;
 use super::{cli, directory, each, now, say};
 use crate::agent::Agent;
+use crate::alert;
 use crate::exit::Exit;
 use crate::systemd::{Properties, Systemd, Verb};
 use crate::town::{Town, marks};
@@ -126,8 +127,16 @@ fn bring_up(
     if let Some(refusal) = marks::refusal(town, agent) {
         bail!("{agent} is not started: {refusal}");
     }
+    let well = || {
+        alert::clear(
+            town,
+            &alert::unit_key(&unit),
+            &format!("{agent} runs again"),
+        )
+    };
     let runs = before.get(&unit).is_some_and(|u| u.active == "active");
     if runs && verb == Verb::Start {
+        well()?;
         return say(&format!("{agent} runs already"));
     }
     systemd.reset_failed(&unit)?;
@@ -135,6 +144,7 @@ fn bring_up(
     if after.text("ActiveState").as_deref() != Some("active") {
         bail!("{}", why_not(agent, &after));
     }
+    well()?;
     let done = if runs { "Restarted" } else { "Started" };
     let status = after.text("StatusText").filter(|said| !said.is_empty());
     let detail = status.map_or_else(String::new, |said| format!(" ({said})"));

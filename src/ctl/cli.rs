@@ -93,6 +93,8 @@ pub enum Command {
     Restart(Agents),
     /// Start what gave up, after forgetting its failures
     Recover(Recover),
+    /// Say that refused requests and failed spawns are seen to; they stay in 'failed/'
+    Dismiss(Dismiss),
     /// Keep a rig's agents down
     Park(Rig),
     /// Let a rig's agents run again
@@ -163,6 +165,17 @@ pub struct Recover {
     pub change: Change,
 }
 
+/// `dismiss`
+#[derive(Debug, Args)]
+pub struct Dismiss {
+    /// Their names; without one, all of them
+    #[arg(value_name = "ENTRY")]
+    pub entries: Vec<String>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub change: Change,
+}
+
 /// `estop`
 #[derive(Debug, Args)]
 pub struct Estop {
@@ -210,6 +223,9 @@ pub struct Request {
     /// Wait until it is executed
     #[arg(long)]
     pub wait: bool,
+    /// How long to wait, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 300, requires = "wait")]
+    pub timeout: u64,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub change: Change,

@@ -4,6 +4,7 @@
 //! - [`status`], [`table`], [`depth`]: the town at a glance, and one agent in depth.
 //! - [`doctor`]: whether machine, units and town are fit for each other.
 //! - [`agents`]: start, stop, restart, recover.
+//! - [`dismiss`]: what was refused, and that somebody has seen to it.
 //! - [`rigs`]: park and unpark; [`emergency`]: estop and thaw; [`pause`]: pause and resume.
 //! - [`request`], [`ready`], [`heartbeat`]: what agents say; people may say it for them.
 //! - [`plan`], [`attach`], [`logs`], [`names`]: what their names say.
@@ -15,6 +16,7 @@ pub mod attach;
 pub mod cli;
 pub mod depth;
 pub mod directory;
+pub mod dismiss;
 pub mod doctor;
 pub mod emergency;
 pub mod events;
@@ -55,6 +57,7 @@ pub fn run(cli: &Cli) -> Result<Exit> {
         Command::Stop(args) => agents::stop(args),
         Command::Restart(args) => agents::restart(args),
         Command::Recover(args) => agents::recover(args),
+        Command::Dismiss(args) => dismiss::run(args),
         Command::Park(args) => rigs::park(args),
         Command::Unpark(args) => rigs::unpark(args),
         Command::Estop(args) => emergency::estop(args),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 
 use super::cli::{self, Action};
 use super::{directory, say};
@@ -11,13 +11,11 @@ use crate::lifecycle;
 use crate::systemd::Systemd;
 use crate::town::Town;
 
-/// How long `--wait` waits: an agent's stop and start, and the sync of its worktree.
-const WAIT_LIMIT: Duration = Duration::from_secs(300);
-
 /// Writes a request into the spool; the path unit has it executed.
 ///
 /// # Errors
-/// The agent is not known, or the request cannot be written; with `--wait`, it was refused.
+/// The agent is not known, or the request cannot be written; with `--wait`, it was refused, or is
+/// not executed in time.
 pub fn run(args: &cli::Request) -> Result<Exit> {
     let town = Town::load()?;
     let systemd = Systemd::connect();
@@ -35,14 +33,40 @@ pub fn run(args: &cli::Request) -> Result<Exit> {
         return Ok(Exit::Ok);
     }
     let path = lifecycle::submit(&town, &agent, action, &args.reason)?;
-    if let Err(e) = systemd {
-        log::warn!("{e:#}; the request waits until there is one");
-    }
-    if args.wait {
-        lifecycle::wait(&town, &path, WAIT_LIMIT)?;
-        say(&format!("The {action} of {agent} is done"))?;
-    } else {
+    let later = later(&systemd)?;
+    if !args.wait {
         say(&format!("Requested a {action} of {agent}"))?;
+        if let Some(why) = later {
+            say(&format!("It waits, for {why}"))?;
+        }
+        return Ok(Exit::Ok);
     }
-    Ok(Exit::Ok)
+    let seconds = args.timeout;
+    match later {
+        Some(why) => log::warn!("Waiting at most {seconds} s, for {why}"),
+        None => log::info!("Waiting at most {seconds} s for gt-lifecycle.service to execute it"),
+    }
+    if lifecycle::wait(&town, &path, Duration::from_secs(seconds))? {
+        say(&format!("The {action} of {agent} is done"))?;
+        return Ok(Exit::Ok);
+    }
+    let why = self::later(&systemd)?.map_or_else(
+        || "; see 'systemctl --user status gt-lifecycle.path gt-lifecycle.service'".into(),
+        |why| format!(", for {why}"),
+    );
+    Err(
+        anyhow!("The {action} of {agent} is not executed after {seconds} s{why}")
+            .context(Exit::TryAgain),
+    )
+}
+
+/// Why a request is executed only later; `None`: it is executed at once.
+fn later(systemd: &Result<Systemd>) -> Result<Option<String>> {
+    Ok(match systemd {
+        Ok(systemd) if systemd.town_is_up()? => None,
+        Ok(_) => {
+            Some("the town is stopped; 'systemctl --user start gastown.target' starts it".into())
+        }
+        Err(e) => Some(format!("there is no user manager: {e:#}")),
+    })
 }

@@ -13,7 +13,7 @@ use nix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 
 use super::events::printable;
-use super::{cli, directory, table};
+use super::{cli, directory, dismiss, table};
 use crate::agent::{Agent, Role};
 use crate::alert;
 use crate::exit::Exit;
@@ -250,23 +250,13 @@ pub fn collect(town: &Town, systemd: Result<&Systemd, String>) -> Status {
     );
     problems.extend(mark_problems(town));
     for (key, summary) in alert::summaries(town) {
-        // Of units that failed it has been told above, from the manager itself.
-        let unit = key.strip_prefix("unit-").unwrap_or(&key);
-        let name = Agent::from_unit(unit).map_or_else(|_| unit.to_string(), String::from);
-        if !problems
-            .iter()
-            .any(|p| p.starts_with(&name) || p.starts_with(&summary))
-        {
+        // What is told already: of units by the manager itself, of spawns by their spool.
+        let is_told = (key.starts_with("unit-") && units.is_ok()) || key.starts_with("spawn-");
+        if !is_told && !problems.iter().any(|p| p.starts_with(&summary)) {
             problems.push(format!("{summary}; see 'gastownctl history'"));
         }
     }
-    problems.extend(status.queues.iter().filter(|q| q.failed > 0).map(|q| {
-        format!(
-            "{} could not be executed; see the reasons in '{}/failed'",
-            table::counted(q.failed, q.what),
-            town.path(q.dir).display()
-        )
-    }));
+    problems.extend(refusals(town));
     if !linger {
         problems.push(format!(
             "Linger is off, so the town ends at logout; run 'loginctl enable-linger {}'",
@@ -340,7 +330,7 @@ fn next_tick(
 }
 
 fn queues(town: &Town) -> Vec<Queue> {
-    [("request", "daemon/lifecycle"), ("spawn", "daemon/spawn")]
+    dismiss::SPOOLS
         .map(|(what, dir)| {
             let counts = Spool::at(&town.path(dir)).counts();
             Queue {
@@ -351,6 +341,30 @@ fn queues(town: &Town) -> Vec<Queue> {
             }
         })
         .to_vec()
+}
+
+/// What could not be executed, a line for each spool.
+fn refusals(town: &Town) -> Vec<String> {
+    let line = |(what, dir)| {
+        let spool = Spool::at(&town.path(dir));
+        let refused = dismiss::refused(&spool).map_err(|e| format!("{e:#}"));
+        let refused = match refused {
+            Ok(refused) => refused,
+            Err(why) => return Some(why),
+        };
+        let last = &refused.last()?.about;
+        let counted = table::counted(refused.len(), what);
+        Some(match refused.len() {
+            1 => format!(
+                "{counted} could not be executed: {last}; once you have seen to it, run 'gastownctl dismiss'"
+            ),
+            _ => format!(
+                "{counted} could not be executed, the last: {last}; see 'gastownctl dismiss --dry-run', \
+                 and once you have seen to them, run 'gastownctl dismiss'"
+            ),
+        })
+    };
+    dismiss::SPOOLS.into_iter().filter_map(line).collect()
 }
 
 /// What is wrong with the town's own units.

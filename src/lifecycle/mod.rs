@@ -27,12 +27,10 @@ mod state;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Result, bail};
 use jiff::Timestamp;
 
 use crate::agent::Agent;
-use crate::exit::Exit;
-use crate::files;
 use crate::spool::Spool;
 use crate::town::{Town, agent_state};
 pub use presync::Worktree;
@@ -75,11 +73,12 @@ pub fn submit(town: &Town, agent: &Agent, action: Action, reason: &str) -> Resul
     Spool::open(&town.path(SPOOL))?.put(&name, &written)
 }
 
-/// Waits until the request of that file, as [`submit`] gave it, is executed.
+/// Waits until the request of that file, as [`submit`] gave it, is executed, at most `limit`;
+/// tells whether it is. A refusal is told to the caller, so nobody else need see to it.
 ///
 /// # Errors
-/// It was refused; or it is still there after `limit`, with [`Exit::TryAgain`].
-pub fn wait(town: &Town, path: &Path, limit: Duration) -> Result<()> {
+/// It was refused.
+pub fn wait(town: &Town, path: &Path, limit: Duration) -> Result<bool> {
     let dir = town.path(SPOOL);
     let name = path.file_name().unwrap_or_default();
     let deadline = Instant::now() + limit;
@@ -89,28 +88,26 @@ pub fn wait(town: &Town, path: &Path, limit: Duration) -> Result<()> {
         .any(|s| dir.join(s).join(name).exists())
     {
         if Instant::now() >= deadline {
-            return Err(anyhow!(
-                "The request is not executed after {} s; see 'systemctl --user status \
-                 gt-lifecycle.path gt-lifecycle.service'",
-                limit.as_secs()
-            )
-            .context(Exit::TryAgain));
+            return Ok(false);
         }
         std::thread::sleep(WAIT_POLL);
     }
-    let mut beside = dir.join("failed").join(name).into_os_string();
-    if !Path::new(&beside).exists() {
-        return Ok(());
-    }
-    beside.push(".reason");
-    // It is written a moment after the file is moved.
-    while Instant::now() < deadline {
-        if let Some(reason) = files::read(Path::new(&beside))? {
-            bail!("The request was refused: {}", reason.trim());
+    // The reason is written a moment after the file is moved.
+    let spool = Spool::at(&dir);
+    loop {
+        let failed = spool.entries("failed", usize::MAX)?;
+        let Some(entry) = failed.iter().find(|e| e.path.file_name() == Some(name)) else {
+            return Ok(true);
+        };
+        if let Some(reason) = spool.reason(entry) {
+            spool.dismiss(&entry.path)?;
+            bail!("The request was refused: {reason}");
+        }
+        if Instant::now() >= deadline {
+            bail!("The request was refused; see 'gastownctl history'");
         }
         std::thread::sleep(WAIT_POLL);
     }
-    bail!("The request was refused; see 'gastownctl history'")
 }
 
 /// What a start of the agent now is the answer to: a cycle or a restart that is planned and not

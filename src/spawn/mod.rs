@@ -279,6 +279,14 @@ pub fn counts(town: &Town) -> Counts {
     Spool::at(&town.path(SPOOL)).counts()
 }
 
+/// Ends the alerts about failed spawns that somebody has seen to.
+///
+/// # Errors
+/// The spool cannot be read, or an alert cannot be written.
+pub fn clear_alerts(town: &Town) -> Result<()> {
+    pass::clear_alerts(town, &Spool::at(&town.path(SPOOL)))
+}
+
 /// Says for an agent that it is ready for its first word. Safe to repeat.
 ///
 /// # Errors

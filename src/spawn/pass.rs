@@ -363,7 +363,7 @@ fn summary(w: &Waiting, reason: &str) -> String {
     )
 }
 
-/// Ends the alerts about failed spawns that somebody has taken out of `failed/`.
+/// Ends the alerts about failed spawns that somebody has dismissed or taken out of `failed/`.
 ///
 /// # Errors
 /// The spool cannot be read, or an alert cannot be written.
@@ -379,7 +379,7 @@ pub fn clear_alerts(town: &Town, spool: &Spool) -> Result<()> {
     let failed = spool.entries("failed", usize::MAX)?;
     let failed: BTreeSet<String> = failed.iter().filter_map(arrival).collect();
     for id in open.filter(|id| !failed.contains(*id)) {
-        let summary = "A failed spawn was taken out of 'daemon/spawn/failed'";
+        let summary = "Somebody has seen to a failed spawn";
         alert::clear(town, &format!("{ALERT}{id}"), summary)?;
     }
     Ok(())
