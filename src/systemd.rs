@@ -8,13 +8,19 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
-use zbus::fdo::Error::UnknownObject;
+use futures_util::future::join_all;
+use zbus::fdo::Error::{UnknownInterface, UnknownObject, UnknownProperty};
 use zbus::{Connection, OwnedObjectPath, OwnedVariant, Variant};
 
 use crate::exit::Exit;
 
 /// How long one D-Bus call may take.
 const CALL_LIMIT: Duration = Duration::from_secs(15);
+
+/// How many calls wait for their answers at the same time.
+const CALLS_MAX: usize = 500;
+
+const UNIT_INTERFACE: &str = "org.freedesktop.systemd1.Unit";
 
 /// The one switch of the town.
 pub const TARGET: &str = "gastown.target";
@@ -86,6 +92,7 @@ pub struct Unit {
     pub sub: String,
     /// The kind of its queued job (`start`, `stop`, `restart`, ...), if there is one.
     pub job: Option<String>,
+    path: OwnedObjectPath,
 }
 
 /// What a job is to do.
@@ -250,13 +257,14 @@ impl Systemd {
     pub fn units(&self, patterns: &[&str]) -> Result<BTreeMap<String, Unit>> {
         let rows = zbus::block_on(self.manager.list_units_by_patterns(&[], patterns))
             .map_err(|e| anyhow!("Failed to list units: {e}"))?;
-        let unit = |(name, _, _, active, sub, _, _, id, kind, _): Row| {
+        let unit = |(name, _, _, active, sub, _, path, id, kind, _): Row| {
             let job = (id != 0).then_some(kind);
             let unit = Unit {
                 name: name.clone(),
                 active,
                 sub,
                 job,
+                path,
             };
             (name, unit)
         };
@@ -321,6 +329,60 @@ impl Systemd {
         .map_err(failed)?;
         let body = reply.body();
         Ok(Properties(body.deserialize().map_err(failed)?))
+    }
+
+    /// Some properties of many units, which are asked for all at once: all properties of one unit
+    /// are hundreds. What a unit does not have is absent.
+    ///
+    /// # Errors
+    /// The manager does not answer.
+    pub fn read(&self, units: &[&Unit], names: &[&str]) -> Result<BTreeMap<String, Properties>> {
+        let mut all: BTreeMap<String, Properties> = BTreeMap::new();
+        let asked: Vec<(&Unit, &str)> = units
+            .iter()
+            .flat_map(|unit| names.iter().map(move |name| (*unit, *name)))
+            .collect();
+        for some in asked.chunks(CALLS_MAX) {
+            let calls = some.iter().map(|(unit, name)| self.get(&unit.path, name));
+            let values = zbus::block_on(join_all(calls));
+            for ((unit, name), value) in some.iter().zip(values) {
+                let failed = || format!("Failed to read '{name}' of '{}'", unit.name);
+                let properties = all.entry(unit.name.clone()).or_default();
+                if let Some(value) = value.with_context(failed)? {
+                    properties.0.insert(name.to_string(), value);
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    /// One property; `None`: the object has none of that name.
+    async fn get(&self, path: &OwnedObjectPath, name: &str) -> zbus::Result<Option<OwnedVariant>> {
+        let interface = match name {
+            "Id" | "FreezerState" => UNIT_INTERFACE,
+            _ if name.ends_with("Timestamp") => UNIT_INTERFACE,
+            _ => "org.freedesktop.systemd1.Service",
+        };
+        let body = (interface, name);
+        let reply = self.connection.call_method(
+            Some("org.freedesktop.systemd1"),
+            path,
+            Some("org.freedesktop.DBus.Properties"),
+            "Get",
+            &body,
+        );
+        match reply.await {
+            Ok(reply) => reply.body().deserialize().map(Some),
+            Err(zbus::Error::FDO(e))
+                if matches!(
+                    *e,
+                    UnknownInterface(_) | UnknownProperty(_) | UnknownObject(_)
+                ) =>
+            {
+                Ok(None)
+            }
+            Err(e) => Err(e),
+        }
     }
 
     /// Queues a job, replacing a conflicting one, and does not wait for it.
@@ -417,16 +479,9 @@ impl Systemd {
     pub fn unit_of(&self, pid: u32) -> Result<String> {
         let failed = |e: zbus::Error| anyhow!("Failed to find the unit of process {pid}: {e}");
         let path = zbus::block_on(self.manager.get_unit_by_pid(pid)).map_err(failed)?;
-        let reply = zbus::block_on(self.connection.call_method(
-            Some("org.freedesktop.systemd1"),
-            &path,
-            Some("org.freedesktop.DBus.Properties"),
-            "Get",
-            &("org.freedesktop.systemd1.Unit", "Id"),
-        ))
-        .map_err(failed)?;
-        let value: OwnedVariant = reply.body().deserialize().map_err(failed)?;
-        String::try_from(value).with_context(|| format!("Process {pid} has an odd unit"))
+        let value = zbus::block_on(self.get(&path, "Id")).map_err(failed)?;
+        let name = value.and_then(|value| String::try_from(value).ok());
+        name.with_context(|| format!("Process {pid} has an odd unit"))
     }
 
     /// Sends a signal to the main process of a unit.

@@ -227,23 +227,24 @@ pub fn collect(town: &Town, systemd: Result<&Systemd, String>) -> Status {
     });
     let roster = town.roster().ok();
     let mut roots = Vec::new();
+    let theirs = units.iter().flat_map(BTreeMap::values);
+    let theirs: Vec<&Unit> = theirs
+        .filter(|unit| Agent::from_unit(&unit.name).is_ok())
+        .collect();
+    let properties = match &systemd {
+        Ok(systemd) => systemd.read(&theirs, PROPERTIES).unwrap_or_else(|e| {
+            problems.push(format!("{e:#}"));
+            BTreeMap::new()
+        }),
+        Err(_) => BTreeMap::new(),
+    };
     for agent in directory::listed(town, units.as_ref().ok()) {
         let unit = units.as_ref().map(|units| units.get(&agent.unit()));
-        let properties = match (&systemd, unit) {
-            (Ok(systemd), Ok(Some(unit))) => systemd.properties(&unit.name).ok(),
-            _ => None,
-        };
-        let one = agent_status(
-            town,
-            &agent,
-            unit.ok(),
-            properties.as_ref(),
-            &panes,
-            roster.as_ref(),
-        );
+        let properties = properties.get(&agent.unit());
+        let one = agent_status(town, &agent, unit.ok(), properties, &panes, roster.as_ref());
         problems.extend(agent_problem(&one));
         status.agents.push(one);
-        roots.extend(properties.and_then(|p| elsewhere(town, &p)));
+        roots.extend(properties.and_then(|p| elsewhere(town, p)));
     }
     problems.extend(
         two_towns(town, &roots).map(|what| format!("{what}; run '{RESTART}' to mend that")),
@@ -424,6 +425,21 @@ fn mark_problems(town: &Town) -> Vec<String> {
     }
     problems
 }
+
+/// What [`agent_status`] and [`last_end`] ask of a unit.
+const PROPERTIES: &[&str] = &[
+    "Result",
+    "StateChangeTimestamp",
+    "NRestarts",
+    "MainPID",
+    "MemoryCurrent",
+    "CPUUsageNSec",
+    "TasksCurrent",
+    "FreezerState",
+    "StatusText",
+    "ExecMainStatus",
+    "ExecMainCode",
+];
 
 /// One agent, from what the manager (`None`: it did not answer), tmux and the files say.
 fn agent_status(

@@ -284,12 +284,14 @@ pub fn observe(world: &World<'_>, memory: Memory) -> Result<Observed> {
         .get(TARGET)
         .is_some_and(|t| t.active == "active" || t.job.is_some());
     for &name in KEPT_UNITS.iter().chain(JOBS).filter(|_| is_up) {
-        let state = match units.get(name) {
-            Some(unit) => state(world.systemd, unit)?,
-            None => UnitState::default(),
-        };
-        observed.units.insert(name.into(), state);
+        observed.units.insert(name.into(), UnitState::default());
     }
+    let known = units
+        .values()
+        .filter(|unit| observed.units.contains_key(&unit.name));
+    observed
+        .units
+        .extend(states(world.systemd, known.collect())?);
     if terminals(world, &mut observed.agents) {
         observed.sign = Some(Timestamp::now());
     }
@@ -317,9 +319,12 @@ pub fn agents(world: &World<'_>, units: &BTreeMap<String, Unit>) -> Result<BTree
     let mut agents: BTreeMap<Agent, Seen> = patrols::all(town.rigs())
         .map(|agent| (agent, Seen::default()))
         .collect();
-    for unit in units.values() {
-        if let Ok(agent) = Agent::from_unit(&unit.name) {
-            agents.entry(agent).or_default().unit = state(world.systemd, unit)?;
+    let theirs = units
+        .values()
+        .filter(|unit| Agent::from_unit(&unit.name).is_ok());
+    for (unit, state) in states(world.systemd, theirs.collect())? {
+        if let Ok(agent) = Agent::from_unit(&unit) {
+            agents.entry(agent).or_default().unit = state;
         }
     }
     for worker in workers(town) {
@@ -372,23 +377,34 @@ fn workers(town: &Town) -> Vec<Agent> {
     workers
 }
 
-fn state(systemd: &Systemd, unit: &Unit) -> Result<UnitState> {
-    let mut state = UnitState {
-        active: unit.active.clone(),
-        sub: unit.sub.clone(),
-        job: unit.job.clone(),
-        ..UnitState::default()
+fn states(systemd: &Systemd, units: Vec<&Unit>) -> Result<BTreeMap<String, UnitState>> {
+    let names = [
+        "Result",
+        "ExecMainStatus",
+        "ActiveEnterTimestamp",
+        "InactiveEnterTimestamp",
+        "NRestarts",
+        "FreezerState",
+    ];
+    let mut all = systemd.read(&units, &names)?;
+    let state = |unit: &Unit| {
+        let more = all.remove(&unit.name).unwrap_or_default();
+        let state = UnitState {
+            active: unit.active.clone(),
+            sub: unit.sub.clone(),
+            job: unit.job.clone(),
+            result: more.text("Result").unwrap_or_default(),
+            status: more.int("ExecMainStatus").unwrap_or_default(),
+            since: more.time("ActiveEnterTimestamp"),
+            down: more.time("InactiveEnterTimestamp"),
+            restarts: more.number("NRestarts").unwrap_or_default(),
+            frozen: more
+                .text("FreezerState")
+                .is_some_and(|state| state != "running"),
+        };
+        (unit.name.clone(), state)
     };
-    let more = systemd.properties(&unit.name)?;
-    state.result = more.text("Result").unwrap_or_default();
-    state.status = more.int("ExecMainStatus").unwrap_or_default();
-    state.since = more.time("ActiveEnterTimestamp");
-    state.down = more.time("InactiveEnterTimestamp");
-    state.restarts = more.number("NRestarts").unwrap_or_default();
-    state.frozen = more
-        .text("FreezerState")
-        .is_some_and(|state| state != "running");
-    Ok(state)
+    Ok(units.into_iter().map(state).collect())
 }
 
 /// Adds panes and screens. Tells whether a person looks at one. What tmux does not tell stays
