@@ -89,11 +89,20 @@ town() {
 
 up() { sc enable --now gastown.target 2>/dev/null; }
 
-# Asks the machine's root to restart our user manager, as a reboot would.
+# as_root CMD...: has the machine's root run a command, and waits until it has.
+as_root() {
+    local ask
+    ask=$(mktemp /run/as-root/.ask-XXXXXX)
+    printf '%q ' "$@" >"$ask"
+    mv "$ask" "${ask/.ask/ask}"
+    eventually 60 test ! -e "${ask/.ask/ask}" -a ! -e "${ask/.ask/.run}"
+}
+
+# Has root restart our user manager, as a reboot would.
 restart_manager() {
     local before
     before=$(pgrep -ox -u "$USER" systemd)
-    touch "/run/restart-manager/$(id -u)"
+    as_root systemctl restart --no-block "user@$(id -u).service"
     eventually 30 test ! -e "/proc/$before"
     eventually 30 sc is-system-running --wait
 }

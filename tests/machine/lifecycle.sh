@@ -16,7 +16,7 @@ no_confirmation() {
     mkdir -p "$TOWN/settings"
     echo '{"verify_requests":false}' >"$TOWN/settings/systemd.json"
 }
-count() { find "$SPOOL/$1" -mindepth 1 -maxdepth 1 ! -name '.*' ! -name '*.reason' | wc -l; }
+count() { find "$SPOOL/$1" -mindepth 1 -maxdepth 1 ! -name '.*' ! -name '*.reason' -printf x | wc -c; }
 failed() { count failed; }
 settled() { [ "$(count new)" = 0 ] && [ "$(count cur)" = 0 ]; }
 invocation() { show "$(unit "$1")" InvocationID; }
