@@ -10,9 +10,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use gastown::agent::Agent;
-use gastown::heartbeat::decide::{Action, Plan, decide};
+use gastown::heartbeat::decide::decide;
 use gastown::heartbeat::memory::{Clocks, Pokes, Record, Retry, Shown};
-use gastown::heartbeat::observe::{Activity, Beat, Observed, Refused, Rules, Seen, UnitState};
+use gastown::heartbeat::observe::{Activity, Beat, Observed, Refused, Seen, UnitState};
+use gastown::heartbeat::plan::{Action, Plan};
+use gastown::town::ours::Ours;
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 use serde::Deserialize;
@@ -206,11 +208,11 @@ prop_compose! {
         let mut seen = Observed {
             heartbeat, paused, activity, sign: times.0, undelivered: times.1,
             clocks: clocks.0,
-            rules: Rules {
+            rules: Ours {
                 poke_spacing: SignedDuration::from_secs(spacing),
                 retry_first: SignedDuration::from_secs(first),
                 retry_longest: SignedDuration::from_secs(first * 6),
-                ..Rules::default()
+                ..Ours::default()
             },
             ..Observed::default()
         };

@@ -3,15 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
-use serde::{Deserialize, Serialize};
 
-use super::memory::{Clocks, Due, Memory, Pokes, Retry, Shown};
-use super::observe::{Activity, Beat, Observed, Seen, UnitState};
-use super::tips;
+use super::memory::{Clocks, Due, Memory, Pokes, Retry};
+use super::observe::{Activity, Observed, Seen, UnitState};
+use super::plan::{Action, CEILING, Next, Plan, Step};
 use crate::agent::{Agent, Role};
 use crate::alert::{self, unit_key};
 use crate::exit::Exit;
-use crate::town::deacon::{Freshness, freshness};
 
 /// A suspend or a step of the clock shorter than this is none.
 const GAP_MSEC: i64 = 30_000;
@@ -22,12 +20,6 @@ const BACK: SignedDuration = SignedDuration::from_secs(20);
 /// Deaths closer together than this, and this many, are one event.
 const MASS_WINDOW: SignedDuration = SignedDuration::from_secs(30);
 const MASS_COUNT: usize = 3;
-
-/// The latest next tick.
-const CEILING: SignedDuration = SignedDuration::from_hours(1);
-
-/// The earliest.
-const FLOOR: SignedDuration = SignedDuration::from_secs(1);
 
 /// This many unusable answers of `bd` in a row are worth an alert.
 const BD_FAILURES: u32 = 3;
@@ -45,110 +37,10 @@ pub const KEPT_UNITS: &[&str] = &[
 /// Services that do a job and end; each tick starts them.
 pub const JOBS: &[&str] = &["gt-lifecycle.service", "gt-spawn-trigger.service"];
 
-/// One thing to do.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "action", rename_all = "kebab-case")]
-#[allow(missing_docs)]
-pub enum Action {
-    /// Start an agent that is down.
-    Start { agent: Agent },
-    /// Try an agent that gave up once more; `count` tells how often that was done.
-    Retry { agent: Agent, count: u32 },
-    /// Stop an agent that is not to run.
-    Stop { agent: Agent },
-    /// Restart an agent that is stuck.
-    Restart { agent: Agent },
-    /// Type a reminder to an agent.
-    Poke {
-        agent: Agent,
-        pane: String,
-        text: String,
-    },
-    /// Start one of our own units that is down.
-    Restore { unit: String },
-    /// Note in an agent's bead that it is dead.
-    MarkDead {
-        agent: Agent,
-        bead: String,
-        was: String,
-    },
-}
-
-impl Action {
-    /// The agent that it is about.
-    pub fn agent(&self) -> Option<&Agent> {
-        match self {
-            Action::Start { agent }
-            | Action::Retry { agent, .. }
-            | Action::Stop { agent }
-            | Action::Restart { agent }
-            | Action::Poke { agent, .. }
-            | Action::MarkDead { agent, .. } => Some(agent),
-            Action::Restore { .. } => None,
-        }
-    }
-}
-
-impl std::fmt::Display for Action {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Action::Start { agent } => write!(f, "start {agent}"),
-            Action::Retry { agent, count } => write!(f, "try {agent} again, time {count}"),
-            Action::Stop { agent } => write!(f, "stop {agent}"),
-            Action::Restart { agent } => write!(f, "restart {agent}"),
-            Action::Poke { agent, text, .. } => write!(f, "poke {agent} with '{text}'"),
-            Action::Restore { unit } => write!(f, "start {unit}"),
-            Action::MarkDead { agent, bead, .. } => write!(f, "mark bead {bead} of {agent} dead"),
-        }
-    }
-}
-
-/// A thing to do, and why.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Step {
-    /// What.
-    #[serde(flatten)]
-    pub action: Action,
-    /// Why, in words.
-    pub reason: String,
-}
-
-/// When the next tick is due.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Next {
-    /// Seconds from now, 1 to 3600.
-    pub seconds: u64,
-    /// What for.
-    pub reason: String,
-    /// The town is idle: new activity is to bring the tick forward.
-    pub wake: bool,
-}
-
-/// What a tick does.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Plan {
-    /// In this order.
-    pub steps: Vec<Step>,
-    /// Agents that are left alone, and why.
-    pub left: BTreeMap<Agent, String>,
-    /// Alerts that begin, by key.
-    pub raise: BTreeMap<String, String>,
-    /// Alerts that end, by key.
-    pub clear: BTreeMap<String, String>,
-    /// Agents that died together.
-    pub mass_death: Vec<Agent>,
-    /// This tick judges nobody, and why.
-    pub gap: Option<String>,
-    /// The next tick.
-    pub next: Next,
-    /// What the next tick is told, if all steps succeed.
-    pub memory: Memory,
-}
-
-struct Deciding<'a> {
-    seen: &'a Observed,
-    now: Timestamp,
-    gap: Option<String>,
+pub(super) struct Deciding<'a> {
+    pub(super) seen: &'a Observed,
+    pub(super) now: Timestamp,
+    pub(super) gap: Option<String>,
     steps: Vec<Step>,
     left: BTreeMap<Agent, String>,
     /// Conditions that hold, by alert key.
@@ -156,7 +48,7 @@ struct Deciding<'a> {
     /// Keys whose condition is not known to have ended.
     pending: BTreeSet<String>,
     deadlines: Vec<(Timestamp, String)>,
-    memory: Memory,
+    pub(super) memory: Memory,
 }
 
 /// Decides.
@@ -240,7 +132,7 @@ impl Deciding<'_> {
         }
     }
 
-    fn push(&mut self, action: Action, reason: impl Into<String>) {
+    pub(super) fn push(&mut self, action: Action, reason: impl Into<String>) {
         let reason = reason.into();
         self.steps.push(Step { action, reason });
     }
@@ -253,11 +145,11 @@ impl Deciding<'_> {
         }
     }
 
-    fn leave(&mut self, agent: &Agent, why: impl Into<String>) {
+    pub(super) fn leave(&mut self, agent: &Agent, why: impl Into<String>) {
         self.left.insert(agent.clone(), why.into());
     }
 
-    fn at(&mut self, time: Timestamp, what: impl Into<String>) {
+    pub(super) fn at(&mut self, time: Timestamp, what: impl Into<String>) {
         self.deadlines.push((time, what.into()));
     }
 
@@ -403,155 +295,6 @@ impl Deciding<'_> {
         }
     }
 
-    /// The Deacon is poked when its heartbeat is very stale, and restarted when that, three
-    /// times, brought no sign of life at all.
-    fn deacon(&mut self, agent: &Agent, seen: &Seen) {
-        let (rules, now) = (&self.seen.rules, self.now);
-        let before = self.memory.record(agent).pokes.clone();
-        let fresh = Pokes {
-            last: before.last,
-            tip: before.tip,
-            ..Pokes::default()
-        };
-        if let Some(gap) = self.gap.clone() {
-            self.memory.record(agent).pokes = fresh;
-            self.at(now + rules.grace, "the end of the Deacon's grace");
-            return self.leave(agent, format!("{gap}, so nobody is judged now"));
-        }
-        if let Some(paused) = self.seen.paused.clone() {
-            self.memory.record(agent).pokes = fresh;
-            return self.leave(agent, paused);
-        }
-        // A start in the future is a start that is not known.
-        let since = seen.unit.since.filter(|since| *since <= now);
-        let started = since.max(self.memory.woke.filter(|woke| *woke <= now));
-        let grace_end = started.map_or(now, |started| started + rules.grace);
-        if now < grace_end {
-            self.memory.record(agent).pokes = fresh;
-            self.at(grace_end, "the end of the Deacon's grace");
-            return self.leave(agent, "it has just been started");
-        }
-        // One that is older than the unit's start says nothing about this process.
-        let beat = match self.seen.heartbeat {
-            Beat::At(time) if since.is_none_or(|since| time >= since) => Some(time),
-            _ => None,
-        };
-        match freshness(beat, now, rules.stale, rules.very_stale) {
-            Freshness::Unknown => {
-                self.memory.record(agent).pokes = fresh;
-                return self.leave(
-                    agent,
-                    "its heartbeat lies in the future, which says nothing",
-                );
-            }
-            Freshness::Fresh | Freshness::Stale => {
-                self.memory.record(agent).pokes = fresh;
-                if let Some(beat) = beat {
-                    self.at(beat + rules.very_stale, "the Deacon's heartbeat");
-                }
-                return;
-            }
-            Freshness::VeryStale => {}
-        }
-        let mut pokes = before;
-        if beat.is_some_and(|beat| pokes.last.is_some_and(|last| beat > last)) {
-            pokes = fresh.clone();
-        }
-        let answered = |now: &Shown, before: &Shown| !is_unchanged(before, now);
-        match (&seen.screen, &pokes.screen) {
-            (Some(now), Some(before)) if answered(now, before) => pokes.unanswered = 0,
-            // What is not seen is no evidence.
-            (None, _) | (_, None) => pokes.unanswered = 0,
-            _ => {}
-        }
-        let spacing = |count: u32| {
-            let grown = rules.poke_spacing.checked_mul(1 << count.min(10));
-            grown.map_or(CEILING, |spacing| spacing.min(CEILING))
-        };
-        // A poke from the future is one from now.
-        let since_last = pokes.last.map(|last| now.duration_since(last));
-        let since_last = since_last.map(|passed| passed.max(SignedDuration::ZERO));
-        let stuck = rules.pokes > 0 && pokes.unanswered >= rules.pokes && beat.is_some();
-        let due = if stuck {
-            rules.poke_spacing
-        } else {
-            spacing(pokes.count.saturating_sub(1))
-        };
-        let wait = since_last.map_or(SignedDuration::ZERO, |passed| due - passed);
-        let age = beat.map(|beat| format!("{:#}", rounded(now.duration_since(beat))));
-        let age = age.map_or("there is no heartbeat since its start".into(), |age| {
-            format!("its heartbeat is {age} old")
-        });
-        if wait.is_positive() {
-            let what = if stuck {
-                "a last look at the Deacon"
-            } else {
-                "the next poke"
-            };
-            self.at(now + wait, what);
-            self.memory.record(agent).pokes = pokes;
-            return self.leave(agent, format!("{age}, and the last poke was not long ago"));
-        }
-        if stuck {
-            let reason = format!(
-                "{age}, and {} pokes changed nothing on its screen",
-                pokes.unanswered
-            );
-            self.memory.record(agent).pokes = fresh;
-            self.at(now + rules.grace, "the end of the Deacon's grace");
-            let agent = agent.clone();
-            return self.push(Action::Restart { agent }, reason);
-        }
-        let Some(pane) = seen.pane.clone() else {
-            self.memory.record(agent).pokes = pokes;
-            return self.leave(agent, format!("{age}, but its terminal is not known"));
-        };
-        let (tip, text) = tips::after(tips::DEACON, pokes.tip);
-        pokes.count = pokes.count.saturating_add(1);
-        pokes.unanswered = pokes.unanswered.saturating_add(1);
-        pokes.last = Some(now);
-        pokes.tip = Some(tip);
-        pokes.screen.clone_from(&seen.screen);
-        let last = rules.pokes > 0 && pokes.unanswered >= rules.pokes;
-        let due = if last {
-            rules.poke_spacing
-        } else {
-            spacing(pokes.count - 1)
-        };
-        self.at(now + due, "an answer of the Deacon");
-        self.memory.record(agent).pokes = pokes;
-        let agent = agent.clone();
-        self.push(Action::Poke { agent, pane, text }, age);
-    }
-
-    fn witness(&mut self, agent: &Agent, seen: &Seen, up: SignedDuration) {
-        let (rules, now) = (&self.seen.rules, self.now);
-        let Some(pane) = seen.pane.clone() else {
-            return self.leave(agent, "its terminal is not known");
-        };
-        if let Some(gap) = self.gap.clone() {
-            return self.leave(agent, format!("{gap}, so nobody is poked now"));
-        }
-        if !seen.prompt && up < rules.grace {
-            return self.leave(agent, "it has just been started");
-        }
-        let pokes = &mut self.memory.record(agent).pokes;
-        let passed = pokes.last.map(|last| now.duration_since(last));
-        if passed.is_some_and(|passed| passed < rules.poke_spacing) {
-            // A poke from the future is one from now.
-            pokes.last = pokes.last.min(Some(now));
-            return self.leave(agent, "it was poked not long ago");
-        }
-        let (tip, text) = tips::after(tips::WITNESS, pokes.tip);
-        pokes.last = Some(now);
-        pokes.tip = Some(tip);
-        let agent = agent.clone();
-        self.push(
-            Action::Poke { agent, pane, text },
-            "Witnesses are reminded at each tick",
-        );
-    }
-
     /// Finds agents that died together since the last tick, by the times of their deaths.
     fn deaths(&mut self) {
         let last = self.seen.memory.ticked;
@@ -660,7 +403,7 @@ impl Deciding<'_> {
             .min_by_key(|(at, _)| *at)
             .cloned()
             .unwrap_or((self.now + CEILING, "the safety ceiling".into()));
-        let next = next(self.now, at, reason, wake);
+        let next = Next::new(self.now, at, reason, wake);
         self.memory.next = Some(Due {
             at: self.now + SignedDuration::from_secs(next.seconds.try_into().unwrap_or(1)),
             wake,
@@ -703,31 +446,6 @@ impl Deciding<'_> {
     }
 }
 
-fn next(now: Timestamp, at: Timestamp, reason: String, wake: bool) -> Next {
-    let after = now.duration_until(at).clamp(FLOOR, CEILING);
-    let seconds = (after.as_millis() + 999) / 1000;
-    Next {
-        seconds: u64::try_from(seconds).unwrap_or(1).clamp(1, 3600),
-        reason,
-        wake,
-    }
-}
-
-impl Plan {
-    /// Has the next tick be at `at`, if that is earlier.
-    pub fn bring_forward(&mut self, now: Timestamp, at: Option<Timestamp>, reason: &str) {
-        let Some(at) = at else { return };
-        let earlier = next(now, at, reason.to_string(), self.next.wake);
-        if earlier.seconds < self.next.seconds {
-            self.memory.next = Some(Due {
-                at: now + SignedDuration::from_secs(earlier.seconds.try_into().unwrap_or(1)),
-                wake: earlier.wake,
-            });
-            self.next = earlier;
-        }
-    }
-}
-
 fn over(key: &str, summary: &str) -> String {
     match key.strip_prefix("unit-") {
         Some(unit) => match Agent::from_unit(unit) {
@@ -738,18 +456,6 @@ fn over(key: &str, summary: &str) -> String {
     }
 }
 
-/// Of a poke that nobody reads, the terminal itself may still show the text, which is not
-/// counted, and the Enter, which puts the cursor at the beginning of the next line.
-fn is_unchanged(before: &Shown, now: &Shown) -> bool {
-    let lines = now.position.checked_sub(before.position);
-    before.hash == now.hash
-        && match lines {
-            Some(0) => now.column == before.column,
-            Some(1) => now.column == 0,
-            _ => false,
-        }
-}
-
 fn doing(seen: &Seen) -> String {
     match (&seen.unit.job, seen.unit.sub.as_str()) {
         (Some(job), _) => format!("about to be changed ('{job}' is queued)"),
@@ -758,7 +464,7 @@ fn doing(seen: &Seen) -> String {
     }
 }
 
-fn rounded(age: SignedDuration) -> SignedDuration {
+pub(super) fn rounded(age: SignedDuration) -> SignedDuration {
     SignedDuration::from_secs(age.as_secs())
 }
 
@@ -783,31 +489,4 @@ pub fn dead_beads(seen: &Observed, beads: &[crate::tools::bd::Bead]) -> Vec<Step
         })
     };
     beads.iter().filter_map(step).collect()
-}
-
-impl std::fmt::Display for Plan {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if let Some(gap) = &self.gap {
-            writeln!(f, "Nobody is judged: {gap}")?;
-        }
-        for step in &self.steps {
-            let action = step.action.to_string();
-            let (first, rest) = action.split_at(1);
-            writeln!(f, "{}{rest}: {}", first.to_uppercase(), step.reason)?;
-        }
-        for (agent, why) in &self.left {
-            writeln!(f, "Leave {agent}: {why}")?;
-        }
-        for summary in self.raise.values() {
-            writeln!(f, "Begin alert: {summary}")?;
-        }
-        for summary in self.clear.values() {
-            writeln!(f, "End alert: {summary}")?;
-        }
-        writeln!(
-            f,
-            "Next tick in {} s: {}",
-            self.next.seconds, self.next.reason
-        )
-    }
 }

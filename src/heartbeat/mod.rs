@@ -1,7 +1,7 @@
 //! One tick: see what is, decide what is to be done, do it, and arm the next one.
 //!
 //! - [`observe`]: everything that a decision needs, read once.
-//! - [`decide`]: pure; no file, no clock, no bus.
+//! - [`decide`] makes a [`plan`], pure: no file, no clock, no bus.
 //! - [`memory`]: what one tick tells the next.
 //! - [`act`]: carries a plan out, and reports per step.
 //! - [`tips`]: what pokes say.
@@ -10,6 +10,8 @@ pub mod act;
 pub mod decide;
 pub mod memory;
 pub mod observe;
+pub mod plan;
+mod pokes;
 pub mod tips;
 
 use std::fs::{File, TryLockError};
@@ -26,9 +28,9 @@ use crate::systemd::{Systemd, runtime_dir};
 use crate::tmux::Tmux;
 use crate::town::{Town, activity, marks};
 use crate::{generator, journal};
-use decide::Plan;
 use memory::Memory;
 use observe::{Observed, World};
+use plan::Plan;
 
 /// Changes to watched files during a tick start another round; at most this many in all.
 const ROUNDS: usize = 3;

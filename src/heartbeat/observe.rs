@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write;
 
 use anyhow::{Context, Result};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use nix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -47,7 +47,7 @@ const WORKERS: usize = 1000;
 #[serde(default, deny_unknown_fields)]
 pub struct Observed {
     /// The thresholds.
-    pub rules: Rules,
+    pub rules: Ours,
     /// Somebody has stopped the town.
     pub stopped: bool,
     /// Every agent that is wanted or has a unit.
@@ -74,53 +74,6 @@ pub struct Observed {
     pub clocks: Option<Clocks>,
     /// What the last tick left.
     pub memory: Memory,
-}
-
-/// Thresholds, from [`Ours`].
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-#[allow(missing_docs)]
-pub struct Rules {
-    pub stale: SignedDuration,
-    pub very_stale: SignedDuration,
-    pub grace: SignedDuration,
-    pub pokes: u32,
-    pub poke_witnesses: bool,
-    pub poke_spacing: SignedDuration,
-    pub retry_first: SignedDuration,
-    pub retry_longest: SignedDuration,
-}
-
-impl Default for Rules {
-    /// Those of a classic town.
-    fn default() -> Rules {
-        let mins = SignedDuration::from_mins;
-        Rules {
-            stale: mins(2),
-            very_stale: mins(5),
-            grace: mins(5),
-            pokes: 3,
-            poke_witnesses: true,
-            poke_spacing: mins(5),
-            retry_first: mins(10),
-            retry_longest: mins(60),
-        }
-    }
-}
-
-impl From<Ours> for Rules {
-    fn from(ours: Ours) -> Rules {
-        Rules {
-            stale: ours.stale,
-            very_stale: ours.very_stale,
-            grace: ours.grace,
-            pokes: ours.pokes,
-            poke_witnesses: ours.poke_witnesses,
-            poke_spacing: ours.poke_spacing,
-            retry_first: ours.retry_first,
-            retry_longest: ours.retry_longest,
-        }
-    }
 }
 
 /// One agent.
@@ -263,7 +216,7 @@ pub fn observe(world: &World<'_>, memory: Memory) -> Result<Observed> {
         problems.insert("config-heartbeat".into(), summary);
     }
     let mut observed = Observed {
-        rules: town.ours().into(),
+        rules: town.ours(),
         heartbeat,
         paused,
         activity: activity(town),

@@ -5,7 +5,7 @@
 
 use anyhow::{Context, Result, ensure};
 use jiff::SignedDuration;
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::Era;
 use super::json;
@@ -76,7 +76,8 @@ pub fn parse(text: &str) -> Result<File> {
 
 /// Our settings, complete: what the file says, else the town's `operational` settings, else the
 /// default of the era.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Ours {
     /// `deacon.stale`: the age from which a Deacon's heartbeat is stale. Classic 2 min, current
     /// 5 min. Town: `operational.deacon.heartbeat_stale_threshold`.
@@ -113,6 +114,13 @@ pub struct Ours {
     pub retry_longest: SignedDuration,
     /// `alert_mail`: whether alerts are mailed to the Mayor too. Yes.
     pub alert_mail: bool,
+}
+
+impl Default for Ours {
+    /// Those of a classic town that says nothing.
+    fn default() -> Ours {
+        Ours::new(&File::default(), &Settings::default(), Era::Classic)
+    }
 }
 
 impl Ours {

@@ -1,0 +1,175 @@
+//! Whom to remind, and when that has shown that the Deacon is stuck.
+
+use jiff::SignedDuration;
+
+use super::decide::{Deciding, rounded};
+use super::memory::{Pokes, Shown};
+use super::observe::{Beat, Seen};
+use super::plan::{Action, CEILING};
+use super::tips;
+use crate::agent::Agent;
+use crate::town::deacon::{Freshness, freshness};
+
+impl Deciding<'_> {
+    /// The Deacon is poked when its heartbeat is very stale, and restarted when that, three
+    /// times, brought no sign of life at all.
+    pub(super) fn deacon(&mut self, agent: &Agent, seen: &Seen) {
+        let (rules, now) = (&self.seen.rules, self.now);
+        let before = self.memory.record(agent).pokes.clone();
+        let fresh = Pokes {
+            last: before.last,
+            tip: before.tip,
+            ..Pokes::default()
+        };
+        if let Some(gap) = self.gap.clone() {
+            self.memory.record(agent).pokes = fresh;
+            self.at(now + rules.grace, "the end of the Deacon's grace");
+            return self.leave(agent, format!("{gap}, so nobody is judged now"));
+        }
+        if let Some(paused) = self.seen.paused.clone() {
+            self.memory.record(agent).pokes = fresh;
+            return self.leave(agent, paused);
+        }
+        // A start in the future is a start that is not known.
+        let since = seen.unit.since.filter(|since| *since <= now);
+        let started = since.max(self.memory.woke.filter(|woke| *woke <= now));
+        let grace_end = started.map_or(now, |started| started + rules.grace);
+        if now < grace_end {
+            self.memory.record(agent).pokes = fresh;
+            self.at(grace_end, "the end of the Deacon's grace");
+            return self.leave(agent, "it has just been started");
+        }
+        // One that is older than the unit's start says nothing about this process.
+        let beat = match self.seen.heartbeat {
+            Beat::At(time) if since.is_none_or(|since| time >= since) => Some(time),
+            _ => None,
+        };
+        match freshness(beat, now, rules.stale, rules.very_stale) {
+            Freshness::Unknown => {
+                self.memory.record(agent).pokes = fresh;
+                return self.leave(
+                    agent,
+                    "its heartbeat lies in the future, which says nothing",
+                );
+            }
+            Freshness::Fresh | Freshness::Stale => {
+                self.memory.record(agent).pokes = fresh;
+                if let Some(beat) = beat {
+                    self.at(beat + rules.very_stale, "the Deacon's heartbeat");
+                }
+                return;
+            }
+            Freshness::VeryStale => {}
+        }
+        let mut pokes = before;
+        if beat.is_some_and(|beat| pokes.last.is_some_and(|last| beat > last)) {
+            pokes = fresh.clone();
+        }
+        let answered = |now: &Shown, before: &Shown| !is_unchanged(before, now);
+        match (&seen.screen, &pokes.screen) {
+            (Some(now), Some(before)) if answered(now, before) => pokes.unanswered = 0,
+            // What is not seen is no evidence.
+            (None, _) | (_, None) => pokes.unanswered = 0,
+            _ => {}
+        }
+        let spacing = |count: u32| {
+            let grown = rules.poke_spacing.checked_mul(1 << count.min(10));
+            grown.map_or(CEILING, |spacing| spacing.min(CEILING))
+        };
+        // A poke from the future is one from now.
+        let since_last = pokes.last.map(|last| now.duration_since(last));
+        let since_last = since_last.map(|passed| passed.max(SignedDuration::ZERO));
+        let stuck = rules.pokes > 0 && pokes.unanswered >= rules.pokes && beat.is_some();
+        let due = if stuck {
+            rules.poke_spacing
+        } else {
+            spacing(pokes.count.saturating_sub(1))
+        };
+        let wait = since_last.map_or(SignedDuration::ZERO, |passed| due - passed);
+        let age = beat.map(|beat| format!("{:#}", rounded(now.duration_since(beat))));
+        let age = age.map_or("there is no heartbeat since its start".into(), |age| {
+            format!("its heartbeat is {age} old")
+        });
+        if wait.is_positive() {
+            let what = if stuck {
+                "a last look at the Deacon"
+            } else {
+                "the next poke"
+            };
+            self.at(now + wait, what);
+            self.memory.record(agent).pokes = pokes;
+            return self.leave(agent, format!("{age}, and the last poke was not long ago"));
+        }
+        if stuck {
+            let reason = format!(
+                "{age}, and {} pokes changed nothing on its screen",
+                pokes.unanswered
+            );
+            self.memory.record(agent).pokes = fresh;
+            self.at(now + rules.grace, "the end of the Deacon's grace");
+            let agent = agent.clone();
+            return self.push(Action::Restart { agent }, reason);
+        }
+        let Some(pane) = seen.pane.clone() else {
+            self.memory.record(agent).pokes = pokes;
+            return self.leave(agent, format!("{age}, but its terminal is not known"));
+        };
+        let (tip, text) = tips::after(tips::DEACON, pokes.tip);
+        pokes.count = pokes.count.saturating_add(1);
+        pokes.unanswered = pokes.unanswered.saturating_add(1);
+        pokes.last = Some(now);
+        pokes.tip = Some(tip);
+        pokes.screen.clone_from(&seen.screen);
+        let last = rules.pokes > 0 && pokes.unanswered >= rules.pokes;
+        let due = if last {
+            rules.poke_spacing
+        } else {
+            spacing(pokes.count - 1)
+        };
+        self.at(now + due, "an answer of the Deacon");
+        self.memory.record(agent).pokes = pokes;
+        let agent = agent.clone();
+        self.push(Action::Poke { agent, pane, text }, age);
+    }
+
+    /// Witnesses are reminded in turn, whatever they do.
+    pub(super) fn witness(&mut self, agent: &Agent, seen: &Seen, up: SignedDuration) {
+        let (rules, now) = (&self.seen.rules, self.now);
+        let Some(pane) = seen.pane.clone() else {
+            return self.leave(agent, "its terminal is not known");
+        };
+        if let Some(gap) = self.gap.clone() {
+            return self.leave(agent, format!("{gap}, so nobody is poked now"));
+        }
+        if !seen.prompt && up < rules.grace {
+            return self.leave(agent, "it has just been started");
+        }
+        let pokes = &mut self.memory.record(agent).pokes;
+        let passed = pokes.last.map(|last| now.duration_since(last));
+        if passed.is_some_and(|passed| passed < rules.poke_spacing) {
+            // A poke from the future is one from now.
+            pokes.last = pokes.last.min(Some(now));
+            return self.leave(agent, "it was poked not long ago");
+        }
+        let (tip, text) = tips::after(tips::WITNESS, pokes.tip);
+        pokes.last = Some(now);
+        pokes.tip = Some(tip);
+        let agent = agent.clone();
+        self.push(
+            Action::Poke { agent, pane, text },
+            "Witnesses are reminded at each tick",
+        );
+    }
+}
+
+/// Of a poke that nobody reads, the terminal itself may still show the text, which is not
+/// counted, and the Enter, which puts the cursor at the beginning of the next line.
+fn is_unchanged(before: &Shown, now: &Shown) -> bool {
+    let lines = now.position.checked_sub(before.position);
+    before.hash == now.hash
+        && match lines {
+            Some(0) => now.column == before.column,
+            Some(1) => now.column == 0,
+            _ => false,
+        }
+}
