@@ -112,12 +112,7 @@ fn seen() -> impl Strategy<Value = Seen> {
         "unknown",
     ];
     let refusal = prop::option::weighted(0.3, prop::sample::select(marks));
-    let flags = (
-        any::<bool>(),
-        prop::bool::weighted(0.1),
-        any::<bool>(),
-        any::<bool>(),
-    );
+    let flags = (any::<bool>(), prop::bool::weighted(0.1), any::<bool>());
     let screen = prop::option::of(shown());
     (
         flags,
@@ -127,7 +122,7 @@ fn seen() -> impl Strategy<Value = Seen> {
         screen,
     )
         .prop_map(
-            |((wanted, dismissed, prompt, session), refusal, unit, pane, screen)| Seen {
+            |((wanted, dismissed, session), refusal, unit, pane, screen)| Seen {
                 wanted,
                 dismissed,
                 stray: !wanted,
@@ -138,7 +133,6 @@ fn seen() -> impl Strategy<Value = Seen> {
                 unit,
                 pane,
                 screen,
-                prompt,
                 session,
             },
         )

@@ -92,10 +92,8 @@ pub struct Seen {
     pub unit: UnitState,
     /// Its pane; `None`: none, or not known.
     pub pane: Option<String>,
-    /// Its screen, for those that are poked.
+    /// Its screen, for the Deacon: whether it answers pokes.
     pub screen: Option<Shown>,
-    /// Its prompt for input is on the screen.
-    pub prompt: bool,
     /// A session of its name has a living process that is in no unit of ours.
     pub session: bool,
 }
@@ -384,19 +382,16 @@ fn terminals(world: &World<'_>, agents: &mut BTreeMap<Agent, Seen>) -> bool {
         seen.pane = by_owner
             .get(agent.instance().as_str())
             .map(|id| id.to_string());
-        if matches!(agent.role(), Role::Deacon | Role::Witness) {
+        if agent.role() == Role::Deacon {
             ids.extend(seen.pane.clone());
         }
     }
     match world.tmux.screens(&ids) {
         Ok(screens) => {
-            for (agent, seen) in agents.iter_mut() {
+            for seen in agents.values_mut() {
                 let screen = seen.pane.as_ref().and_then(|pane| screens.get(pane));
                 if let Some(screen) = screen {
                     seen.screen = Some(shown(screen));
-                    let prefix = world.town.launch(agent).ok();
-                    let prefix = prefix.and_then(|launch| launch.ready_prompt);
-                    seen.prompt = prefix.is_some_and(|prefix| shows_prompt(screen, &prefix));
                 }
             }
         }
@@ -429,16 +424,6 @@ pub fn shown(screen: &Screen) -> Shown {
         position: screen.history + screen.row as u64,
         column: screen.column,
     }
-}
-
-fn shows_prompt(screen: &Screen, prefix: &str) -> bool {
-    let plain = |text: &str| text.replace('\u{a0}', " ");
-    let prefix = plain(prefix);
-    screen
-        .lines
-        .iter()
-        .map(|line| plain(line))
-        .any(|line| line.trim_start().starts_with(prefix.trim_end()))
 }
 
 fn heartbeat(town: &Town) -> Beat {

@@ -74,7 +74,8 @@ impl Deciding<'_> {
         }
         let spacing = |count: u32| {
             let grown = rules.poke_spacing.checked_mul(1 << count.min(10));
-            grown.map_or(CEILING, |spacing| spacing.min(CEILING))
+            let grown = grown.map_or(CEILING, |spacing| spacing.min(CEILING));
+            grown.max(rules.poke_spacing)
         };
         // A poke from the future is one from now.
         let since_last = pokes.last.map(|last| now.duration_since(last));
@@ -141,7 +142,7 @@ impl Deciding<'_> {
         if let Some(gap) = self.gap.clone() {
             return self.leave(agent, format!("{gap}, so nobody is poked now"));
         }
-        if !seen.prompt && up < rules.grace {
+        if up < rules.grace {
             return self.leave(agent, "it has just been started");
         }
         let pokes = &mut self.memory.record(agent).pokes;

@@ -85,7 +85,7 @@ pub struct Ours {
     /// `deacon.very_stale`: the age from which it is very stale, never less than `stale`. Classic
     /// 5 min, current 20 min. Town: `operational.deacon.heartbeat_very_stale_threshold`.
     pub very_stale: SignedDuration,
-    /// `deacon.grace`: how long after its start the Deacon is not judged. 5 min.
+    /// `deacon.grace`: how long after its start the Deacon is not judged, and no Witness poked. 5 min.
     /// Town: `operational.daemon.deacon_grace_period`.
     pub grace: SignedDuration,
     /// `deacon.pokes`: how many pokes must have brought nothing before the Deacon counts as stuck
