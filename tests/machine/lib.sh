@@ -33,6 +33,10 @@ always() {
     done
 }
 
+# gives LINE TEXT: a line of shell prints just that. For `eventually` and `always`, whose arguments
+# are expanded but once.
+gives() { [ "$(eval "$1")" = "$2" ]; }
+
 # says STATUS TEXT CMD...: the command ends with that status and says that.
 says() {
     local want=$1 text=$2 status=0 said
