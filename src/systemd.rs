@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 use futures_util::future::join_all;
+use nix::time::{ClockId, clock_gettime};
 use zbus::fdo::Error::{UnknownInterface, UnknownObject, UnknownProperty};
 use zbus::{Connection, OwnedObjectPath, OwnedVariant, Variant};
 
@@ -24,6 +25,9 @@ const UNIT_INTERFACE: &str = "org.freedesktop.systemd1.Unit";
 
 /// The one switch of the town.
 pub const TARGET: &str = "gastown.target";
+
+/// Two clocks are not read at once, nor do they run quite alike.
+const CLOCKS_APART: Duration = Duration::from_millis(100);
 
 /// How often a job is asked whether it is done.
 const JOB_POLL: Duration = Duration::from_millis(10);
@@ -167,6 +171,16 @@ impl Properties {
     pub fn time(&self, name: &str) -> Option<jiff::Timestamp> {
         let usec = self.number(name).filter(|&n| n != 0)?;
         jiff::Timestamp::from_microsecond(usec.try_into().ok()?).ok()
+    }
+
+    /// When the main process was started; the last one, if there is none now. If the clock was
+    /// set since, the earlier one of what it said then and of what it would say now.
+    pub fn main_started(&self) -> Option<jiff::Timestamp> {
+        let told = self.time("ExecMainStartTimestamp")?;
+        let since_boot = Duration::from_micros(self.number("ExecMainStartTimestampMonotonic")?);
+        let now = Duration::from(clock_gettime(ClockId::CLOCK_MONOTONIC).ok()?);
+        let ago = now.saturating_sub(since_boot);
+        Some(told.min(jiff::Timestamp::now() - ago + CLOCKS_APART))
     }
 
     fn get<T>(&self, name: &str) -> Option<T>

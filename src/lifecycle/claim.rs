@@ -162,7 +162,7 @@ impl Run {
         let properties = self.systemd.properties(&agent.unit())?;
         let standing = Standing {
             unknown: self.unknown(agent, &properties),
-            started: properties.time("ExecMainStartTimestamp"),
+            started: properties.main_started(),
             refusal: marks::refusal(&self.town, agent).map(|r| r.to_string()),
             unconfirmed: None,
             last: self.state.done.get(agent).copied(),

@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::request::{Action, Moment, Request};
+use super::request::{Action, Request};
 
 /// How far a sender's clock may be ahead of ours.
 const SKEW: SignedDuration = SignedDuration::from_secs(60);
@@ -56,7 +56,7 @@ pub fn judge(
     if let Some(why) = &standing.unknown {
         return refuse(why);
     }
-    if is_overtaken(request.action, request.made, standing.last) {
+    if is_overtaken(request, standing.last, now) {
         return Verdict::Overtaken;
     }
     if let Some(why) = &standing.unconfirmed {
@@ -77,9 +77,12 @@ pub fn judge(
     }
 }
 
-fn is_overtaken(action: Action, made: Moment, last: Option<(Action, Timestamp)>) -> bool {
+fn is_overtaken(request: &Request, last: Option<(Action, Timestamp)>, now: Timestamp) -> bool {
+    let made = request.made;
     last.is_some_and(|(done, at)| {
-        action <= done && made.is_before(at) && made.until(at) <= OVERTAKEN
+        // What was done in the future was done before the clock was set back.
+        let is_known = at <= now;
+        is_known && request.action <= done && made.is_before(at) && made.until(at) <= OVERTAKEN
     })
 }
 
@@ -87,6 +90,7 @@ fn is_overtaken(action: Action, made: Moment, last: Option<(Action, Timestamp)>)
 mod tests {
     use super::*;
     use crate::agent::Agent;
+    use crate::lifecycle::request::Moment;
 
     const NOW: &str = "2026-01-16T12:00:00.5Z";
 
@@ -176,6 +180,12 @@ mod tests {
             started: Some(at(time)),
             ..Standing::default()
         };
+        let set_back = Standing {
+            started: None,
+            ..done(Restart, "2026-01-16T12:00:08Z")
+        };
+        let made = "2026-01-16T12:00:00.1Z";
+        assert_eq!(verdict(Cycle, made, &set_back), Verdict::Execute);
         let restarted = done(Restart, "2026-01-16T12:00:00.3Z");
         for (action, made, overtaken) in [
             (Cycle, "2026-01-16T12:00:00.1Z", true),

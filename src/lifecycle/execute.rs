@@ -144,7 +144,7 @@ impl Run {
         if let Some(why) = failure {
             return self.give_up(agent, &why);
         }
-        let started = properties.time("ExecMainStartTimestamp");
+        let started = properties.main_started();
         let at = match action {
             Action::Shutdown => Timestamp::now(),
             _ => started.unwrap_or_else(Timestamp::now),

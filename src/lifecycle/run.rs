@@ -28,11 +28,44 @@ const CLAIM_UNTIL: Duration = Duration::from_secs(90);
 /// How long another run may hold the lock before we give up.
 const LOCK_LIMIT: Duration = Duration::from_secs(10);
 
-/// Runs `gt-lifecycle` once. `spooled`: the spool's path unit started us, so mail can wait.
+/// For how long a run that fails is tried again. It is the pace of the path unit too, which starts
+/// the next run at once where requests could not even be claimed.
+const RETRY_LIMIT: Duration = Duration::from_secs(45);
+
+/// How often.
+const RETRY_EVERY: Duration = Duration::from_secs(3);
+
+/// Runs `gt-lifecycle` once. `spooled`: the spool's path unit started us, so mail can wait. As a
+/// service it does not give up at once: a disk that is full may have room in a moment.
 ///
 /// # Errors
 /// The town, the manager or the spool cannot be used, or something is to be tried again.
 pub fn run(spooled: bool) -> Result<Exit> {
+    let is_service = std::env::var_os("NOTIFY_SOCKET").is_some();
+    let begin = Instant::now();
+    let mut told = false;
+    let errors = loop {
+        match attempt(spooled) {
+            Err(e) if is_service && begin.elapsed() < RETRY_LIMIT => {
+                if !told {
+                    log::warn!("{e:#}; trying again for {} s", RETRY_LIMIT.as_secs());
+                    told = true;
+                }
+                let _ = sd_notify::notify(&[NotifyState::Status(&format!("{e:#}"))]);
+                std::thread::sleep(RETRY_EVERY);
+            }
+            done => break done?,
+        }
+    };
+    match errors.is_empty() {
+        true => Ok(Exit::Ok),
+        false => Err(anyhow!("{}", errors.join("; "))),
+    }
+}
+
+/// Does all there is to do; gives what did not work meanwhile. What it began and an error cut off,
+/// the next one finds on disk.
+fn attempt(spooled: bool) -> Result<Vec<String>> {
     let town = Town::load()?;
     let systemd = Systemd::connect()?;
     let spool = Spool::open(&town.path(SPOOL))?;
@@ -58,10 +91,7 @@ pub fn run(spooled: bool) -> Result<Exit> {
             run.refused
         );
     }
-    match run.errors.is_empty() {
-        true => Ok(Exit::Ok),
-        false => Err(anyhow!("{}", run.errors.join("; "))),
-    }
+    Ok(run.errors)
 }
 
 /// A request that has been taken on.
