@@ -9,7 +9,7 @@ use anyhow::Result;
 use jiff::Timestamp;
 
 use super::decide::{Standing, Verdict, judge};
-use super::request::{Request, Written};
+use super::request::{Action, Request, Written};
 use super::run::{Pending, Run, Taken};
 use super::state::Planned;
 use super::step;
@@ -36,6 +36,8 @@ impl Run {
         let mut standings = BTreeMap::new();
         let mut wanted: BTreeMap<Agent, Vec<Taken>> = BTreeMap::new();
         let mut joined = false;
+        // Those that something else was being done to, and are to be stopped now.
+        let mut stopping = BTreeSet::new();
         for entry in entries.into_iter().filter(|e| !busy.contains(&e.path)) {
             let written = entry.text.clone().and_then(|text| Written::parse(&text));
             let mail = written
@@ -71,11 +73,17 @@ impl Run {
             if !standings.contains_key(agent) {
                 standings.insert(agent.clone(), self.standing(agent)?);
             }
-            let (mut standing, _) = standings[agent].clone();
+            let (mut standing, invocation) = standings[agent].clone();
             standing.unconfirmed = self.unconfirmed(&request);
-            if let Some(pending) = self.pending.get_mut(agent) {
-                let stronger = planned.is_none_or(|p| request.action > p.action);
-                if stronger || !request.made.is_before(pending.begun) {
+            if let (Some(pending), Some(planned)) = (self.pending.get(agent), planned) {
+                // Until the new start everybody means the same run, and the strongest counts.
+                let stops = planned.action == Action::Shutdown;
+                let joins = (!stops && invocation == planned.invocation)
+                    || match request.action > planned.action {
+                        true => request.action == Action::Shutdown,
+                        false => request.made.is_before(pending.begun),
+                    };
+                if !joins {
                     // Its turn comes when what is being done now is done.
                     continue;
                 }
@@ -92,6 +100,12 @@ impl Run {
                         if let Some(planned) = self.state.planned.get_mut(agent) {
                             let name = taken.entry.name.clone();
                             planned.entries.insert(name, taken.action);
+                            if taken.action > planned.action {
+                                planned.action = taken.action;
+                                if planned.action == Action::Shutdown {
+                                    stopping.insert(agent.clone());
+                                }
+                            }
                         }
                         joined = true;
                         pending.taken.push(taken);
@@ -100,7 +114,14 @@ impl Run {
                 },
             }
         }
+        let found: usize = wanted.values().map(Vec::len).sum();
         let resumed = self.plan(&mut wanted, &standings, joined, now)?;
+        let waits = wanted.values().map(Vec::len).sum::<usize>() < found;
+        for agent in stopping {
+            if let Err(e) = self.begin(&agent, false) {
+                self.give_up(&agent, &format!("{e:#}"))?;
+            }
+        }
         for (agent, taken) in wanted {
             let pending = Pending {
                 begun: now,
@@ -113,7 +134,7 @@ impl Run {
             }
         }
         step("queued");
-        Ok(all == CLAIM_LIMIT && self.executed + self.refused > before)
+        Ok(waits || (all == CLAIM_LIMIT && self.executed + self.refused > before))
     }
 
     /// Writes down what is about to be done. An agent whose earlier plan is not finished keeps
