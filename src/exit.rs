@@ -1,6 +1,7 @@
 //! Exit statuses, the same for every program.
 
 use std::fmt;
+use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 
 /// What a program tells its caller, by number. The numbers beyond 2 are those of sysexits.h.
@@ -48,6 +49,26 @@ pub fn of(error: &anyhow::Error) -> Exit {
         .downcast_ref::<Exit>()
         .copied()
         .unwrap_or(Exit::Failure)
+}
+
+/// Reads the command line; `Err` is how the program ends instead: with help or version, which
+/// may have nowhere to go, or with a complaint.
+///
+/// # Errors
+/// There is nothing to run.
+pub fn parse<T: clap::Parser>() -> Result<T, ExitCode> {
+    T::try_parse().map_err(|said| {
+        let printed = said.print().and_then(|()| std::io::stdout().flush());
+        if said.use_stderr() {
+            return Exit::Usage.into();
+        }
+        report(match printed {
+            Err(e) if e.kind() != ErrorKind::BrokenPipe => {
+                Err(anyhow::anyhow!("Failed to write the output: {e}"))
+            }
+            _ => Ok(Exit::Ok),
+        })
+    })
 }
 
 /// Ends a program: reports the error once, on one line, and gives the status for `main`.

@@ -1,10 +1,12 @@
 //! gastownctl: operate a Gas Town that is kept alive by systemd.
 
-use clap::Parser;
 use gastown::ctl::{self, cli::Cli};
+use gastown::exit;
 
 fn main() -> std::process::ExitCode {
-    let cli = Cli::parse();
     gastown::journal::init("gastownctl");
-    gastown::exit::report(ctl::run(&cli))
+    match exit::parse::<Cli>() {
+        Ok(cli) => exit::report(ctl::run(&cli)),
+        Err(status) => status,
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 
 use super::status::last_end;
 use super::{cli, directory, each, now, say};
@@ -14,6 +14,9 @@ use crate::town::{Town, marks};
 
 /// How long a job may take: the unit's own limits for stop and start, and a reserve.
 const JOB_LIMIT: Duration = Duration::from_secs(120);
+
+/// What is said where nobody can be started.
+const STOPPED: &str = "The town is stopped; run 'systemctl --user start gastown.target' first";
 
 /// Starts agents and lifts their hold; waits until each runs.
 ///
@@ -109,7 +112,7 @@ fn bring_up(
 ) -> Result<()> {
     let unit = agent.unit();
     if systemd.town_is_stopped()? {
-        bail!("The town is stopped; run 'systemctl --user start gastown.target' first");
+        bail!(STOPPED);
     }
     if dry_run {
         let hold = match marks::held(town, agent) {
@@ -142,7 +145,7 @@ fn bring_up(
     systemd.reset_failed(&unit)?;
     let after = systemd.run(verb, &unit, JOB_LIMIT)?;
     if after.text("ActiveState").as_deref() != Some("active") {
-        bail!("{}", why_not(agent, &after));
+        return Err(why_not(town, systemd, agent, &after)?);
     }
     well()?;
     let done = if runs { "Restarted" } else { "Started" };
@@ -151,9 +154,21 @@ fn bring_up(
     say(&format!("{done} {agent}{detail}"))
 }
 
-fn why_not(agent: &Agent, properties: &Properties) -> String {
-    format!(
-        "{agent} did not start: {}; see 'gastownctl logs {agent}'",
-        last_end(properties)
-    )
+/// Why an agent does not run after it was started. Somebody may have stopped it meanwhile.
+fn why_not(
+    town: &Town,
+    systemd: &Systemd,
+    agent: &Agent,
+    properties: &Properties,
+) -> Result<anyhow::Error> {
+    if systemd.town_is_stopped()? {
+        return Ok(anyhow!("{STOPPED}"));
+    }
+    Ok(match marks::refusal(town, agent) {
+        Some(refusal) => anyhow!("{agent} is not started: {refusal}"),
+        None => anyhow!(
+            "{agent} did not start: {}; see 'gastownctl logs {agent}'",
+            last_end(properties)
+        ),
+    })
 }

@@ -84,7 +84,7 @@ pub enum Command {
     /// Look for what is wrong with the machine, the units and the town
     Doctor(Doctor),
     /// Show what the next tick would do
-    Plan,
+    Plan(Plan),
     /// Start agents, and lift their hold
     Start(Agents),
     /// Stop agents; they stay down until they are started
@@ -152,6 +152,14 @@ pub struct Doctor {
     /// Mend what can be mended safely
     #[arg(long)]
     pub fix: bool,
+}
+
+/// `plan`
+#[derive(Debug, Args)]
+pub struct Plan {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `recover`

@@ -1,7 +1,5 @@
 //! `gastownctl status AGENT`: one agent in depth.
 
-use std::time::Duration;
-
 use anyhow::{Result, anyhow};
 
 use super::status::Status;
@@ -13,9 +11,6 @@ use crate::town::Town;
 
 /// How many lines of the journal are shown.
 const LINES: u32 = 10;
-
-/// How long journalctl may take.
-const JOURNAL_LIMIT: Duration = Duration::from_secs(10);
 
 /// One agent as text, or as JSON.
 ///
@@ -71,7 +66,7 @@ pub fn show(town: &Town, status: &Status, agent: &Agent, args: &cli::Status) -> 
             command.args(["--output=short-iso", "--no-hostname"]);
             command.arg(format!("--lines={LINES}"));
             command.args(logs::matches(Some(agent)));
-            match tools::run(&mut command, JOURNAL_LIMIT) {
+            match tools::run(&mut command, logs::JOURNAL_LIMIT) {
                 Ok(said) if said.status.success() => said.stdout,
                 Ok(said) => format!("The journal cannot be shown: {}\n", said.complaint()),
                 Err(e) => format!("The journal cannot be shown: journalctl {e}\n"),

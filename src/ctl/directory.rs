@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Result, anyhow};
 
+use super::logs;
 use crate::agent::{self, Agent, Role};
 use crate::exit::Exit;
 use crate::systemd::{Systemd, Unit};
@@ -62,8 +63,28 @@ pub fn find(town: &Town, systemd: Option<&Systemd>, text: &str) -> Result<Agent>
             "The town has no agent '{agent}'{}",
             offer(text, &names)
         )),
+        Err(_) if town.rigs().contains(text) => Err(anyhow!(
+            "'{text}' is a rig; name an agent of it, such as '{text}/witness', or stop all of them by \
+             'gastownctl park {text}'"
+        )
+        .context(Exit::Usage)),
         Err(e) => Err(anyhow!("{e}{}", offer(text, &names)).context(Exit::Usage)),
     }
+}
+
+/// The agent whose past is asked for, if `text` names one: also one that there is no more, such
+/// as a polecat that is done.
+///
+/// # Errors
+/// As [`find`].
+pub fn named(town: &Town, text: Option<&str>) -> Result<Option<Agent>> {
+    let Some(text) = text else { return Ok(None) };
+    find(town, Systemd::connect().ok().as_ref(), text)
+        .or_else(|unknown| match town.agent(text) {
+            Ok(agent) if logs::has(&agent) => Ok(agent),
+            _ => Err(unknown),
+        })
+        .map(Some)
 }
 
 /// Several agents, each once, in the order in which they are given.

@@ -14,6 +14,7 @@ use serde::Serialize;
 
 use super::table::{self, Paint};
 use super::{cli, logs, print, status};
+use crate::agent::Agent;
 use crate::exit::Exit;
 use crate::files;
 use crate::spool::SPOOLS;
@@ -510,17 +511,22 @@ fn one_unit(report: &mut Report, unit: &Unit, properties: &Properties) {
         return;
     }
     if unit.active == "failed" {
-        let agent = crate::agent::Agent::from_unit(name);
-        let command = match agent {
-            Ok(agent) => format!("gastownctl logs {agent}, then gastownctl recover {agent}"),
-            Err(_) => format!("journalctl --user -u {name}, then systemctl --user restart {name}"),
+        let (why, command) = match Agent::from_unit(name) {
+            Ok(agent) => (
+                "It gave up, and stays down until it is reset",
+                format!("gastownctl logs {agent}, then gastownctl recover {agent}"),
+            ),
+            Err(_) if name.starts_with("gt-agent@") => (
+                "There is no such agent, and never will be",
+                status::forget(name),
+            ),
+            Err(_) => (
+                "It gave up, and stays down until it is reset",
+                format!("journalctl --user -u {name}, then systemctl --user restart {name}"),
+            ),
         };
-        report.find(
-            "units",
-            format!("{name} failed: {}", status::last_end(properties)),
-            "It gave up, and stays down until it is reset",
-            command,
-        );
+        let what = format!("{name} failed: {}", status::last_end(properties));
+        report.find("units", what, why, command);
     }
     let waits = unit.active == "active" && unit.sub == "waiting";
     let never = ["NextElapseUSecMonotonic", "NextElapseUSecRealtime"]

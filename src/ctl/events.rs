@@ -18,6 +18,9 @@ use crate::tools::{self, ToolError};
 /// How long journalctl may take.
 const JOURNAL_LIMIT: Duration = Duration::from_secs(60);
 
+/// How many ends of agents are looked at.
+const ENDS: usize = 1000;
+
 /// The manager's own word on a unit that failed (SD_MESSAGE_UNIT_FAILURE_RESULT); it is the only
 /// one when `gt-agent` itself was killed.
 const UNIT_FAILED: (&str, &str) = ("UNIT_FAILED", "d9b373ed55a64feb8242e02dbe79a49c");
@@ -141,6 +144,34 @@ pub fn load(since: Timestamp, agent: Option<&Agent>) -> Result<Vec<Event>> {
         events.retain(|event| event.agent.as_ref() == Some(agent));
     }
     Ok(events)
+}
+
+/// When agents ended last, of those that did so of late: the manager forgets who is down. What
+/// the journal does not tell is missing.
+pub fn ends() -> BTreeMap<Agent, Timestamp> {
+    if logs::unreadable().is_some() {
+        return BTreeMap::new();
+    }
+    let mut command = logs::journalctl();
+    command.args([
+        "--output=json",
+        "--output-fields=MESSAGE_ID,GT_AGENT",
+        "--reverse",
+    ]);
+    command.arg(format!("--lines={ENDS}"));
+    command.arg(format!("_UID={}", nix::unistd::geteuid()));
+    for id in [journal::AGENT_ENDED, journal::AGENT_STOPPED] {
+        command.arg(format!("MESSAGE_ID={id}"));
+    }
+    let said = tools::run(&mut command, logs::JOURNAL_LIMIT).map(|said| said.stdout);
+    let mut ends = BTreeMap::new();
+    for event in parse(&said.unwrap_or_default()) {
+        if let Some(agent) = event.agent {
+            // The latest comes first.
+            ends.entry(agent).or_insert(event.time);
+        }
+    }
+    ends
 }
 
 fn wanted() -> impl Iterator<Item = &'static (&'static str, &'static str)> {

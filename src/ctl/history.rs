@@ -7,7 +7,6 @@ use serde_json::json;
 use super::events::{self, Event};
 use super::{cli, directory, print};
 use crate::exit::Exit;
-use crate::systemd::Systemd;
 use crate::town::Town;
 
 /// Prints the events, oldest first.
@@ -15,15 +14,7 @@ use crate::town::Town;
 /// # Errors
 /// The agent is not known, the time is none, or the journal cannot be read.
 pub fn run(args: &cli::History) -> Result<Exit> {
-    let town = Town::load()?;
-    let agent = match &args.agent {
-        Some(name) => Some(directory::find(
-            &town,
-            Systemd::connect().ok().as_ref(),
-            name,
-        )?),
-        None => None,
-    };
+    let agent = directory::named(&Town::load()?, args.agent.as_deref())?;
     let events = events::load(events::moment(&args.since)?, agent.as_ref())?;
     let text: String = events
         .iter()

@@ -2,36 +2,32 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Result, bail};
 
-use super::{become_program, cli, directory};
+use super::{cli, directory, events, print_of};
 use crate::agent::Agent;
 use crate::exit::Exit;
-use crate::systemd::Systemd;
 use crate::tools;
 use crate::town::Town;
 
 /// Where journald keeps its files: on disk, or until the next boot.
 const JOURNALS: [&str; 2] = ["/var/log/journal", "/run/log/journal"];
 
+/// How long journalctl may take where little is asked of it.
+pub const JOURNAL_LIMIT: Duration = Duration::from_secs(10);
+
 /// How many lines are shown when nothing is said.
 const LINES: u32 = 100;
 
-/// Becomes journalctl.
+/// Shows what journalctl says.
 ///
 /// # Errors
-/// The agent is not known, or this user may read no journal.
+/// The agent is not known, the time is none, or this user may read no journal.
 pub fn run(args: &cli::Logs) -> Result<Exit> {
-    let town = Town::load()?;
-    let agent = match &args.agent {
-        Some(name) => Some(directory::find(
-            &town,
-            Systemd::connect().ok().as_ref(),
-            name,
-        )?),
-        None => None,
-    };
+    let agent = directory::named(&Town::load()?, args.agent.as_deref())?;
+    let since = args.since.as_deref().map(events::moment).transpose()?;
     if let Some(why) = unreadable() {
         bail!("{why}");
     }
@@ -42,15 +38,22 @@ pub fn run(args: &cli::Logs) -> Result<Exit> {
     if args.explain {
         command.arg("--catalog");
     }
-    let lines = args.lines.or(args.since.is_none().then_some(LINES));
+    let lines = args.lines.or(since.is_none().then_some(LINES));
     if let Some(lines) = lines {
         command.arg(format!("--lines={lines}"));
     }
-    if let Some(since) = &args.since {
-        command.arg(format!("--since={since}"));
+    if let Some(since) = since {
+        command.arg(format!("--since=@{}", since.as_second()));
     }
     command.args(matches(agent.as_ref()));
-    become_program(command)
+    print_of(command)
+}
+
+/// Whether the journal has anything of an agent.
+pub fn has(agent: &Agent) -> bool {
+    let mut command = journalctl();
+    command.arg("--lines=1").args(matches(Some(agent)));
+    tools::run(&mut command, JOURNAL_LIMIT).is_ok_and(|said| !said.stdout.trim().is_empty())
 }
 
 /// journalctl without the hint about messages of others.

@@ -33,9 +33,11 @@ pub mod status;
 pub mod table;
 pub mod timeline;
 
-use std::io::{ErrorKind, Write};
+use std::fs::File;
+use std::io::{ErrorKind, IsTerminal, Write};
+use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
-use std::process::Command as Process;
+use std::process::{Command as Process, Stdio};
 
 use anyhow::{Result, anyhow};
 use jiff::Timestamp;
@@ -52,7 +54,7 @@ pub fn run(cli: &Cli) -> Result<Exit> {
     match &cli.command {
         Command::Status(args) => status::run(args),
         Command::Doctor(args) => doctor::run(args),
-        Command::Plan => plan::run(),
+        Command::Plan(args) => plan::run(args),
         Command::Start(args) => agents::start(args),
         Command::Stop(args) => agents::stop(args),
         Command::Restart(args) => agents::restart(args),
@@ -80,12 +82,22 @@ pub fn run(cli: &Cli) -> Result<Exit> {
 /// # Errors
 /// Standard output cannot be written.
 pub fn print(text: &str) -> Result<()> {
+    show(text).map(drop)
+}
+
+/// As [`print`]; tells whether there is still somebody who reads.
+fn show(text: &str) -> Result<bool> {
     let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(e) if e.kind() != ErrorKind::BrokenPipe => {
-            Err(anyhow!("Failed to write the output: {e}"))
-        }
-        _ => Ok(()),
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    is_read(written)
+}
+
+/// Whether what was written is read; a reader that has had enough is no error.
+fn is_read<T>(written: std::io::Result<T>) -> Result<bool> {
+    match written {
+        Ok(_) => Ok(true),
+        Err(e) if e.kind() == ErrorKind::BrokenPipe => Ok(false),
+        Err(e) => Err(anyhow!("Failed to write the output: {e}")),
     }
 }
 
@@ -103,10 +115,34 @@ fn now() -> Timestamp {
 /// Becomes another program; comes back only when that fails.
 fn become_program(mut command: Process) -> Result<Exit> {
     let e = command.exec();
-    Err(anyhow!(
-        "Failed to run '{}': {e}",
-        command.get_program().to_string_lossy()
-    ))
+    Err(not_run(&command, &e))
+}
+
+fn not_run(command: &Process, e: &std::io::Error) -> anyhow::Error {
+    let program = command.get_program().to_string_lossy();
+    anyhow!("Failed to run '{program}': {e}")
+}
+
+/// Has another program print what it has to say for as long as somebody reads it; unlike many
+/// a program, tells when it cannot be written. On a terminal, becomes the program.
+fn print_of(mut command: Process) -> Result<Exit> {
+    if std::io::stdout().is_terminal() {
+        return become_program(command);
+    }
+    let child = command.stdout(Stdio::piped()).spawn();
+    let mut child = child.map_err(|e| not_run(&command, &e))?;
+    let mut out = File::from(std::io::stdout().as_fd().try_clone_to_owned()?);
+    let said = child.stdout.take();
+    let written = said.map_or(Ok(0), |mut said| std::io::copy(&mut said, &mut out));
+    let read = is_read(written);
+    if !matches!(read, Ok(true)) {
+        child.kill()?;
+    }
+    let ended = child.wait()?;
+    match read? {
+        true if !ended.success() => Ok(Exit::Failure),
+        _ => Ok(Exit::Ok),
+    }
 }
 
 /// Does something for each item, all of them even when one fails; the last failure is the

@@ -4,19 +4,29 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use super::become_program;
+use super::{become_program, cli};
 use crate::exit::Exit;
+use crate::systemd::Systemd;
 
 /// Becomes `gt-heartbeat --dry-run`, the one installed beside this program.
 ///
 /// # Errors
-/// It cannot be run.
-pub fn run() -> Result<Exit> {
+/// There is no user manager, or it cannot be run.
+pub fn run(args: &cli::Plan) -> Result<Exit> {
+    if !Systemd::connect()?.town_is_up()? {
+        log::warn!(
+            "The town is stopped, so no tick comes; this is what one would do after \
+             'systemctl --user start gastown.target'"
+        );
+    }
     let beside = std::env::current_exe()
         .ok()
         .map(|path| path.with_file_name("gt-heartbeat"))
         .filter(|path| path.exists());
     let mut command = Command::new(beside.unwrap_or_else(|| "/usr/bin/gt-heartbeat".into()));
     command.arg("--dry-run");
+    if args.json {
+        command.arg("--json");
+    }
     become_program(command)
 }

@@ -3,7 +3,7 @@
 //! [`collect`] asks the manager, tmux and the files once; [`super::table`] shows the result.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::path::Path;
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use nix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 
-use super::events::printable;
+use super::events::{self, printable};
 use super::{cli, directory, dismiss, table};
 use crate::agent::{Agent, Role};
 use crate::alert;
@@ -159,18 +159,15 @@ pub fn run(args: &cli::Status) -> Result<Exit> {
         } else {
             table::render(&status, table::width(), table::colour(args.color))
         };
-        let mut out = std::io::stdout();
-        if !args.watch {
-            return super::print(&text).map(|()| exit);
+        let text = match (args.watch, std::io::stdout().is_terminal()) {
+            (false, _) => text,
+            (true, false) => text + "\n",
+            // Home, the text with each line's rest cleared, then what is below it.
+            (true, true) => format!("\x1b[H{}\x1b[J", text.replace('\n', "\x1b[K\n")),
+        };
+        if !super::show(&text)? || !args.watch {
+            return Ok(exit);
         }
-        // Home, the text with each line's rest cleared, then what is below it.
-        let shown = text.replace('\n', "\x1b[K\n");
-        if out.is_terminal() {
-            write!(out, "\x1b[H{shown}\x1b[J")?;
-        } else {
-            writeln!(out, "{text}")?;
-        }
-        out.flush()?;
         std::thread::sleep(REFRESH);
     }
 }
@@ -221,11 +218,28 @@ pub fn collect(town: &Town, systemd: Result<&Systemd, String>) -> Status {
         }
         (_, Err(why)) | (Err(why), _) => problems.push(why.clone()),
     }
-    let panes = Tmux::on(town.socket()).panes().unwrap_or_else(|e| {
+    let agents = directory::listed(town, units.as_ref().ok());
+    let panes = Tmux::on(town.socket()).panes();
+    if let Err(e) = &panes {
         problems.push(format!("{e}; sessions are not known"));
-        Vec::new()
-    });
-    let roster = town.roster().ok();
+    }
+    let panes = panes.ok();
+    let seen = Seen {
+        town,
+        up: status.target.active == Some(true),
+        panes: panes.as_deref(),
+        roster: town.roster().ok(),
+        ended: match &units {
+            Ok(units)
+                if agents
+                    .iter()
+                    .any(|agent| !units.contains_key(&agent.unit())) =>
+            {
+                events::ends()
+            }
+            _ => BTreeMap::new(),
+        },
+    };
     let mut roots = Vec::new();
     let theirs = units.iter().flat_map(BTreeMap::values);
     let theirs: Vec<&Unit> = theirs
@@ -238,11 +252,16 @@ pub fn collect(town: &Town, systemd: Result<&Systemd, String>) -> Status {
         }),
         Err(_) => BTreeMap::new(),
     };
-    for agent in directory::listed(town, units.as_ref().ok()) {
+    for agent in agents {
         let unit = units.as_ref().map(|units| units.get(&agent.unit()));
         let properties = properties.get(&agent.unit());
-        let one = agent_status(town, &agent, unit.ok(), properties, &panes, roster.as_ref());
+        let one = seen.status(&agent, unit.ok(), properties);
         problems.extend(agent_problem(&one));
+        if one.active_state == "active"
+            && let Some((what, command)) = seen.terminal(&agent)
+        {
+            problems.push(format!("{agent}: {what}; run '{command}'"));
+        }
         status.agents.push(one);
         roots.extend(properties.and_then(|p| elsewhere(town, p)));
     }
@@ -391,6 +410,14 @@ fn town_problems(status: &Status, units: &BTreeMap<String, Unit>) -> Vec<String>
             ));
         }
     }
+    for unit in units.values().filter(|unit| unit.active == "failed") {
+        if unit.name.starts_with("gt-agent@") && Agent::from_unit(&unit.name).is_err() {
+            let (name, command) = (&unit.name, forget(&unit.name));
+            problems.push(format!(
+                "{name} failed, and there is no such agent; run '{command}'"
+            ));
+        }
+    }
     let ticking = units
         .get("gt-heartbeat.service")
         .is_some_and(|u| matches!(u.active.as_str(), "active" | "activating") || u.job.is_some());
@@ -399,6 +426,11 @@ fn town_problems(status: &Status, units: &BTreeMap<String, Unit>) -> Vec<String>
             .push("No tick is planned; run 'systemctl --user restart gt-heartbeat.timer'".into());
     }
     problems
+}
+
+/// Has the manager forget a unit that failed. Its name may have backslashes.
+pub fn forget(unit: &str) -> String {
+    format!("systemctl --user reset-failed \"{unit}\"")
 }
 
 /// The marks that keep agents down, once each.
@@ -441,80 +473,138 @@ const PROPERTIES: &[&str] = &[
     "ExecMainCode",
 ];
 
-/// One agent, from what the manager (`None`: it did not answer), tmux and the files say.
-fn agent_status(
-    town: &Town,
-    agent: &Agent,
-    unit: Option<Option<&Unit>>,
-    properties: Option<&Properties>,
-    panes: &[Pane],
-    roster: Option<&BTreeSet<Agent>>,
-) -> AgentStatus {
-    let instance = agent.instance();
-    let pane = panes.iter().find(|p| p.owner.as_deref() == Some(&instance));
-    let (active, sub) = match unit {
-        None => ("unknown", "unknown"),
-        Some(None) => ("inactive", "dead"),
-        Some(Some(unit)) => (unit.active.as_str(), unit.sub.as_str()),
-    };
-    let number = |name| properties.and_then(|p| p.number(name));
-    let refusal = marks::refusal(town, agent);
-    let mut status = AgentStatus {
-        agent: agent.to_string(),
-        unit: agent.unit(),
-        active_state: active.into(),
-        sub_state: sub.into(),
-        result: properties.and_then(|p| p.text("Result")),
-        since: properties.and_then(|p| p.time("StateChangeTimestamp")),
-        restarts: number("NRestarts"),
-        pid: number("MainPID").filter(|&pid| pid != 0),
-        session: Some(pane.map_or_else(|| town.session(agent), |p| p.session.clone())),
-        memory_bytes: number("MemoryCurrent"),
-        cpu_nsec: number("CPUUsageNSec"),
-        tasks: number("TasksCurrent"),
-        held: marks::held(town, agent).is_some(),
-        reason: None,
-    };
-    let frozen = properties
-        .and_then(|p| p.text("FreezerState"))
-        .is_some_and(|state| state == "frozen");
-    let job = unit.flatten().and_then(|unit| unit.job.as_deref());
-    status.reason = match (active, job) {
-        ("unknown", _) => None,
-        ("active", _) if frozen => Some("frozen; 'gastownctl thaw' ends it".into()),
-        ("active", _) if let Some(root) = properties.and_then(|p| elsewhere(town, p)) => {
-            Some(format!("runs for '{root}'"))
+/// What is the same for all agents. `None`: it is not known.
+struct Seen<'a> {
+    town: &'a Town,
+    up: bool,
+    panes: Option<&'a [Pane]>,
+    roster: Option<BTreeSet<Agent>>,
+    ended: BTreeMap<Agent, Timestamp>,
+}
+
+impl Seen<'_> {
+    fn pane(&self, agent: &Agent) -> Option<&Pane> {
+        let instance = agent.instance();
+        self.panes?
+            .iter()
+            .find(|p| p.owner.as_deref() == Some(&instance))
+    }
+
+    /// What is wrong with the terminal of an agent that runs, and what to type.
+    fn terminal(&self, agent: &Agent) -> Option<(String, String)> {
+        self.panes?;
+        let (socket, session) = (self.town.socket(), self.town.session(agent));
+        match self.pane(agent) {
+            None => Some((
+                format!("it has no terminal on tmux socket '{socket}'"),
+                format!("gastownctl restart {agent}"),
+            )),
+            Some(pane) if pane.session != session => Some((
+                format!(
+                    "its session '{}' should be '{session}'",
+                    printable(&pane.session)
+                ),
+                format!("tmux -L {socket} rename-session -t {} {session}", pane.id),
+            )),
+            Some(_) => None,
         }
-        ("active", None) if agent.role() == Role::Deacon => match town::deacon::paused(town) {
-            Ok(Some(pause)) => Some(match pause.reason {
-                Some(why) => format!("paused ({}); 'gastownctl resume' ends it", printable(&why)),
-                None => "paused; 'gastownctl resume' ends it".into(),
+    }
+
+    /// Why an agent that may run does not.
+    fn down(&self, agent: &Agent, since: Option<Timestamp>) -> &'static str {
+        match self.roster.as_ref().map(|roster| roster.contains(agent)) {
+            _ if !self.up => "the town is stopped",
+            None => "it is not known whether it is to run",
+            Some(false) => "not on a patrol",
+            Some(true) if marks::waiting(self.town, agent).is_some() => {
+                "it asked to wait; a later tick starts it"
+            }
+            Some(true) if since.is_some() => "stopped; the next tick starts it",
+            Some(true) => "not started yet; the next tick starts it",
+        }
+    }
+
+    /// One agent, from what the manager (`None`: it did not answer), tmux and the files say.
+    fn status(
+        &self,
+        agent: &Agent,
+        unit: Option<Option<&Unit>>,
+        properties: Option<&Properties>,
+    ) -> AgentStatus {
+        let town = self.town;
+        let pane = self.pane(agent);
+        let (active, sub) = match unit {
+            None => ("unknown", "unknown"),
+            Some(None) => ("inactive", "dead"),
+            Some(Some(unit)) => (unit.active.as_str(), unit.sub.as_str()),
+        };
+        let number = |name| properties.and_then(|p| p.number(name));
+        let refusal = marks::refusal(town, agent);
+        let mut status = AgentStatus {
+            agent: agent.to_string(),
+            unit: agent.unit(),
+            active_state: active.into(),
+            sub_state: sub.into(),
+            result: properties.and_then(|p| p.text("Result")),
+            since: properties
+                .and_then(|p| p.time("StateChangeTimestamp"))
+                .or_else(|| {
+                    self.ended
+                        .get(agent)
+                        .filter(|_| active == "inactive")
+                        .copied()
+                }),
+            restarts: number("NRestarts"),
+            pid: number("MainPID").filter(|&pid| pid != 0),
+            session: Some(pane.map_or_else(|| town.session(agent), |p| p.session.clone())),
+            memory_bytes: number("MemoryCurrent"),
+            cpu_nsec: number("CPUUsageNSec"),
+            tasks: number("TasksCurrent"),
+            held: marks::held(town, agent).is_some(),
+            reason: None,
+        };
+        let frozen = properties
+            .and_then(|p| p.text("FreezerState"))
+            .is_some_and(|state| state == "frozen");
+        let job = unit.flatten().and_then(|unit| unit.job.as_deref());
+        status.reason = match (active, job) {
+            ("unknown", _) => None,
+            ("active", _) if frozen => Some("frozen; 'gastownctl thaw' ends it".into()),
+            ("active", _) if let Some(root) = properties.and_then(|p| elsewhere(town, p)) => {
+                Some(format!("runs for '{root}'"))
+            }
+            ("active", None) if let Some((what, _)) = self.terminal(agent) => Some(what),
+            ("active", None) if agent.role() == Role::Deacon => match town::deacon::paused(town) {
+                Ok(Some(pause)) => Some(match pause.reason {
+                    Some(why) => {
+                        format!("paused ({}); 'gastownctl resume' ends it", printable(&why))
+                    }
+                    None => "paused; 'gastownctl resume' ends it".into(),
+                }),
+                _ => None,
+            },
+            ("active", None) => None,
+            (_, Some(job)) => Some(format!("its {job} job is queued")),
+            ("failed", None) => properties.map(|p| format!("gave up: {}", last_end(p))),
+            ("activating", None) if sub == "auto-restart" => {
+                properties.map(|p| format!("restarts soon: {}", last_end(p)))
+            }
+            ("inactive", None) => Some(match refusal {
+                Some(refusal) => refusal.to_string(),
+                None => self.down(agent, status.since).into(),
             }),
             _ => None,
-        },
-        ("active", None) => None,
-        (_, Some(job)) => Some(format!("its {job} job is queued")),
-        ("failed", None) => properties.map(|p| format!("gave up: {}", last_end(p))),
-        ("activating", None) if sub == "auto-restart" => {
-            properties.map(|p| format!("restarts soon: {}", last_end(p)))
-        }
-        ("inactive", None) => Some(match refusal {
-            Some(refusal) => refusal.to_string(),
-            None => match roster.map(|roster| roster.contains(agent)) {
-                Some(true) => "not started yet".into(),
-                Some(false) => "not on a patrol".into(),
-                None => "it is not known whether it is to run".into(),
-            },
-        }),
-        _ => None,
-    };
-    status
+        };
+        status
+    }
 }
 
 /// How a unit's last run ended, in words: what the program said of itself, and its status.
 pub fn last_end(properties: &Properties) -> String {
     const KILLED: i32 = 2;
     const DUMPED: i32 = 3;
+    const NOT_STARTED: i32 = 127;
+    const BAD_CONFIG: i32 = Exit::BadConfig as i32;
     let result = properties.text("Result").unwrap_or_default();
     let status = properties.int("ExecMainStatus").unwrap_or_default();
     let end = match (result.as_str(), properties.int("ExecMainCode")) {
@@ -528,9 +618,10 @@ pub fn last_end(properties: &Properties) -> String {
     };
     match properties
         .text("StatusText")
-        .filter(|said| !said.is_empty())
+        // Of one that ran it says where.
+        .filter(|said| !said.is_empty() && town_of(said).is_none())
     {
-        Some(said) if status == 127 => format!("{said} ({end})"),
+        Some(said) if matches!(status, NOT_STARTED | BAD_CONFIG) => format!("{said} ({end})"),
         _ => end,
     }
 }

@@ -140,7 +140,7 @@ impl Acting<'_> {
             .unwrap_or_default();
         let action = step.action.to_string();
         log::log!(level, message_id = id, gt_agent = agent.as_str(), gt_action = action.as_str(),
-            gt_reason = step.reason.as_str(); "To {action}: {}", step.reason);
+            gt_reason = step.reason.as_str(); "{}: {}", step.action.done(), step.reason);
     }
 
     /// All pokes at once.

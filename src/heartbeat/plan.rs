@@ -72,6 +72,23 @@ impl std::fmt::Display for Action {
     }
 }
 
+impl Action {
+    /// The same once it is done, or handed to the manager: for the journal.
+    pub fn done(&self) -> String {
+        let text = self.to_string();
+        let (_, rest) = text.split_once(' ').unwrap_or_default();
+        let verb = match self {
+            Action::Start { .. } | Action::Restore { .. } => "Starting",
+            Action::Retry { .. } => "Trying",
+            Action::Stop { .. } => "Stopping",
+            Action::Restart { .. } => "Restarting",
+            Action::Poke { .. } => "Poked",
+            Action::MarkDead { .. } => "Marked",
+        };
+        format!("{verb} {rest}")
+    }
+}
+
 /// A thing to do, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {

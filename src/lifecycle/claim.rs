@@ -13,7 +13,7 @@ use super::request::{Action, Request, Written};
 use super::run::{Pending, Run, Taken};
 use super::state::Planned;
 use super::step;
-use crate::agent::{Agent, Role};
+use crate::agent::Agent;
 use crate::spool::CLAIM_LIMIT;
 use crate::systemd::Properties;
 use crate::town::{agent_state, marks};
@@ -196,21 +196,7 @@ impl Run {
         if properties.text("ActiveState").as_deref() == Some("active") {
             return None;
         }
-        let rig = agent.rig().unwrap_or_default();
-        let name = agent.name().unwrap_or_default();
-        if agent.rig().is_some() && !self.town.rigs().contains(rig) {
-            return Some(format!(
-                "the town has no rig '{rig}'; see 'mayor/rigs.json'"
-            ));
-        }
-        let dir = match agent.role() {
-            Role::Dog => format!("deacon/dogs/{name}"),
-            Role::Crew => format!("{rig}/crew/{name}"),
-            Role::Polecat => format!("{rig}/polecats/{name}"),
-            _ => return None,
-        };
-        let exists = self.town.path(&dir).is_dir();
-        (!exists).then(|| format!("the town has no agent {agent}: there is no '{dir}'"))
+        self.town.lacks(agent)
     }
 
     fn unconfirmed(&self, request: &Request) -> Option<String> {

@@ -36,11 +36,8 @@ fn refusal(instance: Option<&str>) -> Option<String> {
     }
     let agent = Agent::from_instance(instance?).ok()?;
     let town = Town::load().ok()?;
-    if let Some(rig) = agent.rig().filter(|rig| !town.rigs().contains(rig))
-        && town.rigs_error().is_none()
-    {
-        let file = town.path("mayor/rigs.json");
-        return Some(format!("'{}' has no rig '{rig}'", file.display()));
+    if let Some(lack) = town.lacks(&agent) {
+        return Some(lack);
     }
     marks::refusal(&town, &agent).map(|r| r.to_string())
 }

@@ -139,6 +139,14 @@ struct Run {
 /// # Errors
 /// The agent could not be started, or its terminal failed.
 pub fn run(instance: &str) -> Result<u8> {
+    let run = prepared_and_run(instance);
+    if let Err(e) = &run {
+        let _ = sd_notify::notify(&[NotifyState::Status(&format!("{e:#}"))]);
+    }
+    run
+}
+
+fn prepared_and_run(instance: &str) -> Result<u8> {
     let signals = catch_signals()?;
     let town = Town::load()?;
     let agent = Agent::from_instance(instance)

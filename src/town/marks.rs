@@ -77,7 +77,7 @@ pub struct Note {
 impl fmt::Display for Note {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(since) = self.since {
-            write!(f, " since {since}")?;
+            write!(f, " since {since:.0}")?;
         }
         match &self.reason {
             Some(reason) => write!(f, " ({reason})"),

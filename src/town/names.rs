@@ -97,6 +97,33 @@ impl Town {
         })
     }
 
+    /// Why the town has no such agent: a start or a request must not make one. `None`: it has,
+    /// or what rigs it has is not known.
+    pub fn lacks(&self, agent: &Agent) -> Option<String> {
+        let rig = agent.rig().unwrap_or_default();
+        let name = agent.name().unwrap_or_default();
+        if agent.rig().is_some() && !self.rigs().contains(rig) {
+            let file = self.path(super::rigs::FILE);
+            return self
+                .rigs_error()
+                .is_none()
+                .then(|| format!("'{}' has no rig '{rig}'", file.display()));
+        }
+        let dir = match agent.role() {
+            Role::Dog => format!("deacon/dogs/{name}"),
+            Role::Crew => format!("{rig}/crew/{name}"),
+            Role::Polecat => format!("{rig}/polecats/{name}"),
+            _ => return None,
+        };
+        let dir = self.path(&dir);
+        (!dir.is_dir()).then(|| {
+            format!(
+                "the town has no agent {agent}: there is no '{}'",
+                dir.display()
+            )
+        })
+    }
+
     /// The bead that stands for the agent; `None` for roles that have none in this era.
     pub fn bead(&self, agent: &Agent) -> Option<String> {
         let rig = agent.rig().unwrap_or_default();
