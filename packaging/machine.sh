@@ -54,10 +54,12 @@ need_packages() {
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null </dev/null
 }
 
-# debian_root SUITE PACKAGES: prints the directory of such a root, made anew each week.
+# debian_root SUITE PACKAGES [OPTION...]: prints the directory of such a root, which mmdebstrap
+# makes anew each week.
 debian_root() {
-    local root
-    root=$CACHE/$1-$(echo "$2" | sha256sum | cut -c1-12)-$(date +%G%V)
+    local root suite=$1 packages=$2
+    shift 2
+    root=$CACHE/$suite-$(echo "$packages$*" | sha256sum | cut -c1-12)-$(date +%G%V)
     mkdir -p "$CACHE"
     (
         flock 9
@@ -66,7 +68,7 @@ debian_root() {
         # Nothing runs for two weeks on a root of another time.
         find "$CACHE" -mindepth 1 -maxdepth 1 -mtime +14 -exec rm -rf {} +
         rm -rf "$root.new"
-        mmdebstrap --quiet --variant=minbase --include="$2" "$1" "$root.new" >&2 </dev/null
+        mmdebstrap --quiet --variant=minbase --include="$packages" "$@" "$suite" "$root.new" >&2 </dev/null
         mkdir -p "$root.new/var/log/journal"
         rm -f "$root.new/etc/hostname"
         mv "$root.new" "$root"
@@ -91,7 +93,7 @@ drop_cgroup() {
     find "${dirs[@]}" -depth -type d -exec rmdir {} + 2>/dev/null || true
 }
 
-MACHINE='' LEADER='' CONSOLE='' NAME=''
+MACHINE='' LEADER='' CONSOLE='' NAME='' VM=''
 
 machine_new() {
     local root
@@ -117,9 +119,13 @@ machine_runs() {
 }
 
 machine_do() {
-    nsenter -t "$LEADER" -m -u -i -n -p -C -r -w \
-        env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 \
-        TERM="${TERM:-dumb}" "$@"
+    local clean=(env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8
+        TERM="${TERM:-dumb}")
+    if [ -n "$VM" ]; then
+        vm_do "${clean[@]}" "$@"
+    else
+        nsenter -t "$LEADER" -m -u -i -n -p -C -r -w "${clean[@]}" "$@"
+    fi
 }
 
 machine_copy() { tar -c --owner=0 --group=0 --mode=a+rX "$@" | machine_do tar -x -C /opt; }
@@ -148,8 +154,8 @@ machine_end() {
     kill -KILL "${LEADER:-$MACHINE}" 2>/dev/null || true
     timeout 20 tail --pid="$MACHINE" -f /dev/null || true
     drop_cgroup "$NAME"
-    rm -f "$CONSOLE"
-    MACHINE=''
+    rm -rf "$CONSOLE" "$VM"
+    MACHINE='' VM=''
 }
 trap machine_end EXIT
 trap 'exit 130' INT TERM HUP
