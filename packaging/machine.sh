@@ -68,12 +68,12 @@ debian_root() {
         # Nothing runs for two weeks on a root of another time.
         find "$CACHE" -mindepth 1 -maxdepth 1 -mtime +14 -exec rm -rf {} +
         rm -rf "$root.new"
-        mmdebstrap --quiet --variant=minbase --include="$packages" "$@" "$suite" "$root.new" >&2 </dev/null
+        mmdebstrap --quiet --variant=minbase --include="$packages" "$@" "$suite" "$root.new" >&2 </dev/null || exit
         mkdir -p "$root.new/var/log/journal"
         rm -f "$root.new/etc/hostname"
         mv "$root.new" "$root"
     ) 9>"$CACHE/lock"
-    echo "$root"
+    [ -d "$root" ] && echo "$root"
 }
 
 # Without a systemd that gives each container a scope all would share one cgroup, and the managers
@@ -89,7 +89,7 @@ own_cgroup() {
     done 2>/dev/null
 }
 drop_cgroup() {
-    local dirs=(/sys/fs/cgroup/"$1" /sys/fs/cgroup/*/"$1")
+    local dirs=(/sys/fs/cgroup/"${1:?}" /sys/fs/cgroup/*/"$1")
     find "${dirs[@]}" -depth -type d -exec rmdir {} + 2>/dev/null || true
 }
 
@@ -153,7 +153,7 @@ machine_end() {
     # Without its first process all others are gone, and systemd-nspawn ends.
     kill -KILL "${LEADER:-$MACHINE}" 2>/dev/null || true
     timeout 20 tail --pid="$MACHINE" -f /dev/null || true
-    drop_cgroup "$NAME"
+    [ -n "$VM" ] || drop_cgroup "$NAME"
     rm -rf "$CONSOLE" "$VM"
     MACHINE='' VM=''
 }

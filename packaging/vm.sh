@@ -7,22 +7,20 @@
 # vm_cut              takes the power from it, and boots it again
 # shellcheck shell=bash
 
-VM_PACKAGES=linux-image-cloud-amd64,openssh-server,sudo,udev
+VM_PACKAGES=linux-image-cloud-amd64,openssh-server,udev
 VM_ROOT='' VM_PORT=''
 
 # On a kernel that has ext4 and NVMe built in, no initrd is needed, and none is made. Nothing runs
-# that a test did not ask for, and any user may do what root may.
+# that a test did not ask for.
 vm_root() {
     # shellcheck disable=SC2016 # these are for mmdebstrap's shell
-    debian_root "$1" "$PACKAGES,$VM_PACKAGES" \
+    debian_root "$1" "$PACKAGES,$VM_PACKAGES" --dpkgopt=force-confold \
         --essential-hook='mkdir -p "$1/etc/initramfs-tools" && echo update_initramfs=no >"$1/etc/initramfs-tools/update-initramfs.conf"' \
-        --dpkgopt=force-confold \
         --customize-hook='chroot "$1" systemctl --quiet enable systemd-networkd.service' \
         --customize-hook='chroot "$1" systemctl --quiet mask apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer \
             man-db.timer sshd-keygen.service systemd-networkd-wait-online.service' \
         --customize-hook='printf "[Match]\nName=e*\n[Network]\nAddress=10.0.2.15/24\n" >"$1/etc/systemd/network/vm.network"' \
         --customize-hook='printf "UsePAM no\nMaxSessions 50\n" >"$1/etc/ssh/sshd_config.d/vm.conf"' \
-        --customize-hook='echo "ALL ALL=(ALL) NOPASSWD: ALL" >"$1/etc/sudoers.d/tests"' \
         --customize-hook='install -d -m 700 "$1/root/.ssh" && chroot "$1" ssh-keygen -q -t ed25519 -N "" -f /root/.ssh/id' \
         --customize-hook='cp "$1/root/.ssh/id.pub" "$1/root/.ssh/authorized_keys"'
 }

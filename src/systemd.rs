@@ -399,12 +399,17 @@ impl Systemd {
         }
     }
 
-    /// Queues a job, replacing a conflicting one, and does not wait for it.
+    /// Queues a job, replacing a conflicting one, and does not wait for it. What is to be stopped
+    /// is thawed: from 256 on the manager refuses to stop what is frozen.
     ///
     /// # Errors
     /// The manager refuses, for example because the unit hit its start limit.
     pub fn queue(&self, verb: Verb, unit: &str) -> Result<Job> {
         zbus::block_on(async {
+            if verb != Verb::Start {
+                // It may not be frozen, nor run.
+                let _ = self.manager.thaw_unit(unit).await;
+            }
             match verb {
                 Verb::Start => self.manager.start_unit(unit, "replace").await,
                 Verb::Stop => self.manager.stop_unit(unit, "replace").await,

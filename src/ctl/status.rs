@@ -609,6 +609,9 @@ pub fn last_end(properties: &Properties) -> String {
     let status = properties.int("ExecMainStatus").unwrap_or_default();
     let end = match (result.as_str(), properties.int("ExecMainCode")) {
         ("exec-condition", _) => "its start was refused".to_string(),
+        ("oom-kill", _) => {
+            "it ran out of memory; see MemoryMax= in gt-agent@.service(5)".to_string()
+        }
         (_, Some(KILLED | DUMPED)) => match nix::sys::signal::Signal::try_from(status) {
             Ok(signal) => format!("{result}, {signal}"),
             Err(_) => format!("{result}, signal {status}"),

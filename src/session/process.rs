@@ -84,6 +84,20 @@ pub fn is_in(pid: u32, unit: &str) -> bool {
     })
 }
 
+/// How many processes of our own cgroup the kernel has killed for want of memory; 0 where it does
+/// not count them, which it does with unified cgroups only.
+pub fn oom_kills() -> u64 {
+    let count = || -> Option<u64> {
+        let own = fs::read_to_string("/proc/self/cgroup").ok()?;
+        let path = own.lines().find_map(|line| line.strip_prefix("0::/"))?;
+        let events = format!("/sys/fs/cgroup/{path}/memory.events");
+        let events = fs::read_to_string(events).ok()?;
+        let line = events.lines().find_map(|l| l.strip_prefix("oom_kill "))?;
+        line.parse().ok()
+    };
+    count().unwrap_or(0)
+}
+
 /// What runs in a pane whose first process is `pid`.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Head {

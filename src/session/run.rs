@@ -60,6 +60,7 @@ const SCREEN_LINES: usize = 20;
 enum End {
     Exited(i32),
     Killed(i32),
+    OutOfMemory,
     /// Nobody told the status; why.
     Unknown(&'static str),
 }
@@ -70,6 +71,7 @@ impl End {
         match self {
             End::Exited(status) => u8::try_from(*status).unwrap_or(1),
             End::Killed(signal) => u8::try_from(128 + signal).unwrap_or(1),
+            End::OutOfMemory => 128 + Signal::SIGKILL as u8,
             End::Unknown(_) => 1,
         }
     }
@@ -83,6 +85,7 @@ impl std::fmt::Display for End {
                 Ok(name) => write!(f, "was ended by {name}"),
                 Err(_) => write!(f, "was ended by signal {signal}"),
             },
+            End::OutOfMemory => f.write_str("ran out of memory: the kernel killed a process of it"),
             End::Unknown(why) => write!(f, "ended: {why}"),
         }
     }
@@ -132,6 +135,8 @@ struct Run {
     /// The process whose end is the agent's end.
     pid: u32,
     server: u32,
+    /// What [`process::oom_kills`] said at the start.
+    oom_kills: u64,
 }
 
 /// Runs an agent until it ends or is to be stopped; gives the exit status for systemd.
@@ -180,6 +185,7 @@ fn prepared_and_run(instance: &str) -> Result<u8> {
         pane: String::new(),
         pid: 0,
         server: 0,
+        oom_kills: process::oom_kills(),
         agent,
     };
     let waits = marks::waiting_path(&town, &run.agent);
@@ -517,7 +523,15 @@ impl Run {
                 return Ok(After::Ended(End::Unknown("its pane was closed")));
             };
             match (pane.signal, pane.status) {
-                (Some(signal), _) => return Ok(After::Ended(End::Killed(signal))),
+                (Some(signal), _) => {
+                    let is_oom =
+                        signal == Signal::SIGKILL as i32 && process::oom_kills() > self.oom_kills;
+                    return Ok(After::Ended(if is_oom {
+                        End::OutOfMemory
+                    } else {
+                        End::Killed(signal)
+                    }));
+                }
                 (None, Some(status)) => return Ok(After::Ended(End::Exited(status))),
                 // tmux 3.3 misses the SIGCHLD at times, and leaves a zombie behind.
                 (None, None) if pane.dead => {
@@ -555,6 +569,11 @@ impl Run {
 
     fn stop(&self) -> Result<u8> {
         let _ = sd_notify::notify(&[NotifyState::Stopping]);
+        if self.is_out_of_memory() {
+            self.report(&End::OutOfMemory);
+            self.end_agent();
+            return Ok(End::OutOfMemory.status());
+        }
         self.end_agent();
         // Across a restart the pane stays, and with it whoever is attached.
         if !self.is_restarting() {
@@ -584,6 +603,14 @@ impl Run {
             std::thread::sleep(REAP_POLL);
         }
         Ok(())
+    }
+
+    /// Whether we are to stop because the kernel has killed a process of the unit: this is no
+    /// stop that anybody wanted, and a new start follows.
+    fn is_out_of_memory(&self) -> bool {
+        Systemd::connect()
+            .and_then(|systemd| systemd.properties(&self.unit))
+            .is_ok_and(|unit| unit.text("Result").as_deref() == Some("oom-kill"))
     }
 
     fn is_restarting(&self) -> bool {

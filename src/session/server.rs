@@ -142,6 +142,10 @@ pub fn town_stop() -> Result<Exit> {
     let Ok(systemd) = Systemd::connect() else {
         return Ok(Exit::Ok);
     };
+    // The manager may have refused to stop what is frozen.
+    for agent in running(&systemd)? {
+        systemd.run(Verb::Stop, &agent, STOP_LIMIT)?;
+    }
     // The server's own word, for the town may be gone by now, or be another one.
     let socket = served(&systemd)?.or_else(|| Some(Town::load().ok()?.socket().to_string()));
     let mut others = Vec::new();
@@ -163,14 +167,18 @@ pub fn town_stop() -> Result<Exit> {
             systemd.run(Verb::Stop, SERVICE, STOP_LIMIT)?;
         }
     }
-    let left = systemd.units(&["gt-agent@*.service"])?;
-    let left: Vec<&str> = left
-        .values()
-        .filter(|u| !matches!(u.active.as_str(), "inactive" | "failed"))
-        .map(|u| u.name.as_str())
-        .collect();
+    let left = running(&systemd)?;
     if !left.is_empty() {
         bail!("Still running after the stop: {}", left.join(", "));
     }
     Ok(Exit::Ok)
+}
+
+fn running(systemd: &Systemd) -> Result<Vec<String>> {
+    let units = systemd.units(&["gt-agent@*.service"])?;
+    Ok(units
+        .into_values()
+        .filter(|u| !matches!(u.active.as_str(), "inactive" | "failed"))
+        .map(|u| u.name)
+        .collect())
 }
