@@ -106,6 +106,8 @@ pub enum Verb {
     Start,
     /// Stop the unit and what depends on it.
     Stop,
+    /// The same, and no later job may replace this one.
+    StopForGood,
     /// Stop, if it runs, and start.
     Restart,
 }
@@ -413,6 +415,10 @@ impl Systemd {
             match verb {
                 Verb::Start => self.manager.start_unit(unit, "replace").await,
                 Verb::Stop => self.manager.stop_unit(unit, "replace").await,
+                Verb::StopForGood => {
+                    let mode = "replace-irreversibly";
+                    self.manager.stop_unit(unit, mode).await
+                }
                 Verb::Restart => self.manager.restart_unit(unit, "replace").await,
             }
         })
@@ -628,7 +634,7 @@ impl Verb {
     fn word(self) -> &'static str {
         match self {
             Verb::Start => "start",
-            Verb::Stop => "stop",
+            Verb::Stop | Verb::StopForGood => "stop",
             Verb::Restart => "restart",
         }
     }

@@ -16,7 +16,7 @@ use crate::town::{Town, marks};
 const JOB_LIMIT: Duration = Duration::from_secs(120);
 
 /// What is said where nobody can be started.
-const STOPPED: &str = "The town is stopped; run 'systemctl --user start gastown.target' first";
+const STOPPED: &str = "The town is stopped; run 'gastownctl up' first";
 
 /// Starts agents and lifts their hold; waits until each runs.
 ///

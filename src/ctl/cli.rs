@@ -85,6 +85,10 @@ pub enum Command {
     Doctor(Doctor),
     /// Show what the next tick would do
     Plan(Plan),
+    /// Start the town
+    Up(Change),
+    /// Stop the town, whoever tries to start it meanwhile
+    Down(Change),
     /// Start agents, and lift their hold
     Start(Agents),
     /// Stop agents; they stay down until they are started

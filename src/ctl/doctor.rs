@@ -17,6 +17,7 @@ use super::{cli, logs, print, status};
 use crate::agent::Agent;
 use crate::exit::Exit;
 use crate::files;
+use crate::heartbeat::decide::KEPT_UNITS;
 use crate::spool::SPOOLS;
 use crate::systemd::{Properties, Systemd, Unit};
 use crate::tmux::Tmux;
@@ -418,7 +419,7 @@ fn units(report: &mut Report, systemd: &Systemd, town: Option<&Town>) -> Result<
             "units",
             "gastown.target is not active",
             "No agent runs",
-            "systemctl --user start gastown.target",
+            "gastownctl up",
         );
     }
     let (mut stale, mut roots) = (Vec::new(), Vec::new());
@@ -444,9 +445,9 @@ fn units(report: &mut Report, systemd: &Systemd, town: Option<&Town>) -> Result<
             .mend = Some(Mend::Reload);
     }
     if up {
-        for name in status::SERVICES {
+        for name in KEPT_UNITS {
             if !loaded
-                .get(name)
+                .get(*name)
                 .is_some_and(|u| matches!(u.active.as_str(), "active" | "failed"))
             {
                 report.find(

@@ -3,7 +3,7 @@
 //! - [`cli`]: the command line.
 //! - [`status`], [`table`], [`depth`]: the town at a glance, and one agent in depth.
 //! - [`doctor`]: whether machine, units and town are fit for each other.
-//! - [`agents`]: start, stop, restart, recover.
+//! - [`town`]: up and down; [`agents`]: start, stop, restart, recover.
 //! - [`dismiss`]: what was refused, and that somebody has seen to it.
 //! - [`rigs`]: park and unpark; [`emergency`]: estop and thaw; [`pause`]: pause and resume.
 //! - [`request`], [`ready`], [`heartbeat`]: what agents say; people may say it for them.
@@ -32,6 +32,7 @@ pub mod rigs;
 pub mod status;
 pub mod table;
 pub mod timeline;
+pub mod town;
 
 use std::fs::File;
 use std::io::{ErrorKind, IsTerminal, Write};
@@ -55,6 +56,8 @@ pub fn run(cli: &Cli) -> Result<Exit> {
         Command::Status(args) => status::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Plan(args) => plan::run(args),
+        Command::Up(args) => town::up(*args),
+        Command::Down(args) => town::down(*args),
         Command::Start(args) => agents::start(args),
         Command::Stop(args) => agents::stop(args),
         Command::Restart(args) => agents::restart(args),

@@ -64,9 +64,7 @@ pub fn run(args: &cli::Request) -> Result<Exit> {
 fn later(systemd: &Result<Systemd>) -> Result<Option<String>> {
     Ok(match systemd {
         Ok(systemd) if systemd.town_is_up()? => None,
-        Ok(_) => {
-            Some("the town is stopped; 'systemctl --user start gastown.target' starts it".into())
-        }
+        Ok(_) => Some("the town is stopped; 'gastownctl up' starts it".into()),
         Err(e) => Some(format!("there is no user manager: {e:#}")),
     })
 }

@@ -17,6 +17,7 @@ use super::{cli, directory, dismiss, table};
 use crate::agent::{Agent, Role};
 use crate::alert;
 use crate::exit::Exit;
+use crate::heartbeat::decide::KEPT_UNITS;
 use crate::session::run::town_of;
 use crate::spool::Spool;
 use crate::systemd::{Properties, Systemd, Unit};
@@ -28,16 +29,6 @@ const REFRESH: Duration = Duration::from_secs(2);
 
 /// The timers of which the earlier one starts the next tick.
 const TICK_TIMERS: [&str; 2] = ["gt-heartbeat-next.timer", "gt-heartbeat.timer"];
-
-/// The units that a town needs while it runs, apart from agents.
-pub const SERVICES: [&str; 6] = [
-    "gt-town.service",
-    "gt-tmux.service",
-    "gt-heartbeat.timer",
-    "gt-heartbeat.path",
-    "gt-lifecycle.path",
-    "gt-spawn-trigger.path",
-];
 
 /// The programs that do one job and exit.
 const JOBS: [&str; 3] = [
@@ -175,12 +166,11 @@ pub fn run(args: &cli::Status) -> Result<Exit> {
 /// Asks the manager, tmux and the files, once each; `Err` is why there is no manager.
 pub fn collect(town: &Town, systemd: Result<&Systemd, String>) -> Status {
     let mut problems = town.problems();
-    let linger = is_lingering();
     let mut status = Status {
         town: town.root().display().to_string(),
         manager: "unknown".into(),
         target: Target::default(),
-        linger,
+        linger: is_lingering(),
         next_tick: None,
         last_tick: town::state::load(town).ok().and_then(|s| s.last_heartbeat),
         agents: Vec::new(),
@@ -277,14 +267,26 @@ pub fn collect(town: &Town, systemd: Result<&Systemd, String>) -> Status {
         }
     }
     problems.extend(refusals(town));
-    if !linger {
+    problems.extend(short_lived(status.target.enabled));
+    status.problems = problems;
+    status
+}
+
+/// What keeps the town from outliving a logout or a boot; each with the command that mends it.
+pub fn short_lived(enabled: Option<bool>) -> Vec<String> {
+    let mut problems = Vec::new();
+    if enabled == Some(false) {
+        problems.push(
+            "The town does not start at boot; run 'systemctl --user enable gastown.target'".into(),
+        );
+    }
+    if !is_lingering() {
         problems.push(format!(
             "Linger is off, so the town ends at logout; run 'loginctl enable-linger {}'",
             user_name()
         ));
     }
-    status.problems = problems;
-    status
+    problems
 }
 
 /// The root of the town that an agent's unit runs for, if that is another one than ours.
@@ -323,6 +325,10 @@ pub fn user_name() -> String {
 
 fn is_active(units: &BTreeMap<String, Unit>, name: &str) -> bool {
     units.get(name).is_some_and(|unit| unit.active == "active")
+}
+
+fn is_down(units: &BTreeMap<String, Unit>, name: &str) -> bool {
+    !is_active(units, name) && units.get(name).is_none_or(|unit| unit.job.is_none())
 }
 
 /// The earlier of the next elapses of the timers, and why: each tick writes its reason into the
@@ -392,18 +398,11 @@ fn town_problems(status: &Status, units: &BTreeMap<String, Unit>) -> Vec<String>
     let mut problems = Vec::new();
     let on = status.target.active == Some(true);
     if !on {
-        problems.push(
-            "The town is stopped; run 'systemctl --user start gastown.target' to start it".into(),
-        );
+        problems.push("The town is stopped; run 'gastownctl up' to start it".into());
     }
-    if status.target.enabled == Some(false) {
-        problems.push(
-            "The town does not start at boot; run 'systemctl --user enable gastown.target'".into(),
-        );
-    }
-    for name in SERVICES.iter().chain(&JOBS) {
+    for name in KEPT_UNITS.iter().chain(&JOBS) {
         let failed = units.get(*name).is_some_and(|u| u.active == "failed");
-        if failed || (on && SERVICES.contains(name) && !units.contains_key(*name)) {
+        if failed || (on && KEPT_UNITS.contains(name) && is_down(units, name)) {
             let how = if failed { "failed" } else { "does not run" };
             problems.push(format!(
                 "{name} {how}; see 'journalctl --user -u {name}', then run 'systemctl --user restart {name}'"

@@ -84,7 +84,7 @@ pub fn tick() -> Result<Exit> {
         ready("The town is stopped");
         log::info!(
             "The town is stopped, so no agent is started; \
-             'systemctl --user start gastown.target' starts it"
+             'gastownctl up' starts it"
         );
         return Ok(Exit::Ok);
     }

@@ -60,8 +60,7 @@ impl Run {
             };
             let agent = &request.agent;
             if stopped {
-                let why =
-                    "the town is stopped; start it with 'systemctl --user start gastown.target'";
+                let why = "the town is stopped; start it with 'gastownctl up'";
                 self.refuse(&taken.entry, taken.mail.as_deref(), Some(&request), why)?;
                 continue;
             }

@@ -30,9 +30,7 @@ pub fn check(instance: Option<&str>) -> Result<Exit> {
 
 fn refusal(instance: Option<&str>) -> Option<String> {
     if let Ok(true) = Systemd::connect().and_then(|s| s.town_is_stopped()) {
-        return Some(
-            "the town is stopped; start it with 'systemctl --user start gastown.target'".into(),
-        );
+        return Some("the town is stopped; start it with 'gastownctl up'".into());
     }
     let agent = Agent::from_instance(instance?).ok()?;
     let town = Town::load().ok()?;

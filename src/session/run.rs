@@ -533,10 +533,7 @@ impl Run {
                     }));
                 }
                 (None, Some(status)) => return Ok(After::Ended(End::Exited(status))),
-                // tmux 3.3 misses the SIGCHLD at times, and leaves a zombie behind.
-                (None, None) if pane.dead => {
-                    let _ = kill(Pid::from_raw(self.server.cast_signed()), Signal::SIGCHLD);
-                }
+                (None, None) if pane.dead => self.have_reaped(),
                 (None, None) => {}
             }
             if !pane.dead && pane.pid != self.pid && process::watch(self.pid).is_none() {
@@ -550,6 +547,11 @@ impl Run {
             }
             std::thread::sleep(REAP_POLL);
         }
+    }
+
+    /// tmux 3.3 misses the SIGCHLD at times, and leaves a zombie behind.
+    fn have_reaped(&self) {
+        let _ = kill(Pid::from_raw(self.server.cast_signed()), Signal::SIGCHLD);
     }
 
     fn report(&self, end: &End) {
@@ -575,6 +577,12 @@ impl Run {
             return Ok(End::OutOfMemory.status());
         }
         self.end_agent();
+        let deadline = Instant::now() + REAP_LIMIT;
+        let pid = Pid::from_raw(self.pid.cast_signed());
+        while kill(pid, None).is_ok() && Instant::now() < deadline {
+            self.have_reaped();
+            std::thread::sleep(REAP_POLL);
+        }
         // Across a restart the pane stays, and with it whoever is attached.
         if !self.is_restarting() {
             self.tmux.kill_pane(&self.pane)?;

@@ -1,0 +1,91 @@
+//! `gastownctl up` and `down`.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+
+use super::{cli, say, status};
+use crate::exit::Exit;
+use crate::systemd::{Systemd, TARGET, Unit, Verb};
+
+/// How long the stop of the town may take: that of its agents, and after it that of the server.
+const STOP_LIMIT: Duration = Duration::from_secs(120);
+
+/// How long, after that, what was about to start may take to be refused.
+const SETTLE_LIMIT: Duration = Duration::from_secs(10);
+
+/// How often that is looked at.
+const SETTLE_POLL: Duration = Duration::from_millis(50);
+
+/// How long its start may take; it does not wait for the agents.
+const START_LIMIT: Duration = Duration::from_secs(60);
+
+/// Starts the town.
+///
+/// # Errors
+/// The manager refuses.
+pub fn up(args: cli::Change) -> Result<Exit> {
+    let systemd = Systemd::connect()?;
+    if args.dry_run {
+        say("Would start the town")?;
+        return Ok(Exit::Ok);
+    }
+    systemd.run(Verb::Start, TARGET, START_LIMIT)?;
+    say("The town is up, its agents are being started; see 'gastownctl status'")?;
+    let enabled = systemd.unit_file_state(TARGET)?.as_deref() == Some("enabled");
+    for problem in status::short_lived(Some(enabled)) {
+        log::warn!("{problem}");
+    }
+    Ok(Exit::Ok)
+}
+
+/// Stops the town, such that nobody can undo that meanwhile, and looks whether anything is left.
+///
+/// # Errors
+/// Something is left of it, which the error names.
+pub fn down(args: cli::Change) -> Result<Exit> {
+    let systemd = Systemd::connect()?;
+    let agents = systemd.units(&["gt-agent@*.service"])?;
+    let running = agents
+        .values()
+        .filter(|unit| unit.active == "active")
+        .count();
+    if args.dry_run {
+        say(&format!(
+            "Would stop the town with its {running} running agents"
+        ))?;
+        return Ok(Exit::Ok);
+    }
+    systemd.run(Verb::StopForGood, TARGET, STOP_LIMIT)?;
+    // Whoever had an agent started meanwhile is refused in a moment.
+    let deadline = Instant::now() + SETTLE_LIMIT;
+    let agents = loop {
+        let agents = systemd.units(&["gt-agent@*.service"])?;
+        let settled = |unit: &Unit| matches!(unit.active.as_str(), "inactive" | "failed");
+        if agents.values().all(settled) || Instant::now() >= deadline {
+            break agents;
+        }
+        std::thread::sleep(SETTLE_POLL);
+    };
+    // The manager gives up on a process that not even SIGKILL ends.
+    let mut left = Vec::new();
+    for unit in agents.keys() {
+        let processes = systemd.processes(unit)?.into_iter();
+        left.extend(processes.map(|(pid, command)| format!("{pid} ({command}) of {unit}")));
+    }
+    if let Some(first) = left.first() {
+        bail!(
+            "{} processes of the town's agents do not end; the first is {first}",
+            left.len()
+        );
+    }
+    say("The town is down; 'gastownctl up' starts it again")?;
+    if systemd
+        .units(&["gt-tmux.service"])?
+        .values()
+        .any(|unit| unit.active == "active")
+    {
+        say("Its tmux server stays, for sessions that are not the town's")?;
+    }
+    Ok(Exit::Ok)
+}
