@@ -22,8 +22,8 @@ use crate::town::Town;
 /// How often jobs, mail and spool are looked at.
 const POLL: Duration = Duration::from_millis(10);
 
-/// After this no more is claimed: the service may run for 5 min.
-const CLAIM_UNTIL: Duration = Duration::from_secs(90);
+/// After this what is new is left to the next run: the service may run for 5 min.
+const LONG: Duration = Duration::from_secs(90);
 
 /// How long another run may hold the lock before we give up.
 const LOCK_LIMIT: Duration = Duration::from_secs(10);
@@ -128,15 +128,19 @@ impl Run {
         let mut post = Post::Unread;
         let mut claim = true;
         loop {
-            let open = begin.elapsed() < CLAIM_UNTIL;
-            let more = open && (claim || self.spool.has_new()) && self.claim()?;
+            let has_new = self.spool.has_new();
+            if has_new && matches!(post, Post::Done) && begin.elapsed() > LONG {
+                // The next run, which the path unit starts, goes on with what is under way.
+                return Ok(());
+            }
+            let more = (claim || has_new) && self.claim()?;
             // What is waiting now goes first; mail is slow.
             if matches!(post, Post::Unread) {
                 post = self.begin_mail(spooled)?;
             }
             claim = self.mail(&mut post)? | self.advance()? | more;
             let idle = self.pending.is_empty() && matches!(post, Post::Done);
-            if idle && !claim && !(open && self.spool.has_new()) {
+            if idle && !claim && !self.spool.has_new() {
                 // A plan whose requests are all gone has been carried out.
                 if !self.state.planned.is_empty() {
                     self.state.planned.clear();

@@ -63,7 +63,8 @@ impl std::fmt::Display for ToolError {
         match self {
             ToolError::NotRun(e) => write!(f, "cannot be run: {e}"),
             ToolError::TimedOut(limit) => {
-                write!(f, "did not end within {} s", limit.as_secs_f32())
+                let tenths = (limit.as_secs_f32() * 10.0).round();
+                write!(f, "did not end within {} s", tenths / 10.0)
             }
             ToolError::TooMuchOutput => write!(f, "wrote more than {OUTPUT_LIMIT} bytes"),
             ToolError::Stopped => f.write_str("was to stop"),
