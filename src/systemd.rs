@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 use futures_util::future::join_all;
+use jiff::Timestamp;
 use nix::time::{ClockId, clock_gettime};
 use zbus::fdo::Error::{UnknownInterface, UnknownObject, UnknownProperty};
 use zbus::{Connection, OwnedObjectPath, OwnedVariant, Variant};
@@ -170,19 +171,19 @@ impl Properties {
     }
 
     /// A wall-clock property in microseconds since the epoch; `None` when it never happened.
-    pub fn time(&self, name: &str) -> Option<jiff::Timestamp> {
+    pub fn time(&self, name: &str) -> Option<Timestamp> {
         let usec = self.number(name).filter(|&n| n != 0)?;
-        jiff::Timestamp::from_microsecond(usec.try_into().ok()?).ok()
+        Timestamp::from_microsecond(usec.try_into().ok()?).ok()
     }
 
     /// When the main process was started; the last one, if there is none now. If the clock was
-    /// set since, the earlier one of what it said then and of what it would say now.
-    pub fn main_started(&self) -> Option<jiff::Timestamp> {
+    /// set since, the earlier one of what it said then and of what it would have said then.
+    pub fn main_started(&self) -> Option<Timestamp> {
         let told = self.time("ExecMainStartTimestamp")?;
         let since_boot = Duration::from_micros(self.number("ExecMainStartTimestampMonotonic")?);
         let now = Duration::from(clock_gettime(ClockId::CLOCK_MONOTONIC).ok()?);
         let ago = now.saturating_sub(since_boot);
-        Some(told.min(jiff::Timestamp::now() - ago + CLOCKS_APART))
+        Some(by_both_clocks(told, ago, Timestamp::now()))
     }
 
     fn get<T>(&self, name: &str) -> Option<T>
@@ -191,6 +192,10 @@ impl Properties {
     {
         T::try_from(self.0.get(name)?.try_clone().ok()?).ok()
     }
+}
+
+fn by_both_clocks(told: Timestamp, ago: Duration, now: Timestamp) -> Timestamp {
+    told.min(now - ago + CLOCKS_APART)
 }
 
 /// A connection to the user manager of the calling user.
@@ -650,4 +655,26 @@ pub fn runtime_dir() -> Option<PathBuf> {
         .into_iter()
         .chain([usual])
         .find(|dir| dir.metadata().is_ok_and(|m| m.is_dir() && m.uid() == uid))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_was_set_makes_no_start_later() {
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
+        let told = at("2026-01-16T12:00:00.5Z");
+        let ago = Duration::from_secs(60);
+        for (now, want) in [
+            ("2026-01-16T12:01:00.5Z", told),
+            ("2026-01-16T12:01:00.49Z", told),
+            // Set forward, or asleep.
+            ("2026-01-16T15:01:00.5Z", told),
+            // Set back.
+            ("2026-01-16T11:31:00.5Z", at("2026-01-16T11:30:00.6Z")),
+        ] {
+            assert_eq!(by_both_clocks(told, ago, at(now)), want, "{now}");
+        }
+    }
 }

@@ -65,6 +65,7 @@ impl Run {
         if self.state.planned.remove(agent).is_some() {
             self.state.save(Timestamp::now())?;
         }
+        step("giving-up");
         for taken in &pending.taken {
             let about = Some((agent, taken.action));
             self.put_aside(&taken.entry, taken.mail.as_deref(), about, why)?;

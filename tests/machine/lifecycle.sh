@@ -40,6 +40,7 @@ one_run() {
 }
 # alone: from now on gt-lifecycle runs only when the test runs it.
 alone() {
-    sc stop gt-lifecycle.path gt-heartbeat.path gt-heartbeat.timer gt-heartbeat.service gt-heartbeat-next.timer
+    sc stop 'gt-heartbeat*'
+    sc stop gt-lifecycle.path
     eventually 60 is gt-lifecycle.service ActiveState inactive
 }
