@@ -40,7 +40,7 @@ one_run() {
 }
 # alone: from now on gt-lifecycle runs only when the test runs it.
 alone() {
-    sc stop 'gt-heartbeat*'
+    eventually 10 sc stop 'gt-heartbeat*'
     sc stop gt-lifecycle.path
     eventually 60 is gt-lifecycle.service ActiveState inactive
 }
