@@ -70,23 +70,40 @@ struct Journal {
     inner: JournalLog,
 }
 
-struct Stderr;
+/// For people; what happened is for the journal, if there is one.
+struct Stderr {
+    events: Option<JournalLog>,
+}
 
 /// Sends log records to the journal when standard error is connected to it, else to standard
 /// error. `identifier` is the SYSLOG_IDENTIFIER; `GASTOWN_LOG=debug` shows more.
 pub fn init(identifier: &'static str) {
+    let journal = connected_to_journal()
+        .then(|| journal(identifier))
+        .flatten();
+    set(match journal {
+        Some(inner) => Box::new(Journal { inner }),
+        None => Box::new(Stderr { events: None }),
+    });
+}
+
+/// As [`init`], for a command that people type: the journal gets its events all the same.
+pub fn init_command(identifier: &'static str) {
+    set(match journal(identifier) {
+        Some(inner) if connected_to_journal() => Box::new(Journal { inner }),
+        events => Box::new(Stderr { events }),
+    });
+}
+
+fn journal(identifier: &str) -> Option<JournalLog> {
+    let journal = JournalLog::new().ok()?;
+    Some(journal.with_syslog_identifier(identifier.to_string()))
+}
+
+fn set(logger: Box<dyn Log>) {
     let level = match std::env::var("GASTOWN_LOG").as_deref() {
         Ok("debug") => LevelFilter::Debug,
         _ => LevelFilter::Info,
-    };
-    let journal = connected_to_journal()
-        .then(|| JournalLog::new().ok())
-        .flatten();
-    let logger: Box<dyn Log> = match journal {
-        Some(inner) => Box::new(Journal {
-            inner: inner.with_syslog_identifier(identifier.to_string()),
-        }),
-        None => Box::new(Stderr),
     };
     if log::set_boxed_logger(logger).is_ok() {
         log::set_max_level(level);
@@ -115,6 +132,10 @@ impl Log for Stderr {
     fn log(&self, record: &Record<'_>) {
         if !self.enabled(record.metadata()) {
             return;
+        }
+        let is_event = record.key_values().get("message_id".into()).is_some();
+        if let Some(events) = self.events.as_ref().filter(|_| is_event) {
+            return events.log(record);
         }
         let red = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
         // Nobody can be told that nobody can be told.

@@ -192,7 +192,13 @@ pub struct Dismiss {
 #[derive(Debug, Args)]
 pub struct Estop {
     /// Why, for those who find the town frozen
-    #[arg(long, short = 'm', value_name = "TEXT", default_value = "")]
+    #[arg(
+        long,
+        short = 'm',
+        value_name = "TEXT",
+        default_value = "",
+        hide_default_value = true
+    )]
     pub reason: String,
     #[command(flatten)]
     #[allow(missing_docs)]
@@ -203,7 +209,13 @@ pub struct Estop {
 #[derive(Debug, Args)]
 pub struct Pause {
     /// Why, for those who find the Deacon paused
-    #[arg(long, short = 'm', value_name = "TEXT", default_value = "")]
+    #[arg(
+        long,
+        short = 'm',
+        value_name = "TEXT",
+        default_value = "",
+        hide_default_value = true
+    )]
     pub reason: String,
     #[command(flatten)]
     #[allow(missing_docs)]
@@ -230,7 +242,13 @@ pub struct Request {
     #[arg(value_name = "AGENT")]
     pub agent: Option<String>,
     /// Why
-    #[arg(long, short = 'm', value_name = "TEXT", default_value = "")]
+    #[arg(
+        long,
+        short = 'm',
+        value_name = "TEXT",
+        default_value = "",
+        hide_default_value = true
+    )]
     pub reason: String,
     /// Wait until it is executed
     #[arg(long)]

@@ -24,6 +24,8 @@ pub fn estop(args: &cli::Estop) -> Result<Exit> {
         say("Set the emergency stop; 'gastownctl thaw' ends it")?;
     }
     let systemd = Systemd::connect()?;
+    let wanted = town.roster().unwrap_or_default();
+    let wanted: Vec<String> = wanted.iter().map(Agent::to_string).collect();
     each(&running(&systemd)?, |unit| {
         let name = &unit.name;
         if args.change.dry_run {
@@ -34,8 +36,14 @@ pub fn estop(args: &cli::Estop) -> Result<Exit> {
         if !frozen {
             systemd.queue(Verb::Stop, name)?;
         }
-        let word = if frozen { "Froze" } else { "Stopping" };
-        say(&format!("{word} {}", agent_of(unit)))
+        let agent = agent_of(unit);
+        say(&match () {
+            () if frozen => format!("Froze {agent}"),
+            () if wanted.contains(&agent) => format!("Stopping {agent}"),
+            () => format!(
+                "Stopping {agent}, which is on no patrol: 'gastownctl start {agent}' after 'thaw'"
+            ),
+        })
     })
 }
 
@@ -49,7 +57,9 @@ pub fn thaw(args: cli::Change) -> Result<Exit> {
     if args.dry_run {
         say("Would end the emergency stop")?;
     } else if marks::clear_estop(&town, None)? {
-        say("Ended the emergency stop")?;
+        say(
+            "Ended the emergency stop; what it stopped and is on a patrol starts with the next tick",
+        )?;
     } else {
         say("There was no emergency stop")?;
     }

@@ -14,10 +14,7 @@ use crate::systemd::Systemd;
 /// There is no user manager, or it cannot be run.
 pub fn run(args: &cli::Plan) -> Result<Exit> {
     if !Systemd::connect()?.town_is_up()? {
-        log::warn!(
-            "The town is stopped, so no tick comes; this is what one would do after \
-             'systemctl --user start gastown.target'"
-        );
+        log::warn!("The town is stopped, so no tick comes before 'gastownctl up'");
     }
     let beside = std::env::current_exe()
         .ok()

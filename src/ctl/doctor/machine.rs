@@ -1,0 +1,186 @@
+//! What the machine is like: the login, the journal, the kernel, the programs.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use super::Report;
+use super::mend::Mend;
+use crate::ctl::{logs, status};
+use crate::tools::{self, Tools};
+use crate::town::{Town, env_file as env};
+
+/// How long a program may take to tell its version.
+const VERSION_LIMIT: Duration = Duration::from_secs(5);
+
+/// The oldest tmux that is known to do, as 10 * major + minor.
+const TMUX_LEAST: u32 = 33;
+
+/// The cgroup controllers that limits and the figures of `status` come from.
+const CONTROLLERS: [&str; 3] = ["cpu", "memory", "pids"];
+
+/// Whether the town outlives a logout.
+pub fn login(report: &mut Report) {
+    if !status::is_lingering() {
+        let user = status::user_name();
+        report
+            .find(
+                "linger",
+                format!("Linger is off for {user}"),
+                "The town ends when you log out, and does not start at boot",
+                format!("loginctl enable-linger {user}"),
+            )
+            .mend = Some(Mend::Linger);
+    }
+}
+
+/// Whether the journal tells what happened, also after a reboot.
+pub fn journal(report: &mut Report) {
+    if let Some(why) = logs::unreadable() {
+        report.find(
+            "journal",
+            "The journal cannot be read",
+            "logs, history and timeline come from it",
+            why,
+        );
+    }
+    if !Path::new("/var/log/journal").is_dir() {
+        report.find(
+            "journal",
+            "The journal is not kept on disk",
+            "After a reboot nobody knows why an agent died",
+            "mkdir /var/log/journal && systemctl restart systemd-journald (as root)",
+        );
+    }
+}
+
+/// Whether limits and figures work.
+pub fn cgroups(report: &mut Report) {
+    let uid = nix::unistd::geteuid();
+    let path =
+        format!("/sys/fs/cgroup/user.slice/user-{uid}.slice/user@{uid}.service/cgroup.controllers");
+    match fs::read_to_string(&path) {
+        Ok(text) => {
+            let here: Vec<&str> = text.split_whitespace().collect();
+            let missing: Vec<&str> = CONTROLLERS
+                .into_iter()
+                .filter(|c| !here.contains(c))
+                .collect();
+            report.fact("cgroups", format!("unified; {}", here.join(" ")));
+            if !missing.is_empty() {
+                report.find("cgroups", format!("The controllers {} are not delegated to you", missing.join(", ")), "Limits by them do nothing, and status cannot show them", "systemctl edit user@.service (as root), with [Service] Delegate=cpu memory pids");
+            }
+        }
+        Err(_) if Path::new("/sys/fs/cgroup/cgroup.controllers").exists() => {
+            report.fact("cgroups", "unified; no user manager runs");
+        }
+        Err(_) => {
+            report.fact("cgroups", "not unified");
+            report.find("cgroups", "The kernel's cgroups are not unified", "Memory limits and figures are not available, and estop stops agents instead of freezing them", "boot with systemd.unified_cgroup_hierarchy=1");
+        }
+    }
+}
+
+/// Whether the programs are there, and their versions.
+pub fn programs(report: &mut Report, town: Option<&Town>) {
+    let home = env::home().unwrap_or_else(|_| "/".into());
+    let dirs = tools::search_path(&home);
+    let found = Tools::locate(&home);
+    let tmux = tools::find("tmux", &dirs);
+    for (name, args, path) in [
+        ("tmux", &["-V"][..], tmux.as_deref()),
+        ("gt", &["version"], found.path("gt")),
+        ("bd", &["version"], found.path("bd")),
+        ("git", &["--version"], found.path("git")),
+    ] {
+        let Some(path) = path else {
+            report.fact(name, "not found");
+            continue;
+        };
+        let said = tools::run(Command::new(path).args(args), VERSION_LIMIT);
+        let version = match &said {
+            Ok(said) if said.status.success() => said
+                .stdout
+                .lines()
+                .next()
+                .unwrap_or_default()
+                .trim()
+                .to_string(),
+            Ok(said) => format!("fails: {}", said.complaint()),
+            Err(e) => e.to_string(),
+        };
+        report.fact(name, format!("{}: {version}", path.display()));
+        let works = said.is_ok_and(|said| said.status.success());
+        if !works {
+            report.find(
+                "programs",
+                format!("'{} {}' {version}", path.display(), args.join(" ")),
+                "What needs it cannot work",
+                format!("mend or reinstall {name}"),
+            );
+        } else if name == "tmux" && tmux_version(&version).is_some_and(|v| v < TMUX_LEAST) {
+            report.find(
+                "programs",
+                format!("{version} is older than 3.3"),
+                "Agents get their terminals from it",
+                "apt install tmux",
+            );
+        }
+    }
+    if tmux.is_none() {
+        report.find(
+            "programs",
+            "tmux is not found",
+            "Agents get their terminals from it",
+            "apt install tmux",
+        );
+    }
+    let is_town = town.is_some_and(|town| town.path("mayor/town.json").exists());
+    for (name, why) in [
+        (
+            "gt",
+            "Mail is neither read nor sent: no requests by mail, no alerts by mail",
+        ),
+        ("bd", "Agents' beads are neither read nor marked"),
+    ] {
+        if found.path(name).is_none() && is_town {
+            let path = dirs
+                .iter()
+                .map(|d| d.display().to_string())
+                .collect::<Vec<_>>()
+                .join(":");
+            report.find(
+                "programs",
+                format!("{name} is not found in {path}"),
+                why,
+                format!("ln -s /path/to/{name} ~/.local/bin/{name}"),
+            );
+        }
+    }
+}
+
+/// `tmux 3.5a` as 35; `None` for other forms, such as `tmux master`.
+fn tmux_version(text: &str) -> Option<u32> {
+    let (major, rest) = text.strip_prefix("tmux ")?.split_once('.')?;
+    let minor: String = rest.chars().take_while(char::is_ascii_digit).collect();
+    Some(major.parse::<u32>().ok()? * 10 + minor.parse::<u32>().ok()?.min(9))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_of_tmux() {
+        for (text, want) in [
+            ("tmux 3.3a", Some(33)),
+            ("tmux 3.5", Some(35)),
+            ("tmux 2.10", Some(29)),
+            ("tmux master", None),
+            ("screen 4.9", None),
+        ] {
+            assert_eq!(tmux_version(text), want, "{text}");
+        }
+    }
+}

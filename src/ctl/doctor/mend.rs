@@ -1,0 +1,68 @@
+//! What `--fix` does.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, bail};
+
+use crate::ctl::status;
+use crate::systemd::{Systemd, Verb};
+use crate::tools;
+use crate::town::Town;
+
+/// How long one mend may take.
+const LIMIT: Duration = Duration::from_secs(15);
+
+/// One thing to mend: nothing that starts, stops or forgets anything.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Mend {
+    Linger,
+    Reload,
+    Spool(String),
+    Timer(String),
+}
+
+impl Mend {
+    /// Does it, and says what was done.
+    ///
+    /// # Errors
+    /// It cannot be done; the error names the next step.
+    pub fn apply(&self) -> Result<String> {
+        match self {
+            Mend::Linger => {
+                let user = status::user_name();
+                let mut command = Command::new("/usr/bin/loginctl");
+                command.args(["--no-ask-password", "enable-linger", &user]);
+                // Its exit status says little: only the state counts.
+                let said = tools::run(&mut command, LIMIT).map_err(|e| anyhow!("loginctl {e}"))?;
+                if !status::is_lingering() {
+                    bail!(
+                        "Failed to enable linger: {}; run 'loginctl enable-linger {user}' as root",
+                        said.complaint()
+                    );
+                }
+                Ok(format!("Enabled linger for {user}"))
+            }
+            Mend::Reload => {
+                Systemd::connect()?.reload()?;
+                Ok("Reloaded the unit files".into())
+            }
+            Mend::Spool(dir) => {
+                let path = Town::load()?.path(dir);
+                fs::create_dir_all(&path)
+                    .with_context(|| format!("Failed to make '{}'", path.display()))?;
+                let mode = fs::metadata(&path)?.permissions().mode() & 0o755;
+                fs::set_permissions(&path, fs::Permissions::from_mode(mode))
+                    .with_context(|| format!("Failed to change '{}'", path.display()))?;
+                Ok(format!("Made '{}' fit", path.display()))
+            }
+            Mend::Timer(name) => {
+                let systemd = Systemd::connect()?;
+                systemd.run(Verb::Restart, name, LIMIT)?;
+                Ok(format!("Restarted {name}"))
+            }
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! Whether the town is as its agents need it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+
+use anyhow::{Context, Result, anyhow};
+
+use super::Report;
+use super::mend::Mend;
+use crate::ctl::status;
+use crate::files;
+use crate::spool::SPOOLS;
+use crate::systemd::Systemd;
+use crate::tmux::Tmux;
+use crate::tools;
+use crate::town::{Town, env_file as env};
+
+/// Whether the agents of the roster can be started.
+pub fn agents(report: &mut Report, town: &Town) {
+    let home = env::home().unwrap_or_else(|_| "/".into());
+    let dirs = tools::search_path(&home);
+    let mut missing: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for agent in town.roster().unwrap_or_default() {
+        match town.launch(&agent) {
+            Ok(launch) => {
+                let program = launch.argv.first().cloned().unwrap_or_default();
+                if tools::find(&program, &dirs).is_none() {
+                    missing.entry(program).or_default().push(agent.to_string());
+                }
+            }
+            Err(e) => {
+                report.find(
+                    "agents",
+                    format!("{agent} cannot be started: {e:#}"),
+                    "Its command is not known",
+                    "mend the file named above",
+                );
+            }
+        }
+        let dir = town.workdir(&agent);
+        if !dir.is_dir() {
+            report.find(
+                "agents",
+                format!("{agent} has no directory '{}'", dir.display()),
+                "It starts there",
+                format!("mkdir -p '{}'", dir.display()),
+            );
+        }
+    }
+    for (program, agents) in missing {
+        report.find(
+            "agents",
+            format!(
+                "The command '{program}' of {} is not found",
+                agents.join(", ")
+            ),
+            "They cannot start",
+            format!(
+                "ln -s /path/to/{program} ~/.local/bin/, or name it in '{}/settings/config.json'",
+                town.root().display()
+            ),
+        );
+    }
+}
+
+/// Whether what is executed comes from nobody else. Those that are missing are made by the
+/// town's start.
+pub fn spools(report: &mut Report, town: &Town, up: bool) {
+    let me = nix::unistd::geteuid().as_raw();
+    for dir in SPOOLS {
+        let path = town.path(dir);
+        let shown = path.display().to_string();
+        let wrong = match fs::symlink_metadata(&path) {
+            Err(_) if !up => None,
+            Err(_) => Some(("is missing", format!("mkdir -p '{shown}'"), true)),
+            Ok(meta) if !meta.is_dir() => Some((
+                "is no directory",
+                format!("mv '{shown}' '{shown}.old' && mkdir '{shown}'"),
+                false,
+            )),
+            Ok(meta) if meta.uid() != me => Some((
+                "belongs to another user",
+                format!("chown {} '{shown}' (as root)", status::user_name()),
+                false,
+            )),
+            Ok(meta) if is_shared(&meta) => Some((
+                "is writable by others",
+                format!("chmod go-w '{shown}'"),
+                true,
+            )),
+            Ok(_) => None,
+        };
+        if let Some((what, command, safe)) = wrong {
+            report
+                .find(
+                    "spools",
+                    format!("'{shown}' {what}"),
+                    "Requests and spawns that are put there are executed",
+                    command,
+                )
+                .mend = safe.then(|| Mend::Spool(dir.into()));
+        }
+    }
+}
+
+/// Whether others may write. A group of one's own, as Debian gives every user, is not others.
+fn is_shared(meta: &fs::Metadata) -> bool {
+    let group = nix::unistd::Group::from_gid(meta.gid().into())
+        .ok()
+        .flatten();
+    let own = group.is_some_and(|g| g.name == status::user_name() && g.mem.is_empty());
+    meta.mode() & if own { 0o002 } else { 0o022 } != 0
+}
+
+/// The Go daemon's PID file, checked against /proc. Its lock is not probed: that would make a
+/// start of it fail.
+pub fn go_daemon(report: &mut Report, town: &Town) {
+    let text = files::read(&town.path("daemon/daemon.pid"))
+        .ok()
+        .flatten()
+        .unwrap_or_default();
+    let Some(pid) = text
+        .lines()
+        .next()
+        .and_then(|line| line.trim().parse::<u32>().ok())
+    else {
+        return;
+    };
+    let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let words: Vec<String> = command
+        .split(|b| *b == 0)
+        .map(|w| String::from_utf8_lossy(w).into_owned())
+        .collect();
+    let is_gt = words
+        .first()
+        .is_some_and(|w| w == "gt" || w.ends_with("/gt"));
+    if is_gt && words.iter().any(|w| w == "daemon") {
+        report.find(
+            "go-daemon",
+            format!("The Go daemon runs as process {pid}"),
+            "Two supervisors fight over the same sessions",
+            "gt daemon stop",
+        );
+    }
+}
+
+/// Whether the tmux server is ours.
+pub fn server(report: &mut Report, town: &Town, systemd: Option<&Systemd>) {
+    let pid = match Tmux::on(town.socket()).server() {
+        Ok(Some(pid)) => pid,
+        Ok(None) => return report.fact("server", "no tmux server answers"),
+        Err(e) => {
+            report.find(
+                "server",
+                e.to_string(),
+                "Sessions are not known",
+                format!("tmux -L {} list-sessions", town.socket()),
+            );
+            return;
+        }
+    };
+    let unit = systemd
+        .context("no user manager")
+        .and_then(|systemd| systemd.unit_of(pid))
+        .or_else(|_| cgroup_unit(pid));
+    match unit {
+        Ok(unit) if unit == "gt-tmux.service" => {
+            report.fact("server", format!("process {pid} in {unit}"))
+        }
+        Ok(unit) => {
+            report.fact("server", format!("process {pid} in {unit}"));
+            report.find("server", format!("The tmux server was started by somebody else, in {unit}"), "It, and every terminal in it, ends when that does; its environment and limits are not the town's", "end its other sessions, then systemctl --user restart gt-tmux.service");
+        }
+        Err(e) => report.fact("server", format!("process {pid}; {e:#}")),
+    }
+}
+
+/// The last part of a process's cgroup, for processes of no user unit.
+fn cgroup_unit(pid: u32) -> Result<String> {
+    let text = fs::read_to_string(format!("/proc/{pid}/cgroup"))
+        .with_context(|| format!("Process {pid} has gone"))?;
+    let line = text.lines().find_map(|line| {
+        line.strip_prefix("0::")
+            .or_else(|| line.split_once("name=systemd:").map(|(_, path)| path))
+    });
+    line.and_then(|path| path.rsplit('/').find(|part| part.contains('.')))
+        .map(String::from)
+        .ok_or_else(|| anyhow!("process {pid} is in no unit"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn spools_that_are_not_fit_are_found_and_mended() {
+        let dir = tempfile::tempdir().unwrap();
+        let town = Town::at(dir.path(), None).unwrap();
+        let mut report = Report::default();
+        spools(&mut report, &town, false);
+        assert!(report.findings.is_empty());
+        spools(&mut report, &town, true);
+        assert_eq!(report.findings.len(), SPOOLS.len());
+        for dir in SPOOLS {
+            fs::create_dir_all(town.path(dir)).unwrap();
+            fs::set_permissions(town.path(dir), fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        fs::set_permissions(town.path(SPOOLS[0]), fs::Permissions::from_mode(0o777)).unwrap();
+        report = Report::default();
+        spools(&mut report, &town, true);
+        assert_eq!(report.findings.len(), 1);
+        assert!(report.findings[0].command.starts_with("chmod go-w"));
+    }
+}

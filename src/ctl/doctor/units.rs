@@ -1,0 +1,207 @@
+//! Whether the units are in order.
+
+use std::path::Path;
+
+use anyhow::Result;
+
+use super::Report;
+use super::mend::Mend;
+use crate::agent::Agent;
+use crate::ctl::status;
+use crate::files;
+use crate::heartbeat::decide::KEPT_UNITS;
+use crate::systemd::{Properties, Systemd, Unit};
+use crate::town::{Town, env_file as env};
+
+/// The unit files of the package that everything starts from.
+const UNIT_FILES: [&str; 5] = [
+    "gastown.target",
+    "gt-agent@.service",
+    "gt-tmux.service",
+    "gt-heartbeat.timer",
+    "gt-lifecycle.path",
+];
+
+/// The unit that Gas Town itself installs.
+const GO_DAEMON: &str = "gastown-daemon.service";
+
+/// Looks at the unit files, and at every unit of ours that is loaded.
+///
+/// # Errors
+/// The manager does not answer.
+pub fn units(report: &mut Report, systemd: &Systemd, town: Option<&Town>) -> Result<()> {
+    report.fact(
+        "systemd",
+        format!("{}, {}", systemd.version()?, systemd.state()?),
+    );
+    if let Some(path) = systemd
+        .environment()?
+        .iter()
+        .find_map(|v| v.strip_prefix("PATH="))
+    {
+        report.fact("PATH", path);
+    }
+    for name in UNIT_FILES {
+        if systemd.unit_file_state(name)?.is_none() {
+            report.find(
+                "units",
+                format!("Unit file {name} is not installed"),
+                "The town cannot run without it",
+                "apt install --reinstall gastown-systemd",
+            );
+        }
+    }
+    let enabled = systemd.unit_file_state("gastown.target")?;
+    if enabled.as_deref().is_some_and(|state| state != "enabled") {
+        report.find(
+            "units",
+            "gastown.target is not enabled",
+            "The town does not start at boot",
+            "systemctl --user enable gastown.target",
+        );
+    }
+    if systemd.unit_file_state(GO_DAEMON)?.as_deref() == Some("enabled") {
+        report.find(
+            "go-daemon",
+            format!("The Go daemon's {GO_DAEMON} is enabled"),
+            "It and gastown.target end each other at boot",
+            format!("systemctl --user disable --now {GO_DAEMON}"),
+        );
+    }
+    let loaded = systemd.units(&["gt-*", "gastown*"])?;
+    let up = loaded
+        .get("gastown.target")
+        .is_some_and(|u| u.active == "active");
+    if !up {
+        report.find(
+            "units",
+            "gastown.target is not active",
+            "No agent runs",
+            "gastownctl up",
+        );
+    }
+    let (mut stale, mut roots) = (Vec::new(), Vec::new());
+    for unit in loaded.values() {
+        let properties = systemd.properties(&unit.name)?;
+        roots.extend(town.and_then(|town| status::elsewhere(town, &properties)));
+        if properties.flag("NeedDaemonReload") == Some(true) {
+            stale.push(unit.name.as_str());
+        }
+        one_unit(report, unit, &properties);
+    }
+    if !stale.is_empty() {
+        report
+            .find(
+                "units",
+                format!(
+                    "Changed on disk since they were loaded: {}",
+                    stale.join(", ")
+                ),
+                "The old text is still in force",
+                "systemctl --user daemon-reload",
+            )
+            .mend = Some(Mend::Reload);
+    }
+    if up {
+        for name in KEPT_UNITS {
+            if !loaded
+                .get(*name)
+                .is_some_and(|u| matches!(u.active.as_str(), "active" | "failed"))
+            {
+                report.find(
+                    "units",
+                    format!("{name} does not run"),
+                    "The town depends on it",
+                    format!("systemctl --user restart {name}"),
+                );
+            }
+        }
+    }
+    if let Some(what) = town.and_then(|town| status::two_towns(town, &roots)) {
+        report.find(
+            "units",
+            what,
+            "What the old town asks for is not done, and the new one has no agents",
+            status::RESTART,
+        );
+    }
+    // The generator's drop-ins are as old as the last reload.
+    if let Some(town) = town
+        && let Some(path) = loaded.get("gt-lifecycle.path")
+    {
+        let text = unit_text(&systemd.properties(&path.name)?);
+        let usual = env::home().is_ok_and(|home| home.join("gt") == town.root());
+        let line = format!("={}/daemon/lifecycle/new", town.root().display()).replace('%', "%%");
+        let watches = text.lines().any(|l| l.ends_with(&line)) || usual && text.is_empty();
+        if !watches {
+            report
+                .find(
+                    "units",
+                    format!("The path units do not watch '{}'", town.root().display()),
+                    "Requests and spawns wait for the next tick",
+                    status::RESTART,
+                )
+                .mend = Some(Mend::Reload);
+        }
+    }
+    Ok(())
+}
+
+/// The text of a unit's drop-ins.
+fn unit_text(properties: &Properties) -> String {
+    let paths = properties.texts("DropInPaths");
+    paths
+        .iter()
+        .filter_map(|path| files::read(Path::new(path)).ok().flatten())
+        .collect()
+}
+
+fn one_unit(report: &mut Report, unit: &Unit, properties: &Properties) {
+    let name = &unit.name;
+    if name == GO_DAEMON {
+        if matches!(unit.active.as_str(), "active" | "activating") {
+            report.find(
+                "go-daemon",
+                format!("The Go daemon's {name} is active"),
+                "Two supervisors fight over the same sessions",
+                format!("systemctl --user disable --now {name}"),
+            );
+        }
+        return;
+    }
+    if unit.active == "failed" {
+        let (why, command) = match Agent::from_unit(name) {
+            Ok(agent) => (
+                "It gave up, and stays down until it is reset",
+                format!("gastownctl logs {agent}, then gastownctl recover {agent}"),
+            ),
+            Err(_) if name.starts_with("gt-agent@") => (
+                "There is no such agent, and never will be",
+                status::forget(name),
+            ),
+            Err(_) => (
+                "It gave up, and stays down until it is reset",
+                format!("journalctl --user -u {name}, then systemctl --user restart {name}"),
+            ),
+        };
+        let what = format!("{name} failed: {}", status::last_end(properties));
+        report.find("units", what, why, command);
+    }
+    let waits = unit.active == "active" && unit.sub == "waiting";
+    let never = ["NextElapseUSecMonotonic", "NextElapseUSecRealtime"]
+        .iter()
+        .all(|key| properties.number(key).is_none_or(|usec| usec == 0));
+    if name.ends_with(".timer")
+        && unit.active == "active"
+        && (!waits && unit.sub == "elapsed" || waits && never)
+    {
+        report
+            .find(
+                "timers",
+                format!("{name} has no next time"),
+                "It would never fire again",
+                format!("systemctl --user restart {name}"),
+            )
+            .mend = Some(Mend::Timer(name.clone()));
+    }
+}
