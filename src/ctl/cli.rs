@@ -104,11 +104,11 @@ pub enum Command {
     /// Let a rig's agents run again
     Unpark(Rig),
     /// Freeze every agent at once, or stop it where the kernel cannot freeze
-    Estop(Estop),
+    Estop(Mark),
     /// End an emergency stop
     Thaw(Change),
     /// Tell the watchdog that the Deacon pauses
-    Pause(Pause),
+    Pause(Mark),
     /// Tell the watchdog that the Deacon works again
     Resume(Change),
     /// Ask for a cycle, restart or shutdown, as agents do
@@ -188,27 +188,10 @@ pub struct Dismiss {
     pub change: Change,
 }
 
-/// `estop`
+/// `estop` and `pause`
 #[derive(Debug, Args)]
-pub struct Estop {
-    /// Why, for those who find the town frozen
-    #[arg(
-        long,
-        short = 'm',
-        value_name = "TEXT",
-        default_value = "",
-        hide_default_value = true
-    )]
-    pub reason: String,
-    #[command(flatten)]
-    #[allow(missing_docs)]
-    pub change: Change,
-}
-
-/// `pause`
-#[derive(Debug, Args)]
-pub struct Pause {
-    /// Why, for those who find the Deacon paused
+pub struct Mark {
+    /// Why, for those who find it so
     #[arg(
         long,
         short = 'm',
@@ -317,20 +300,29 @@ pub struct Logs {
     pub explain: bool,
 }
 
+/// For what is shown of the past.
+#[derive(Debug, Args)]
+pub struct Since {
+    /// From then on, as journalctl takes it: '2 hours ago', yesterday, '2026-01-31 12:00'
+    #[arg(
+        id = "since",
+        long = "since",
+        value_name = "TIME",
+        default_value = "1 day ago",
+        allow_hyphen_values = true
+    )]
+    pub text: String,
+}
+
 /// `history`
 #[derive(Debug, Args)]
 pub struct History {
     /// The agent; without one, everybody
     #[arg(value_name = "AGENT")]
     pub agent: Option<String>,
-    /// Show from then on, as journalctl takes it
-    #[arg(
-        long,
-        value_name = "TIME",
-        default_value = "1 day ago",
-        allow_hyphen_values = true
-    )]
-    pub since: String,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub since: Since,
     /// Print JSON, an object a line
     #[arg(long)]
     pub json: bool,
@@ -339,14 +331,9 @@ pub struct History {
 /// `timeline`
 #[derive(Debug, Args)]
 pub struct Timeline {
-    /// Draw from then on, as journalctl takes it
-    #[arg(
-        long,
-        value_name = "TIME",
-        default_value = "1 day ago",
-        allow_hyphen_values = true
-    )]
-    pub since: String,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub since: Since,
     /// Where to; standard output without it
     #[arg(long, short, value_name = "FILE")]
     pub output: Option<PathBuf>,

@@ -2,8 +2,10 @@
 
 use anyhow::{Result, anyhow};
 
+use super::paint::{self, Paint};
 use super::status::Status;
-use super::table::{self, Paint, age};
+use super::table;
+use super::words::{self, age};
 use super::{cli, logs};
 use crate::agent::Agent;
 use crate::tools;
@@ -28,7 +30,7 @@ pub fn show(town: &Town, status: &Status, agent: &Agent, args: &cli::Status) -> 
     if args.json {
         return Ok(serde_json::to_string_pretty(one)? + "\n");
     }
-    let colour = table::colour(args.color);
+    let colour = paint::colour(args.color);
     let mut out = format!(
         "{}  {}\n",
         Paint::Bold.on(&name, colour),
@@ -56,8 +58,8 @@ pub fn show(town: &Town, status: &Status, agent: &Agent, args: &cli::Status) -> 
             .map(|s| format!("{s} on socket {}", town.socket())),
     );
     line("Directory", Some(town.workdir(agent).display().to_string()));
-    line("Memory", one.memory_bytes.map(table::bytes));
-    line("CPU", one.cpu_nsec.map(table::cpu));
+    line("Memory", one.memory_bytes.map(words::bytes));
+    line("CPU", one.cpu_nsec.map(words::cpu));
     line("Tasks", one.tasks.map(|n| n.to_string()));
     let journal = match logs::unreadable() {
         Some(why) => why + "\n",

@@ -13,7 +13,7 @@ use crate::town::{Town, marks};
 ///
 /// # Errors
 /// The mark cannot be written, or an agent can be neither frozen nor stopped.
-pub fn estop(args: &cli::Estop) -> Result<Exit> {
+pub fn estop(args: &cli::Mark) -> Result<Exit> {
     let town = Town::load()?;
     if args.change.dry_run {
         say("Would set the emergency stop")?;

@@ -2,6 +2,7 @@
 //!
 //! - [`cli`]: the command line.
 //! - [`status`], [`table`], [`depth`]: the town at a glance, and one agent in depth.
+//! - [`paint`], [`words`]: colours, widths, spans and sizes for people.
 //! - [`doctor`]: whether machine, units and town are fit for each other.
 //! - [`town`]: up and down; [`agents`]: start, stop, restart, recover.
 //! - [`dismiss`]: what was refused, and that somebody has seen to it.
@@ -24,6 +25,7 @@ pub mod heartbeat;
 pub mod history;
 pub mod logs;
 pub mod names;
+pub mod paint;
 pub mod pause;
 pub mod plan;
 pub mod ready;
@@ -33,6 +35,7 @@ pub mod status;
 pub mod table;
 pub mod timeline;
 pub mod town;
+pub mod words;
 
 use std::fs::File;
 use std::io::{ErrorKind, IsTerminal, Write};

@@ -10,7 +10,7 @@ use crate::town::{Town, deacon};
 ///
 /// # Errors
 /// The mark cannot be written.
-pub fn pause(args: &cli::Pause) -> Result<Exit> {
+pub fn pause(args: &cli::Mark) -> Result<Exit> {
     let town = Town::load()?;
     if let Some(pause) = deacon::paused(&town)? {
         let reason = pause

@@ -1,88 +1,16 @@
 //! How a [`Status`] looks on a terminal.
 
-use std::io::IsTerminal;
+use jiff::Timestamp;
 
-use jiff::{SignedDuration, Timestamp};
-
-use super::cli::Colour;
+use super::paint::{LEAST_WIDTH, Paint};
 use super::status::{AgentStatus, Status};
-
-/// The width of output that goes to no terminal, in columns.
-const PLAIN_WIDTH: usize = 200;
-
-/// The narrowest table that is attempted, in columns.
-const LEAST_WIDTH: usize = 40;
+use super::words::{age, bytes, clipped, counted, cpu, short, wrapped};
 
 /// Between two columns.
 const GAP: &str = "  ";
 
 /// The widest note before the terminal's width decides, in columns.
 const NOTE_LEAST: usize = 20;
-
-/// How something is shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Paint {
-    /// As it should be.
-    Good,
-    /// Worth a look.
-    Doubtful,
-    /// Wrong.
-    Bad,
-    /// Less important.
-    Faint,
-    /// A heading.
-    Bold,
-    /// Not at all.
-    Plain,
-}
-
-impl Paint {
-    fn code(self) -> &'static str {
-        match self {
-            Paint::Good => "32",
-            Paint::Doubtful => "33",
-            Paint::Bad => "31",
-            Paint::Faint => "2",
-            Paint::Bold => "1",
-            Paint::Plain => "0",
-        }
-    }
-
-    /// The text in this paint.
-    pub fn on(self, text: &str, colour: bool) -> String {
-        if !colour || self == Paint::Plain || text.is_empty() {
-            text.to_string()
-        } else {
-            format!("\x1b[{}m{text}\x1b[0m", self.code())
-        }
-    }
-}
-
-/// The width of the terminal, in columns; of other outputs what COLUMNS says, or plenty.
-pub fn width() -> usize {
-    let columns = std::env::var("COLUMNS").ok().and_then(|c| c.parse().ok());
-    let stdout = std::io::stdout();
-    let terminal = stdout
-        .is_terminal()
-        .then(|| rustix::termios::tcgetwinsize(&stdout).ok())
-        .flatten()
-        .map(|size| usize::from(size.ws_col))
-        .filter(|&width| width > 0);
-    terminal.or(columns).unwrap_or(PLAIN_WIDTH).max(LEAST_WIDTH)
-}
-
-/// Whether to use colour on standard output.
-pub fn colour(when: Colour) -> bool {
-    match when {
-        Colour::Always => true,
-        Colour::Never => false,
-        Colour::Auto => {
-            let plain = |key| std::env::var_os(key).is_some_and(|value| !value.is_empty());
-            let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
-            std::io::stdout().is_terminal() && !plain("NO_COLOR") && !dumb
-        }
-    }
-}
 
 /// A column: heading, whether its cells are numbers, and how early it gives way (0: never).
 struct Column {
@@ -343,90 +271,6 @@ fn shown<T>(value: Option<T>, show: impl Fn(T) -> String) -> String {
     value.map_or_else(|| "-".into(), show)
 }
 
-/// A span in words, in its two largest units at most: `42 s`, `5 min`, `3 h 12 min`, `4 d 3 h`.
-pub fn age(span: SignedDuration) -> String {
-    let seconds = span.as_secs().max(0);
-    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
-    let pair = |first: i64, one: &str, second: i64, two: &str| match second {
-        0 => format!("{first} {one}"),
-        _ => format!("{first} {one} {second} {two}"),
-    };
-    match () {
-        () if minutes == 0 => format!("{seconds} s"),
-        () if hours == 0 => format!("{minutes} min"),
-        () if days == 0 => pair(hours, "h", minutes % 60, "min"),
-        () => pair(days, "d", hours % 24, "h"),
-    }
-}
-
-/// As [`age`], for a column: `42s`, `5m`, `3h 12m`, `4d 3h`.
-fn short(span: SignedDuration) -> String {
-    let age = age(span);
-    [(" min", "m"), (" s", "s"), (" h", "h"), (" d", "d")]
-        .iter()
-        .fold(age, |text, (long, short)| text.replace(long, short))
-}
-
-/// `3 requests`, `1 request`.
-pub fn counted(n: usize, what: &str) -> String {
-    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
-}
-
-/// A size, in units of 1024: `840B`, `2.1M`.
-pub fn bytes(n: u64) -> String {
-    let mut value = n as f64;
-    for unit in ["B", "K", "M", "G", "T"] {
-        if value < 1024.0 || unit == "T" {
-            return if value < 10.0 && unit != "B" {
-                format!("{value:.1}{unit}")
-            } else {
-                format!("{value:.0}{unit}")
-            };
-        }
-        value /= 1024.0;
-    }
-    unreachable!("the last unit returns")
-}
-
-/// CPU time, of nanoseconds: `4.2s`, `3m`.
-pub fn cpu(nsec: u64) -> String {
-    let seconds = nsec as f64 / 1e9;
-    if seconds < 60.0 {
-        format!("{seconds:.1}s")
-    } else {
-        short(SignedDuration::from_nanos(
-            nsec.try_into().unwrap_or(i64::MAX),
-        ))
-    }
-}
-
-/// The text, cut to `room` columns with an ellipsis.
-fn clipped(text: &str, room: usize) -> String {
-    if text.chars().count() <= room {
-        text.to_string()
-    } else {
-        let kept: String = text.chars().take(room.saturating_sub(1)).collect();
-        kept.trim_end().to_string() + "…"
-    }
-}
-
-/// A list item over as many lines as it takes; a word that is longer than a line stays whole.
-pub fn wrapped(text: &str, width: usize) -> String {
-    let (first, rest) = ("  - ", "    ");
-    let mut out = String::new();
-    let mut line = first.to_string();
-    for word in text.split_whitespace() {
-        if line.chars().count() + 1 + word.chars().count() > width && line.trim().len() > 1 {
-            out += line.trim_end();
-            out.push('\n');
-            line = rest.to_string();
-        }
-        line += word;
-        line.push(' ');
-    }
-    out + line.trim_end() + "\n"
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -543,41 +387,5 @@ mod tests {
         let text = render(&status, 80, false);
         assert!(text.contains("1 agent, their states not known"));
         assert!(text.contains("Gas Town  unknown  "));
-    }
-
-    #[test]
-    fn spans_and_sizes() {
-        let secs = SignedDuration::from_secs;
-        for (span, want) in [
-            (-5, "0 s"),
-            (59, "59 s"),
-            (3599, "59 min"),
-            (3600, "1 h"),
-            (11_520, "3 h 12 min"),
-            (360_000, "4 d 4 h"),
-        ] {
-            assert_eq!(age(secs(span)), want);
-        }
-        for (size, want) in [
-            (0, "0B"),
-            (1023, "1023B"),
-            (2_202_010, "2.1M"),
-            (734_003_200, "700M"),
-            (u64::MAX, "16777216T"),
-        ] {
-            assert_eq!(bytes(size), want);
-        }
-        assert_eq!(cpu(83_500_000_000), "1m");
-        assert_eq!(cpu(4_210_000_000), "4.2s");
-    }
-
-    #[test]
-    fn long_texts_are_wrapped_and_clipped() {
-        assert_eq!(
-            wrapped("one two three four", 15),
-            "  - one two\n    three four\n"
-        );
-        assert_eq!(clipped("abcdef", 4), "abc…");
-        assert_eq!(clipped("abcd", 4), "abcd");
     }
 }

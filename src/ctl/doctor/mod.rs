@@ -12,8 +12,8 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 use serde::Serialize;
 
-use super::table::{self, Paint};
-use super::{cli, print};
+use super::paint::{self, Paint};
+use super::{cli, print, words};
 use crate::exit::Exit;
 use crate::systemd::Systemd;
 use crate::town::{Town, env_file as env};
@@ -93,7 +93,7 @@ pub fn run(args: &cli::Doctor) -> Result<Exit> {
     print(&if args.json {
         serde_json::to_string_pretty(&report)? + "\n"
     } else {
-        render(&report, table::width(), table::colour(cli::Colour::Auto))
+        render(&report, paint::width(), paint::colour(cli::Colour::Auto))
     })?;
     Ok(if report.findings.is_empty() {
         Exit::Ok
@@ -112,7 +112,7 @@ fn render(report: &Report, width: usize, colour: bool) -> String {
         out += &format!("{}  {done}\n", Paint::Good.on("Mended", colour));
     }
     for finding in &report.findings {
-        out += &table::wrapped(&format!("{}. {}", finding.what, finding.why), width).replacen(
+        out += &words::wrapped(&format!("{}. {}", finding.what, finding.why), width).replacen(
             "  - ",
             &format!("  {} ", Paint::Bad.on("!", colour)),
             1,
@@ -121,7 +121,7 @@ fn render(report: &Report, width: usize, colour: bool) -> String {
     }
     out += &match report.findings.len() {
         0 => format!("{}\n", Paint::Good.on("Nothing is wrong", colour)),
-        n => format!("\n{}\n", table::counted(n, "finding")),
+        n => format!("\n{}\n", words::counted(n, "finding")),
     };
     out
 }

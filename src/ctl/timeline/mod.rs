@@ -96,7 +96,7 @@ struct Picture {
 /// The time is none, the journal cannot be read, or the file cannot be written.
 pub fn run(args: &cli::Timeline) -> Result<Exit> {
     let town = Town::load()?;
-    let from = events::moment(&args.since)?;
+    let from = events::moment(&args.since.text)?;
     let events = events::load(from, None)?;
     let systemd = Systemd::connect();
     let status = status::collect(&town, systemd.as_ref().map_err(|e| format!("{e:#}")));

@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 use super::{Fate, Mark, Picture, Row, Span};
 use crate::agent::Agent;
 use crate::ctl::events::Kind;
-use crate::ctl::table::age;
+use crate::ctl::words::age;
 
 /// The width of the part with the spans, in pixels.
 const PLOT: f64 = 1300.0;

@@ -1,0 +1,153 @@
+//! What is wrong with the town, a line each, with what to type.
+
+use std::collections::BTreeMap;
+
+use super::{Status, is_active, is_lingering, user_name};
+use crate::agent::Agent;
+use crate::alert;
+use crate::ctl::{dismiss, words};
+use crate::heartbeat::decide::KEPT_UNITS;
+use crate::spool::Spool;
+use crate::systemd::Unit;
+use crate::town::{self, Town, marks, wisp};
+
+/// Has everything run for the town that is ours now, and the path units watch it.
+pub const RESTART: &str =
+    "systemctl --user daemon-reload && systemctl --user restart gastown.target";
+
+/// The programs that do one job and exit.
+const JOBS: [&str; 3] = [
+    "gt-heartbeat.service",
+    "gt-lifecycle.service",
+    "gt-spawn-trigger.service",
+];
+
+/// What keeps the town from outliving a logout or a boot; each with the command that mends it.
+pub fn short_lived(enabled: Option<bool>) -> Vec<String> {
+    let mut problems = Vec::new();
+    if enabled == Some(false) {
+        problems.push(
+            "The town does not start at boot; run 'systemctl --user enable gastown.target'".into(),
+        );
+    }
+    if !is_lingering() {
+        problems.push(format!(
+            "Linger is off, so the town ends at logout; run 'loginctl enable-linger {}'",
+            user_name()
+        ));
+    }
+    problems
+}
+
+/// What is said of agents that run for other towns, by the roots of those; [`RESTART`] mends it.
+pub fn two_towns(town: &Town, roots: &[String]) -> Option<String> {
+    let root = roots.first()?;
+    let run = if roots.len() == 1 { "runs" } else { "run" };
+    Some(format!(
+        "{} {run} for '{root}', not for '{}'",
+        words::counted(roots.len(), "agent"),
+        town.root().display()
+    ))
+}
+
+/// What could not be executed, a line for each spool.
+pub fn of_spools(town: &Town) -> Vec<String> {
+    let line = |(what, dir)| {
+        let spool = Spool::at(&town.path(dir));
+        let refused = dismiss::refused(&spool).map_err(|e| format!("{e:#}"));
+        let refused = match refused {
+            Ok(refused) => refused,
+            Err(why) => return Some(why),
+        };
+        let last = &refused.last()?.about;
+        let counted = words::counted(refused.len(), what);
+        Some(match refused.len() {
+            1 => format!(
+                "{counted} could not be executed: {last}; once you have seen to it, run 'gastownctl dismiss'"
+            ),
+            _ => format!(
+                "{counted} could not be executed, the last: {last}; see 'gastownctl dismiss --dry-run', \
+                 and once you have seen to them, run 'gastownctl dismiss'"
+            ),
+        })
+    };
+    dismiss::SPOOLS.into_iter().filter_map(line).collect()
+}
+
+/// What is wrong with the town's own units.
+pub fn of_units(status: &Status, units: &BTreeMap<String, Unit>) -> Vec<String> {
+    let mut problems = Vec::new();
+    let on = status.target.active == Some(true);
+    if !on {
+        problems.push("The town is stopped; run 'gastownctl up' to start it".into());
+    }
+    for name in KEPT_UNITS.iter().chain(&JOBS) {
+        let failed = units.get(*name).is_some_and(|u| u.active == "failed");
+        if failed || (on && KEPT_UNITS.contains(name) && is_down(units, name)) {
+            let how = if failed { "failed" } else { "does not run" };
+            problems.push(format!(
+                "{name} {how}; see 'journalctl --user -u {name}', then run 'systemctl --user restart {name}'"
+            ));
+        }
+    }
+    for unit in units.values().filter(|unit| unit.active == "failed") {
+        if unit.name.starts_with("gt-agent@") && Agent::from_unit(&unit.name).is_err() {
+            let (name, command) = (&unit.name, forget(&unit.name));
+            problems.push(format!(
+                "{name} failed, and there is no such agent; run '{command}'"
+            ));
+        }
+    }
+    let ticking = units
+        .get("gt-heartbeat.service")
+        .is_some_and(|u| matches!(u.active.as_str(), "active" | "activating") || u.job.is_some());
+    if on && status.next_tick.is_none() && !ticking {
+        problems
+            .push("No tick is planned; run 'systemctl --user restart gt-heartbeat.timer'".into());
+    }
+    problems
+}
+
+/// Has the manager forget a unit that failed. Its name may have backslashes.
+pub fn forget(unit: &str) -> String {
+    format!("systemctl --user reset-failed \"{unit}\"")
+}
+
+/// The marks that keep agents down, once each.
+pub fn of_marks(town: &Town) -> Vec<String> {
+    let mut problems = Vec::new();
+    if let Some(note) = marks::estop(town, None) {
+        problems.push(format!(
+            "Emergency stop{note}: no agent may run; run 'gastownctl thaw' to end it"
+        ));
+    }
+    for rig in town.rigs().names() {
+        if let Some(note) = marks::estop(town, Some(rig)) {
+            problems.push(format!(
+                "Rig {rig} has an emergency stop{note}; remove '{}/ESTOP.{rig}' to end it",
+                town.root().display()
+            ));
+        }
+        if let Err(e) = wisp::load(town, rig) {
+            problems.push(format!("Whether rig {rig} is parked is not known: {e:#}"));
+        }
+    }
+    if let Err(e) = town::deacon::paused(town) {
+        problems.push(format!("Whether the Deacon is paused is not known: {e:#}"));
+    }
+    problems
+}
+
+fn is_down(units: &BTreeMap<String, Unit>, name: &str) -> bool {
+    !is_active(units, name) && units.get(name).is_none_or(|unit| unit.job.is_none())
+}
+
+/// The alerts that say more than the rest of the status: of units the manager itself tells, if
+/// it does, and of spawns their spool.
+pub fn of_alerts(town: &Town, units_known: bool) -> Vec<String> {
+    let alerts = alert::summaries(town).into_iter();
+    alerts
+        .filter(|(key, _)| !(key.starts_with("unit-") && units_known || key.starts_with("spawn-")))
+        .map(|(_, summary)| summary)
+        .collect()
+}
