@@ -192,14 +192,8 @@ pub struct Dismiss {
 #[derive(Debug, Args)]
 pub struct Mark {
     /// Why, for those who find it so
-    #[arg(
-        long,
-        short = 'm',
-        value_name = "TEXT",
-        default_value = "",
-        hide_default_value = true
-    )]
-    pub reason: String,
+    #[arg(long, short = 'm', value_name = "TEXT")]
+    pub reason: Option<String>,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub change: Change,
@@ -225,14 +219,8 @@ pub struct Request {
     #[arg(value_name = "AGENT")]
     pub agent: Option<String>,
     /// Why
-    #[arg(
-        long,
-        short = 'm',
-        value_name = "TEXT",
-        default_value = "",
-        hide_default_value = true
-    )]
-    pub reason: String,
+    #[arg(long, short = 'm', value_name = "TEXT")]
+    pub reason: Option<String>,
     /// Wait until it is executed
     #[arg(long)]
     pub wait: bool,

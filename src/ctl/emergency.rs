@@ -20,7 +20,12 @@ pub fn estop(args: &cli::Mark) -> Result<Exit> {
     } else if marks::estop(&town, None).is_some() {
         say("The emergency stop was set already")?;
     } else {
-        marks::set_estop(&town, None, &args.reason, now())?;
+        marks::set_estop(
+            &town,
+            None,
+            args.reason.as_deref().unwrap_or_default(),
+            now(),
+        )?;
         say("Set the emergency stop; 'gastownctl thaw' ends it")?;
     }
     let systemd = Systemd::connect()?;

@@ -20,7 +20,7 @@ pub fn pause(args: &cli::Mark) -> Result<Exit> {
     } else if args.change.dry_run {
         say("Would pause the Deacon")?;
     } else {
-        let reason = Some(args.reason.as_str()).filter(|text| !text.is_empty());
+        let reason = args.reason.as_deref().filter(|text| !text.is_empty());
         let by = super::status::user_name();
         deacon::pause(&town, reason, Some(&by), now())?;
         say("Paused the Deacon; 'gastownctl resume' ends it")?;

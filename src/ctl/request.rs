@@ -32,7 +32,8 @@ pub fn run(args: &cli::Request) -> Result<Exit> {
         say(&format!("Would request a {action} of {agent}"))?;
         return Ok(Exit::Ok);
     }
-    let path = lifecycle::submit(&town, &agent, action, &args.reason)?;
+    let reason = args.reason.as_deref().unwrap_or_default();
+    let path = lifecycle::submit(&town, &agent, action, reason)?;
     let later = later(&systemd)?;
     if !args.wait {
         say(&format!("Requested a {action} of {agent}"))?;
