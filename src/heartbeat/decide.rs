@@ -137,9 +137,13 @@ impl Deciding<'_> {
         self.steps.push(Step { action, reason });
     }
 
-    /// An open alert about an agent ends when the agent has been up for a while: look then.
+    /// Of an agent that starts about now. An open alert about it ends when it has been up for a
+    /// while, and a Deacon has a grace: look then.
     fn look_again(&mut self, agent: &Agent, key: &str, after: SignedDuration) {
         self.pending.insert(key.to_string());
+        if agent.role() == Role::Deacon {
+            self.at(self.now + self.seen.rules.grace, "the end of the Deacon's grace");
+        }
         if self.seen.alerts.contains_key(key) {
             self.at(self.now + after, format!("whether {agent} stays up"));
         }
