@@ -18,14 +18,17 @@ use sha2::{Digest, Sha256};
 
 use crate::agent::Agent;
 use crate::exit::Exit;
-use crate::systemd::{Systemd, Verb};
+use crate::systemd::{Systemd, Verb, runtime_dir};
 use crate::tools::{self, Tools, mail};
 use crate::town::Town;
-use crate::town::env_file::{home, is_variable};
+use crate::town::env_file::{home, is_variable, locate};
 use crate::{files, journal};
 
 /// Where the conditions are, below the town's root.
 const DIR: &str = "daemon/alerts";
+
+/// The one condition that a town cannot keep itself.
+const NO_TOWN: &str = "town";
 
 /// A person's own program, below the home directory.
 const HOOK: &str = ".config/gastown/alert";
@@ -92,7 +95,7 @@ struct End {
 /// # Errors
 /// The condition cannot be written down.
 pub fn raise(town: &Town, key: &str, summary: &str, fields: &[(&str, &str)]) -> Result<()> {
-    if begin(town, key, summary, fields, Timestamp::now())? {
+    if begin(&dir(town), key, summary, fields, Timestamp::now())? {
         wake();
     }
     Ok(())
@@ -103,7 +106,7 @@ pub fn raise(town: &Town, key: &str, summary: &str, fields: &[(&str, &str)]) -> 
 /// # Errors
 /// The condition cannot be written down.
 pub fn clear(town: &Town, key: &str, summary: &str) -> Result<()> {
-    if end(town, key, summary, Timestamp::now())? {
+    if end(&dir(town), key, summary, Timestamp::now())? {
         wake();
     }
     Ok(())
@@ -116,13 +119,14 @@ pub fn open(town: &Town) -> BTreeSet<String> {
 
 /// The conditions that hold, by key.
 pub fn summaries(town: &Town) -> BTreeMap<String, String> {
-    let held = all(town).into_iter().filter(|(_, a)| a.end.is_none());
+    let held = all(&dir(town)).into_iter().filter(|(_, a)| a.end.is_none());
     held.map(|(_, alert)| (alert.key, alert.summary)).collect()
 }
 
 /// When something is next to be told; `None`: everybody knows everything.
 pub fn next_delivery(town: &Town) -> Option<Timestamp> {
-    all(town).iter().filter_map(|(_, alert)| alert.next).min()
+    let all = all(&dir(town));
+    all.iter().filter_map(|(_, alert)| alert.next).min()
 }
 
 /// Has everything told that is to be told; does not wait for it.
@@ -138,7 +142,10 @@ pub fn wake() {
 /// # Errors
 /// There is no town or no manager, or the conditions cannot be read or written.
 pub fn handle(unit: &str) -> Result<Exit> {
-    let town = Town::load()?;
+    let town = match Town::load() {
+        Ok(town) => town,
+        Err(e) => return without_town(&e),
+    };
     if unit != DELIVER {
         let systemd = Systemd::connect()?;
         let properties = systemd.properties(unit)?;
@@ -159,11 +166,45 @@ pub fn handle(unit: &str) -> Result<Exit> {
                 fields.push(("GT_AGENT", &agent));
             }
             let key = unit_key(unit);
-            begin(&town, &key, &summary, &fields, Timestamp::now())?;
+            begin(&dir(&town), &key, &summary, &fields, Timestamp::now())?;
         }
     }
-    deliver(&town)?;
+    if is_homeless() {
+        let over = format!("The town is at '{}' again", town.root().display());
+        end(&homeless()?, NO_TOWN, &over, Timestamp::now())?;
+        deliver(&homeless()?, town.root(), None)?;
+    }
+    deliver(&dir(&town), town.root(), Some(&town))?;
     Ok(Exit::Ok)
+}
+
+/// Without a town nobody is looked after, whichever unit it was that failed for it. This one
+/// condition is written down in the user's runtime directory.
+fn without_town(why: &anyhow::Error) -> Result<Exit> {
+    let root = locate()?.root;
+    begin(
+        &homeless()?,
+        NO_TOWN,
+        &format!("{why:#}"),
+        &[],
+        Timestamp::now(),
+    )?;
+    deliver(&homeless()?, &root, None)?;
+    Ok(Exit::Ok)
+}
+
+/// Whether somebody is still to be told that there is a town again.
+pub fn is_homeless() -> bool {
+    homeless().is_ok_and(|dir| !all(&dir).is_empty())
+}
+
+fn homeless() -> Result<PathBuf> {
+    let dir = runtime_dir().context("No runtime directory; is this a user service?")?;
+    Ok(dir.join("gastown/alerts"))
+}
+
+fn dir(town: &Town) -> PathBuf {
+    town.path(DIR)
 }
 
 /// The key of the condition that a unit has failed.
@@ -189,13 +230,13 @@ pub fn failed(unit: &str, result: &str, status: i32) -> String {
 }
 
 /// Names a file after a key, readably, for any key.
-fn path(town: &Town, key: &str) -> PathBuf {
+fn path(dir: &Path, key: &str) -> PathBuf {
     let is_plain = |c: &char| c.is_ascii_alphanumeric() || "._-@".contains(*c);
     let mut name: String = key.chars().filter(is_plain).take(80).collect();
     for byte in &Sha256::digest(key)[..4] {
         let _ = write!(name, "{byte:02x}");
     }
-    town.path(DIR).join(format!("{name}.json"))
+    dir.join(format!("{name}.json"))
 }
 
 fn load(path: &Path) -> Option<Alert> {
@@ -208,11 +249,8 @@ fn save(path: &Path, alert: &Alert) -> Result<()> {
     files::write(path, &serde_json::to_vec_pretty(alert)?)
 }
 
-fn all(town: &Town) -> Vec<(PathBuf, Alert)> {
-    let entries = std::fs::read_dir(town.path(DIR))
-        .into_iter()
-        .flatten()
-        .flatten();
+fn all(dir: &Path) -> Vec<(PathBuf, Alert)> {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
     let paths = entries.map(|entry| entry.path());
     let is_alert = |path: &PathBuf| path.extension().is_some_and(|e| e == "json");
     let mut all: Vec<_> = paths
@@ -226,10 +264,9 @@ fn all(town: &Town) -> Vec<(PathBuf, Alert)> {
 }
 
 /// Changes to conditions are short, so whoever comes second waits.
-fn lock(town: &Town) -> Result<File> {
-    let dir = town.path(DIR);
+fn lock(dir: &Path) -> Result<File> {
     let failed = || format!("Failed to lock '{}'", dir.display());
-    std::fs::create_dir_all(&dir).with_context(failed)?;
+    std::fs::create_dir_all(dir).with_context(failed)?;
     let file = File::create(dir.join(".lock")).with_context(failed)?;
     for _ in 0..100 {
         match file.try_lock() {
@@ -244,14 +281,14 @@ fn lock(town: &Town) -> Result<File> {
 }
 
 fn begin(
-    town: &Town,
+    dir: &Path,
     key: &str,
     summary: &str,
     fields: &[(&str, &str)],
     now: Timestamp,
 ) -> Result<bool> {
-    let _lock = lock(town)?;
-    let path = path(town, key);
+    let _lock = lock(dir)?;
+    let path = path(dir, key);
     let before = load(&path);
     if before.as_ref().is_some_and(|alert| alert.end.is_none()) {
         return Ok(false);
@@ -284,9 +321,9 @@ fn and_not(told: &Told, but: &Told) -> Told {
     }
 }
 
-fn end(town: &Town, key: &str, summary: &str, now: Timestamp) -> Result<bool> {
-    let _lock = lock(town)?;
-    let path = path(town, key);
+fn end(dir: &Path, key: &str, summary: &str, now: Timestamp) -> Result<bool> {
+    let _lock = lock(dir)?;
+    let path = path(dir, key);
     let Some(mut alert) = load(&path).filter(|alert| alert.end.is_none()) else {
         return Ok(false);
     };
@@ -319,15 +356,16 @@ fn tell_journal(alert: &Alert, id: &str, level: log::Level, summary: &str) {
 ///
 /// # Errors
 /// The conditions cannot be read or written. What could not be told is told later.
-fn deliver(town: &Town) -> Result<()> {
-    std::fs::create_dir_all(town.path(DIR))?;
-    let turn = File::create(town.path(DIR).join(".deliver"))?;
+fn deliver(dir: &Path, root: &Path, town: Option<&Town>) -> Result<()> {
+    std::fs::create_dir_all(dir)?;
+    let turn = File::create(dir.join(".deliver"))?;
     if turn.try_lock().is_err() {
         return Ok(());
     }
     let home = home()?;
     let mut teller = Teller {
-        town,
+        root,
+        mails: town.is_some_and(|town| town.ours().alert_mail),
         tools: Tools::locate(&home),
         home,
         mail_fails: false,
@@ -338,7 +376,7 @@ fn deliver(town: &Town) -> Result<()> {
     for _ in 0..MOST {
         let now = Timestamp::now();
         let is_due = |alert: &Alert| alert.next.is_some_and(|next| next <= now);
-        let due = all(town).into_iter().find(|(_, alert)| is_due(alert));
+        let due = all(dir).into_iter().find(|(_, alert)| is_due(alert));
         let Some((path, alert)) = due else { break };
         if begin.elapsed() > DELIVER_LIMIT {
             break;
@@ -355,14 +393,15 @@ fn deliver(town: &Town) -> Result<()> {
             end.told.mail = knows.mail && told.told.mail;
             end.told.hook = knows.hook && told.told.hook;
         }
-        settle(town, &path, &alert, told)?;
+        settle(dir, &path, &alert, told)?;
     }
     Ok(())
 }
 
 /// Who tells, and what has not worked this time: that is not tried for every alert.
 struct Teller<'a> {
-    town: &'a Town,
+    root: &'a Path,
+    mails: bool,
     tools: Tools,
     home: PathBuf,
     mail_fails: bool,
@@ -384,12 +423,17 @@ impl Teller<'_> {
 
     fn tell_mayor(&self, alert: &Alert, at_end: bool) -> Result<()> {
         // Without `gt` there is no mail: nobody waits for it.
-        if self.tools.path("gt").is_none() || !self.town.ours().alert_mail {
+        if self.tools.path("gt").is_none() || !self.mails {
             return Ok(());
         }
         let (subject, body) = text(alert, at_end);
-        let root = self.town.root();
-        Ok(mail::send(&self.tools, root, "mayor/", &subject, &body)?)
+        Ok(mail::send(
+            &self.tools,
+            self.root,
+            "mayor/",
+            &subject,
+            &body,
+        )?)
     }
 
     fn run_hook(&self, alert: &Alert, at_end: bool) -> Result<()> {
@@ -403,9 +447,13 @@ impl Teller<'_> {
         };
         let mut command = Command::new(&program);
         command
-            .current_dir(self.town.root())
+            .current_dir(if self.root.is_dir() {
+                self.root
+            } else {
+                &self.home
+            })
             .env_remove("NOTIFY_SOCKET")
-            .env("GT_TOWN", self.town.root())
+            .env("GT_TOWN", self.root)
             .env("GT_ALERT", &alert.key)
             .env("GT_ALERT_STATE", if at_end { "end" } else { "begin" })
             .env("GT_ALERT_SUMMARY", summary)
@@ -435,8 +483,8 @@ fn told(alert: &Alert, result: Result<()>) -> bool {
 }
 
 /// Writes down what has been told, into the condition as it is by now.
-fn settle(town: &Town, path: &Path, before: &Alert, told: Alert) -> Result<()> {
-    let _lock = lock(town)?;
+fn settle(dir: &Path, path: &Path, before: &Alert, told: Alert) -> Result<()> {
+    let _lock = lock(dir)?;
     let Some(mut current) = load(path).filter(|c| c.since == before.since) else {
         return Ok(());
     };
@@ -495,13 +543,22 @@ mod tests {
     fn a_condition_begins_once_and_ends_once() {
         let dir = tempfile::tempdir().unwrap();
         let town = Town::at(dir.path(), None).unwrap();
-        assert!(!end(&town, "k", "no", at(0)).unwrap());
-        assert!(begin(&town, "k", "it broke", &[("GT_AGENT", "deacon")], at(1)).unwrap());
-        assert!(!begin(&town, "k", "it broke again", &[], at(2)).unwrap());
+        assert!(!end(&super::dir(&town), "k", "no", at(0)).unwrap());
+        assert!(
+            begin(
+                &super::dir(&town),
+                "k",
+                "it broke",
+                &[("GT_AGENT", "deacon")],
+                at(1)
+            )
+            .unwrap()
+        );
+        assert!(!begin(&super::dir(&town), "k", "it broke again", &[], at(2)).unwrap());
         assert_eq!(summaries(&town)["k"], "it broke");
         assert_eq!(next_delivery(&town), Some(at(1)));
-        assert!(end(&town, "k", "mended", at(3)).unwrap());
-        assert!(!end(&town, "k", "mended", at(4)).unwrap());
+        assert!(end(&super::dir(&town), "k", "mended", at(3)).unwrap());
+        assert!(!end(&super::dir(&town), "k", "mended", at(4)).unwrap());
         assert!(open(&town).is_empty());
         // It has not been told, so it is still there to be told.
         assert_eq!(next_delivery(&town), Some(at(3)));
@@ -515,33 +572,33 @@ mod tests {
             mail: true,
             hook: true,
         };
-        begin(&town, "k", "it broke", &[], at(1)).unwrap();
-        let (path, alert) = all(&town).remove(0);
+        begin(&super::dir(&town), "k", "it broke", &[], at(1)).unwrap();
+        let (path, alert) = all(&super::dir(&town)).remove(0);
         let mut half = alert.clone();
         half.told.hook = true;
-        settle(&town, &path, &alert, half).unwrap();
-        let (_, alert) = all(&town).remove(0);
+        settle(&super::dir(&town), &path, &alert, half).unwrap();
+        let (_, alert) = all(&super::dir(&town)).remove(0);
         assert!(alert.told.hook && !alert.told.mail && alert.failures == 1);
         assert!(alert.next.is_some_and(|next| next > Timestamp::now()));
 
         // It ends while somebody is being told of its beginning.
         let mut told = alert.clone();
         told.told = both.clone();
-        end(&town, "k", "mended", at(5)).unwrap();
-        settle(&town, &path, &alert, told).unwrap();
-        let (_, alert) = all(&town).remove(0);
+        end(&super::dir(&town), "k", "mended", at(5)).unwrap();
+        settle(&super::dir(&town), &path, &alert, told).unwrap();
+        let (_, alert) = all(&super::dir(&town)).remove(0);
         assert!(alert.told.all() && alert.next.is_some_and(|next| next <= Timestamp::now()));
 
         // It begins again before anybody heard of the end: for them it never ended.
-        begin(&town, "k", "it broke", &[], at(6)).unwrap();
-        let (_, alert) = all(&town).remove(0);
+        begin(&super::dir(&town), "k", "it broke", &[], at(6)).unwrap();
+        let (_, alert) = all(&super::dir(&town)).remove(0);
         assert!(alert.told.all() && alert.end.is_none());
-        end(&town, "k", "mended", at(7)).unwrap();
-        let (path, alert) = all(&town).remove(0);
+        end(&super::dir(&town), "k", "mended", at(7)).unwrap();
+        let (path, alert) = all(&super::dir(&town)).remove(0);
         let mut told = alert.clone();
         told.end.as_mut().unwrap().told = both;
-        settle(&town, &path, &alert, told).unwrap();
-        assert!(all(&town).is_empty() && next_delivery(&town).is_none());
+        settle(&super::dir(&town), &path, &alert, told).unwrap();
+        assert!(all(&super::dir(&town)).is_empty() && next_delivery(&town).is_none());
     }
 
     #[test]
@@ -554,10 +611,19 @@ mod tests {
             &"y".repeat(500),
             "unit-gt-agent@a\\x2db-witness.service",
         ] {
-            assert!(begin(&town, key, "x", &[], at(1)).unwrap(), "{key}");
-            assert!(!begin(&town, key, "x", &[], at(1)).unwrap(), "{key}");
-            fs::write(path(&town, key), "junk").unwrap();
-            assert!(begin(&town, key, "x", &[], at(1)).unwrap(), "{key}");
+            assert!(
+                begin(&super::dir(&town), key, "x", &[], at(1)).unwrap(),
+                "{key}"
+            );
+            assert!(
+                !begin(&super::dir(&town), key, "x", &[], at(1)).unwrap(),
+                "{key}"
+            );
+            fs::write(path(&super::dir(&town), key), "junk").unwrap();
+            assert!(
+                begin(&super::dir(&town), key, "x", &[], at(1)).unwrap(),
+                "{key}"
+            );
         }
         assert_eq!(open(&town).len(), 4);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);

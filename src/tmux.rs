@@ -528,7 +528,8 @@ impl Tmux {
     /// # Errors
     /// The pane is gone, or tmux fails.
     pub fn screen(&self, pane: &str, lines: usize) -> Result<String, TmuxError> {
-        let text = self.run(&["capture-pane", "-p", "-t", pane])?;
+        // To write into a dead pane, tmux first moves the screen's first line into the history.
+        let text = self.run(&["capture-pane", "-p", "-S", "-1", "-t", pane])?;
         let mut shown: Vec<&str> = text.lines().map(str::trim_end).collect();
         let is_filler = |line: &&str| line.is_empty() || line.starts_with("Pane is dead (");
         while shown.last().is_some_and(is_filler) {

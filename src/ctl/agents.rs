@@ -9,11 +9,15 @@ use super::{cli, directory, each, now, say};
 use crate::agent::Agent;
 use crate::alert;
 use crate::exit::Exit;
+use crate::session::server;
 use crate::systemd::{Properties, Systemd, Verb};
 use crate::town::{Town, marks};
 
 /// How long a job may take: the unit's own limits for stop and start, and a reserve.
 const JOB_LIMIT: Duration = Duration::from_secs(120);
+
+/// How long after its start an agent is looked at once more.
+const SETTLE: Duration = Duration::from_secs(1);
 
 /// What is said where nobody can be started.
 const STOPPED: &str = "The town is stopped; run 'gastownctl up' first";
@@ -25,9 +29,7 @@ const STOPPED: &str = "The town is stopped; run 'gastownctl up' first";
 pub fn start(args: &cli::Agents) -> Result<Exit> {
     let (town, systemd) = (Town::load()?, Systemd::connect()?);
     let agents = directory::find_all(&town, Some(&systemd), &args.agents)?;
-    each(&agents, |agent| {
-        bring_up(&town, &systemd, agent, Verb::Start, args.change.dry_run)
-    })
+    bring_all_up(&town, &systemd, &agents, Verb::Start, args.change.dry_run)
 }
 
 /// Restarts agents and lifts their hold; waits until each runs.
@@ -37,9 +39,7 @@ pub fn start(args: &cli::Agents) -> Result<Exit> {
 pub fn restart(args: &cli::Agents) -> Result<Exit> {
     let (town, systemd) = (Town::load()?, Systemd::connect()?);
     let agents = directory::find_all(&town, Some(&systemd), &args.agents)?;
-    each(&agents, |agent| {
-        bring_up(&town, &systemd, agent, Verb::Restart, args.change.dry_run)
-    })
+    bring_all_up(&town, &systemd, &agents, Verb::Restart, args.change.dry_run)
 }
 
 /// Stops agents and holds them; waits until nothing of them is left.
@@ -66,32 +66,58 @@ pub fn stop(args: &cli::Agents) -> Result<Exit> {
     })
 }
 
-/// Starts the given agents, or all that failed, after forgetting their failures.
+/// Starts the given agents, or everything of the town that failed, after forgetting its failures.
 ///
 /// # Errors
 /// An agent is not known or does not run; the error says why.
 pub fn recover(args: &cli::Recover) -> Result<Exit> {
     let (town, systemd) = (Town::load()?, Systemd::connect()?);
-    let agents = if args.agents.is_empty() {
-        failed(&systemd)?
-    } else {
-        directory::find_all(&town, Some(&systemd), &args.agents)?
-    };
-    if agents.is_empty() {
-        say("No agent has failed")?;
+    let dry_run = args.change.dry_run;
+    if !args.agents.is_empty() {
+        let agents = directory::find_all(&town, Some(&systemd), &args.agents)?;
+        return bring_all_up(&town, &systemd, &agents, Verb::Start, dry_run);
     }
-    each(&agents, |agent| {
-        bring_up(&town, &systemd, agent, Verb::Start, args.change.dry_run)
-    })
+    let (mut agents, mut units) = (Vec::new(), Vec::new());
+    for unit in systemd.units(&["gt-*"])?.into_values() {
+        match Agent::from_unit(&unit.name) {
+            _ if unit.active != "failed" => {}
+            Ok(agent) => agents.push(agent),
+            Err(_) => units.push(unit.name),
+        }
+    }
+    if agents.is_empty() && units.is_empty() {
+        say("Nothing has failed")?;
+    }
+    let theirs = each(&units, |unit| restore(&systemd, unit, dry_run));
+    let agents = bring_all_up(&town, &systemd, &agents, Verb::Start, dry_run);
+    both(theirs, agents)
 }
 
-/// The agents that gave up.
-fn failed(systemd: &Systemd) -> Result<Vec<Agent>> {
-    let units = systemd.units(&["gt-agent@*.service"])?;
-    let failed = units.values().filter(|unit| unit.active == "failed");
-    Ok(failed
-        .filter_map(|unit| Agent::from_unit(&unit.name).ok())
-        .collect())
+/// Starts one of our own units that failed; of one that tells of failures there is nothing to do.
+fn restore(systemd: &Systemd, unit: &str, dry_run: bool) -> Result<()> {
+    if dry_run {
+        return say(&format!("Would start {unit}"));
+    }
+    systemd.reset_failed(unit)?;
+    if unit.starts_with("gt-alert@") {
+        return Ok(());
+    }
+    let after = systemd.run(Verb::Start, unit, JOB_LIMIT)?;
+    if after.text("ActiveState").as_deref() == Some("failed") {
+        bail!(
+            "{unit} failed again: {}; see 'journalctl --user -u {unit}'",
+            last_end(&after)
+        );
+    }
+    say(&format!("Started {unit}"))
+}
+
+/// Two results as one; of two errors the first is reported at once.
+fn both(first: Result<Exit>, second: Result<Exit>) -> Result<Exit> {
+    if let (Err(e), Err(_)) = (&first, &second) {
+        log::error!("{e:#}");
+    }
+    second.and(first)
 }
 
 fn is_up(systemd: &Systemd, agent: &Agent) -> Result<bool> {
@@ -102,14 +128,45 @@ fn is_up(systemd: &Systemd, agent: &Agent) -> Result<bool> {
         .is_some_and(|u| !matches!(u.active.as_str(), "inactive" | "failed")))
 }
 
-/// Starts or restarts one agent; a hold is lifted, other marks are respected.
+/// Starts or restarts agents, and looks once more whether they stay up.
+fn bring_all_up(
+    town: &Town,
+    systemd: &Systemd,
+    agents: &[Agent],
+    verb: Verb,
+    dry_run: bool,
+) -> Result<Exit> {
+    let mut started = Vec::new();
+    let all = each(agents, |agent| {
+        let invocation = bring_up(town, systemd, agent, verb, dry_run)?;
+        started.extend(invocation.map(|id| (agent.clone(), id)));
+        Ok(())
+    });
+    if !started.is_empty() {
+        std::thread::sleep(SETTLE);
+    }
+    let stayed = each(&started, |(agent, invocation)| {
+        let now = systemd.properties(&agent.unit())?;
+        if now.invocation() == *invocation && now.text("ActiveState").as_deref() == Some("active") {
+            return Ok(());
+        }
+        bail!(
+            "{agent} ended at once: {}; see 'gastownctl logs {agent}'",
+            last_end(&now)
+        )
+    });
+    both(all, stayed)
+}
+
+/// Starts or restarts one agent; a hold is lifted, other marks are respected. Gives the invocation
+/// that was started.
 fn bring_up(
     town: &Town,
     systemd: &Systemd,
     agent: &Agent,
     verb: Verb,
     dry_run: bool,
-) -> Result<()> {
+) -> Result<Option<String>> {
     let unit = agent.unit();
     if systemd.town_is_stopped()? {
         bail!(STOPPED);
@@ -123,7 +180,8 @@ fn bring_up(
             Verb::Restart => "restart",
             _ => "start",
         };
-        return say(&format!("Would {hold}{word} {agent}"));
+        say(&format!("Would {hold}{word} {agent}"))?;
+        return Ok(None);
     }
     let before = systemd.units(&[&unit])?;
     marks::release(town, agent)?;
@@ -140,9 +198,13 @@ fn bring_up(
     let runs = before.get(&unit).is_some_and(|u| u.active == "active");
     if runs && verb == Verb::Start {
         well()?;
-        return say(&format!("{agent} runs already"));
+        say(&format!("{agent} runs already"))?;
+        return Ok(None);
     }
-    systemd.reset_failed(&unit)?;
+    // The server's failures are those of every agent.
+    for unit in [&unit, server::SERVICE] {
+        systemd.reset_failed(unit)?;
+    }
     let after = systemd.run(verb, &unit, JOB_LIMIT)?;
     if after.text("ActiveState").as_deref() != Some("active") {
         return Err(why_not(town, systemd, agent, &after)?);
@@ -151,7 +213,8 @@ fn bring_up(
     let done = if runs { "Restarted" } else { "Started" };
     let status = after.text("StatusText").filter(|said| !said.is_empty());
     let detail = status.map_or_else(String::new, |said| format!(" ({said})"));
-    say(&format!("{done} {agent}{detail}"))
+    say(&format!("{done} {agent}{detail}"))?;
+    Ok(Some(after.invocation()))
 }
 
 /// Why an agent does not run after it was started. Somebody may have stopped it meanwhile.

@@ -252,7 +252,8 @@ impl Acting<'_> {
             let over = "The heartbeat works again";
             self.note(alert::clear(town, &unit_key(OWN_UNIT), over));
         }
-        if alert::next_delivery(town).is_some_and(|next| next <= Timestamp::now()) {
+        let due = alert::next_delivery(town).is_some_and(|next| next <= Timestamp::now());
+        if due || alert::is_homeless() {
             alert::wake();
         }
     }

@@ -142,7 +142,10 @@ impl Deciding<'_> {
     fn look_again(&mut self, agent: &Agent, key: &str, after: SignedDuration) {
         self.pending.insert(key.to_string());
         if agent.role() == Role::Deacon {
-            self.at(self.now + self.seen.rules.grace, "the end of the Deacon's grace");
+            self.at(
+                self.now + self.seen.rules.grace,
+                "the end of the Deacon's grace",
+            );
         }
         if self.seen.alerts.contains_key(key) {
             self.at(self.now + after, format!("whether {agent} stays up"));

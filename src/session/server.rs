@@ -17,7 +17,7 @@ use crate::tmux::Tmux;
 use crate::town::{self, Town};
 
 /// The unit of our tmux server.
-const SERVICE: &str = "gt-tmux.service";
+pub const SERVICE: &str = "gt-tmux.service";
 
 /// How long a new server may take until it answers.
 const READY_LIMIT: Duration = Duration::from_secs(10);
@@ -89,29 +89,35 @@ fn served(systemd: &Systemd) -> Result<Option<String>> {
     Ok(pid.and_then(process::tmux_socket))
 }
 
-/// Has our server make its socket anew when something, such as a cleaner of /tmp, removed it:
-/// tmux does so on SIGUSR1.
+/// Has a server answer on the socket: ours makes its socket anew on SIGUSR1 when something, such
+/// as a cleaner of /tmp, removed it; and where a restart of the whole town has ended it, it is
+/// started again.
 ///
 /// # Errors
-/// tmux or the manager does not answer.
+/// tmux or the manager does not answer, or the service has given up.
 pub fn restore_socket(tmux: &Tmux) -> Result<()> {
     if tmux.server()?.is_some() {
         return Ok(());
     }
     let systemd = Systemd::connect()?;
-    // The service may be a mere watcher, whom that signal would end.
-    if let Some(socket) = served(&systemd)? {
-        if socket != tmux.socket() {
-            bail!(
-                "{SERVICE} still serves socket '{socket}' of another town; end the sessions there, then run \
-                 'systemctl --user restart {SERVICE}'"
-            );
+    match served(&systemd)? {
+        Some(socket) if socket != tmux.socket() => bail!(
+            "{SERVICE} still serves socket '{socket}' of another town; end the sessions there, then run \
+             'systemctl --user restart {SERVICE}'"
+        ),
+        Some(_) => {
+            log::warn!("The tmux server's socket was gone, having it made anew");
+            systemd.signal_main(SERVICE, Signal::SIGUSR1 as i32)?;
         }
-        log::warn!("The tmux server's socket was gone, having it made anew");
-        systemd.signal_main(SERVICE, Signal::SIGUSR1 as i32)?;
-        wait_for_server(tmux)?;
+        // The service may be a mere watcher, whom that signal would end.
+        None => {
+            let after = systemd.run(Verb::Start, SERVICE, READY_LIMIT * 2)?;
+            if after.text("ActiveState").as_deref() == Some("failed") {
+                bail!("{SERVICE} has failed, so there is no terminal; run 'gastownctl recover'");
+            }
+        }
     }
-    Ok(())
+    wait_for_server(tmux)
 }
 
 /// Makes the directories that requests are put into, and forgets what earlier runs of the town
