@@ -1,11 +1,13 @@
 //! The worktrees of refinery and crew are brought up to date between the end of the old agent and
-//! the start of the new one: by `gt-agent run`, when a request asked for the start.
+//! the start of the new one: by `gt-agent run`, when a request asked for the start. What a sync
+//! that was killed has left is put right at the next start, whoever asks for that one.
 
 use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use crate::agent::{Agent, Role};
+use crate::files;
 use crate::tools::git::{self, Synced};
 use crate::tools::{self, Tools};
 use crate::town::{self, Town};
@@ -20,12 +22,19 @@ pub struct Worktree {
     dir: PathBuf,
     branch: String,
     limit: Duration,
+    /// There while anything in it is moved.
+    record: PathBuf,
+    /// Whether it is to be brought up to date.
+    asked: bool,
 }
 
 impl Worktree {
-    /// That of an agent; `None` for roles whose worktrees are not ours to move.
-    pub fn of(town: &Town, agent: &Agent) -> Option<Worktree> {
-        if !matches!(agent.role(), Role::Refinery | Role::Crew) {
+    /// That of an agent who is about to start, `asked` for or not; `None` where there is nothing
+    /// to be done, as for roles whose worktrees are not ours to move.
+    pub fn of(town: &Town, agent: &Agent, asked: bool) -> Option<Worktree> {
+        let record = town.path("daemon/presync").join(agent.instance());
+        let is_ours = matches!(agent.role(), Role::Refinery | Role::Crew);
+        if !is_ours || !(asked || record.exists()) {
             return None;
         }
         let branch = town.default_branch(agent.rig()?).unwrap_or_else(|e| {
@@ -37,12 +46,25 @@ impl Worktree {
             dir: town.workdir(agent),
             branch,
             limit: town.ours().presync_limit.try_into().unwrap_or_default(),
+            record,
+            asked,
         })
     }
 
     /// How long it may take in all.
     pub fn limit(&self) -> Duration {
         self.limit
+    }
+
+    /// Leaves it as it is, for somebody works there already.
+    pub fn leave(&self) {
+        match files::remove(&self.record) {
+            Ok(true) => log::warn!(gt_agent:% = self.agent;
+                "A sync of the worktree '{}' of {} was cut off; what is missing is in 'git stash'",
+                self.dir.display(), self.agent),
+            Ok(false) => {}
+            Err(e) => log::warn!("{e:#}, ignoring"),
+        }
     }
 
     /// Brings it up to date, and is cut short once `stop` can be read. A failure is told, and the
@@ -55,7 +77,22 @@ impl Worktree {
             Err(e) => return log::warn!(gt_agent:% = agent; "{e:#}, not syncing '{dir}'"),
         };
         let tools = Tools::locate(&home);
-        match git::sync(&tools, &self.dir, &self.branch, self.limit, Some(stop)) {
+        if let Err(why) = git::put_right(&tools, &self.dir, &self.record) {
+            log::error!(gt_agent:% = agent, gt_reason = why.as_str();
+                "A sync of the worktree '{dir}' of {agent} was cut off, and cannot be undone: {why}");
+        }
+        if !self.asked {
+            return;
+        }
+        let synced = git::sync(
+            &tools,
+            &self.dir,
+            &self.branch,
+            self.limit,
+            &self.record,
+            Some(stop),
+        );
+        match synced {
             Ok(Synced::Done) => {}
             Ok(Synced::NoWorktree) => return,
             Err(why) => log::warn!(gt_agent:% = agent, gt_reason = why.as_str();

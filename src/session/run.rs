@@ -167,7 +167,7 @@ fn prepared_and_run(instance: &str) -> Result<u8> {
     if asked == Some(Action::Cycle) {
         env.insert("GT_HANDOFF".into(), "1".into());
     }
-    let worktree = asked.and_then(|_| Worktree::of(&town, &agent));
+    let worktree = Worktree::of(&town, &agent, asked.is_some());
     let mut run = Run {
         unit: agent.unit(),
         instance: instance.to_string(),
@@ -242,7 +242,9 @@ impl Run {
             self.end_leftovers()?;
             place = self.place()?;
         }
-        if let Some(worktree) = worktree {
+        if let (Some(worktree), Place::Running(..)) = (worktree, &place) {
+            worktree.leave();
+        } else if let Some(worktree) = worktree {
             self.sync(worktree);
             if self.is_to_stop() {
                 return Ok(false);

@@ -19,9 +19,6 @@ const RESERVE: Duration = Duration::from_secs(15);
 /// How long a local command may take.
 const LOCAL: Duration = Duration::from_secs(10);
 
-/// The file in git's directory that tells a later sync what an earlier one has begun.
-const RECORD: &str = "gastown-presync.json";
-
 /// What came of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Synced {
@@ -45,14 +42,17 @@ struct Before {
 
 struct Git<'a> {
     tools: &'a Tools,
-    dir: &'a Path,
+    work: &'a Path,
+    /// Where git keeps what belongs to this worktree.
+    dir: PathBuf,
     deadline: Instant,
     stop: Option<BorrowedFd<'a>>,
 }
 
 /// Fetches, and rebases the worktree `dir` on `origin/<branch>`, with local changes put aside
 /// meanwhile. Within `limit` in all, and a little more where something must be undone; cut short
-/// once `stop` can be read. What an earlier sync left half done is undone first.
+/// once `stop` can be read. While anything is moved there is a file `record`: where it is found
+/// later, we were killed, and [`put_right`] comes before anybody works there.
 ///
 /// # Errors
 /// Why it did not work, in words. The worktree is as it was, or the error says where its changes are.
@@ -61,41 +61,20 @@ pub fn sync(
     dir: &Path,
     branch: &str,
     limit: Duration,
+    record: &Path,
     stop: Option<BorrowedFd<'_>>,
 ) -> Result<Synced, String> {
-    let git = Git {
-        tools,
-        dir,
-        deadline: Instant::now() + limit.saturating_sub(RESERVE.min(limit / 2)),
-        stop,
-    };
-    if tools.path("git").is_none() {
-        return Err("there is no git".into());
-    }
-    let Ok(top) = git.local(&["rev-parse", "--show-toplevel"]) else {
+    let deadline = Instant::now() + limit.saturating_sub(RESERVE.min(limit / 2));
+    let Some(git) = Git::of(tools, dir, deadline, stop)? else {
         return Ok(Synced::NoWorktree);
     };
-    // A directory of the town's own repository is not ours to move.
-    if dir.canonicalize().ok() != Path::new(&top).canonicalize().ok() {
-        return Ok(Synced::NoWorktree);
-    }
-    let git_dir = PathBuf::from(git.local(&["rev-parse", "--absolute-git-dir"])?);
-    let record = git_dir.join(RECORD);
-    if let Some(text) = files::read(&record).map_err(|e| format!("{e:#}"))? {
-        let before = serde_json::from_str(&text)
-            .map_err(|e| format!("'{}' is broken: {e}; remove it", record.display()))?;
-        // The git that was killed may have left its lock.
-        let _ = std::fs::remove_file(git_dir.join("index.lock"));
-        git.put_right(&git_dir, &before)?;
-        forget(&record)?;
-    }
     for state in [
         "rebase-merge",
         "rebase-apply",
         "MERGE_HEAD",
         "CHERRY_PICK_HEAD",
     ] {
-        if git_dir.join(state).exists() {
+        if git.dir.join(state).exists() {
             return Err(format!(
                 "'{}' has a rebase or merge under way",
                 dir.display()
@@ -118,20 +97,41 @@ pub fn sync(
         stash: format!("gastown pre-sync {}-{}", Timestamp::now(), Pid::this()),
     };
     let text = serde_json::to_vec(&before).map_err(|e| e.to_string())?;
-    files::write(&record, &text).map_err(|e| format!("{e:#}"))?;
+    files::write(record, &text).map_err(|e| format!("{e:#}"))?;
     let rebased = git
         .put_aside(&before.stash)
         .and_then(|()| git.within(&["rebase", "--quiet", &onto]).map(drop));
-    let right = git.put_right(&git_dir, &before);
-    if right.is_ok() {
-        forget(&record)?;
+    let right = git.put_right(&before);
+    forget(record)?;
+    // What went wrong first says more, but not where the changes are.
+    match (rebased, right?) {
+        (Err(e), _) => Err(e),
+        (Ok(()), true) => Ok(Synced::Done),
+        (Ok(()), false) => Err("local changes conflict with the branch; left as it was".into()),
     }
-    // What went wrong first says more.
-    rebased?;
-    match right? {
-        true => Ok(Synced::Done),
-        false => Err("local changes conflict with the branch; left as it was".into()),
-    }
+}
+
+/// Puts right what a [`sync`] that was killed has left in the worktree, if there is its record.
+///
+/// # Errors
+/// Why it did not work, and where the local changes are. It is not tried again: by then somebody
+/// has worked there.
+pub fn put_right(tools: &Tools, dir: &Path, record: &Path) -> Result<(), String> {
+    let Some(text) = files::read(record).map_err(|e| format!("{e:#}"))? else {
+        return Ok(());
+    };
+    let before: Result<Before, _> = serde_json::from_str(&text);
+    let done = match (before, Git::of(tools, dir, Instant::now(), None)) {
+        (Ok(before), Ok(Some(git))) => {
+            git.unlock(before.branch.as_deref());
+            git.put_right(&before).map(drop)
+        }
+        (Err(e), _) => Err(format!("'{}' is broken: {e}", record.display())),
+        (_, Err(e)) => Err(e),
+        (_, Ok(None)) => Err(format!("'{}' is no worktree any more", dir.display())),
+    };
+    forget(record)?;
+    done
 }
 
 fn forget(record: &Path) -> Result<(), String> {
@@ -140,11 +140,54 @@ fn forget(record: &Path) -> Result<(), String> {
         .map_err(|e| format!("{e:#}"))
 }
 
-impl Git<'_> {
+impl<'a> Git<'a> {
+    /// `None`: the directory is no worktree of its own, such as one of the town's repository.
+    fn of(
+        tools: &'a Tools,
+        work: &'a Path,
+        deadline: Instant,
+        stop: Option<BorrowedFd<'a>>,
+    ) -> Result<Option<Git<'a>>, String> {
+        let mut git = Git {
+            tools,
+            work,
+            dir: PathBuf::new(),
+            deadline,
+            stop,
+        };
+        if tools.path("git").is_none() {
+            return Err("there is no git".into());
+        }
+        let Ok(top) = git.local(&["rev-parse", "--show-toplevel"]) else {
+            return Ok(None);
+        };
+        if work.canonicalize().ok() != Path::new(&top).canonicalize().ok() {
+            return Ok(None);
+        }
+        git.dir = PathBuf::from(git.local(&["rev-parse", "--absolute-git-dir"])?);
+        Ok(Some(git))
+    }
+
+    /// Removes the locks that a git which was killed has left. Only what this worktree alone
+    /// uses is unlocked, and the list of stashes.
+    fn unlock(&self, branch: Option<&str>) {
+        let common = self.local(&["rev-parse", "--path-format=absolute", "--git-common-dir"]);
+        let common = common.map_or_else(|_| self.dir.clone(), PathBuf::from);
+        let own = std::fs::read_dir(&self.dir).into_iter().flatten().flatten();
+        let own = own
+            .map(|entry| entry.path())
+            .filter(|path| path.extension().is_some_and(|end| end == "lock"));
+        let shared = branch.into_iter().chain(["refs/stash"]);
+        let shared = shared.map(|name| common.join(format!("{name}.lock")));
+        for lock in own.chain(shared) {
+            let _ = std::fs::remove_file(lock);
+        }
+    }
+
     fn command(&self, args: &[&str]) -> Result<Command, String> {
         let mut git = self
             .tools
-            .command("git", self.dir)
+            .command("git", self.work)
             .ok_or("there is no git")?;
         quiet(&mut git).args(args);
         Ok(git)
@@ -180,10 +223,14 @@ impl Git<'_> {
 
     /// Ends a rebase that did not come to its end, and brings back what was put aside. `false`:
     /// it did not fit, so all is as it was before.
-    fn put_right(&self, git_dir: &Path, before: &Before) -> Result<bool, String> {
-        self.abort(git_dir, before)?;
+    fn put_right(&self, before: &Before) -> Result<bool, String> {
+        let kept = |e: String| {
+            let name = &before.stash;
+            format!("{e}; what is missing is in 'git stash' as '{name}', or in 'git reflog'")
+        };
+        self.abort(before).map_err(kept)?;
         match self.stash(|line| line.ends_with(&before.stash))? {
-            Some((_, stash)) => self.bring_back(&stash, &before.commit),
+            Some((_, stash)) => self.bring_back(&stash, &before.commit).map_err(kept),
             None => Ok(true),
         }
     }
@@ -191,12 +238,11 @@ impl Git<'_> {
     /// Brings the stashed changes back. Where they conflict with what was fetched, the worktree
     /// goes back to where it was before.
     fn bring_back(&self, stash: &str, before: &str) -> Result<bool, String> {
-        let kept = |e: String| format!("{e}; the local changes are in 'git stash', commit {stash}");
         let fits = self
             .local(&["stash", "apply", "--quiet", "--index", stash])
             .is_ok();
         if !fits {
-            self.restore(stash, before).map_err(kept)?;
+            self.restore(stash, before)?;
         }
         if let Some((place, _)) = self.stash(|line| line.starts_with(stash))? {
             self.local(&["stash", "drop", "--quiet", &format!("stash@{{{place}}}")])?;
@@ -222,21 +268,21 @@ impl Git<'_> {
     }
 
     /// Ends a rebase that failed, took too long, or was killed.
-    fn abort(&self, git_dir: &Path, before: &Before) -> Result<(), String> {
-        let under_way = ["rebase-merge", "rebase-apply"].map(|d| git_dir.join(d).exists());
-        if !under_way.contains(&true) || self.local(&["rebase", "--abort"]).is_ok() {
-            return Ok(());
+    fn abort(&self, before: &Before) -> Result<(), String> {
+        let under_way = ["rebase-merge", "rebase-apply"].map(|d| self.dir.join(d).exists());
+        if under_way.contains(&true) && self.local(&["rebase", "--abort"]).is_err() {
+            self.unlock(before.branch.as_deref());
+            if self.local(&["rebase", "--abort"]).is_err() {
+                self.local(&["rebase", "--quit"])?;
+                self.local(&["reset", "--hard", "--quiet", &before.commit])?;
+                if let Some(branch) = &before.branch {
+                    self.local(&["symbolic-ref", "HEAD", branch])?;
+                }
+            }
         }
-        let _ = std::fs::remove_file(git_dir.join("index.lock"));
-        if self.local(&["rebase", "--abort"]).is_ok() {
-            return Ok(());
-        }
-        self.local(&["rebase", "--quit"])?;
-        self.local(&["reset", "--hard", "--quiet", &before.commit])?;
-        match &before.branch {
-            Some(branch) => self.local(&["symbolic-ref", "HEAD", branch]).map(drop),
-            None => Ok(()),
-        }
+        // There was none before, and one that is left would bar every later sync.
+        let _ = std::fs::remove_file(self.dir.join("CHERRY_PICK_HEAD"));
+        Ok(())
     }
 }
 
@@ -313,6 +359,7 @@ mod tests {
                 &self.path("work"),
                 "main",
                 Duration::from_secs(60),
+                &self.path("record"),
                 None,
             )
         }
@@ -397,7 +444,7 @@ mod tests {
             let record = format!(
                 r#"{{"commit":"{commit}","branch":"refs/heads/main","stash":"gastown pre-sync x"}}"#
             );
-            fs::write(work.join(".git").join(RECORD), record).unwrap();
+            fs::write(setup.path("record"), record).unwrap();
             let steps = ["stashed", "rebasing", "rebased", "applied"];
             let done = steps
                 .iter()
@@ -427,12 +474,8 @@ mod tests {
                 setup.git("work", "stash apply -q");
             }
             fs::write(work.join(".git/index.lock"), "").unwrap();
-            let synced = setup.sync();
-            assert_eq!(
-                synced.is_ok(),
-                reached != "rebasing",
-                "{reached}: {synced:?}"
-            );
+            fs::write(work.join(".git/HEAD.lock"), "").unwrap();
+            put_right(&setup.tools, &work, &setup.path("record")).unwrap();
             assert!(!work.join(".git/rebase-merge").exists(), "{reached}");
             assert_eq!(setup.git("work", "symbolic-ref HEAD"), "refs/heads/main");
             assert_eq!(
@@ -442,7 +485,13 @@ mod tests {
             );
             assert_eq!(setup.read("new"), "untracked\n", "{reached}");
             assert_eq!(setup.git("work", "stash list"), "", "{reached}");
-            assert!(!work.join(".git").join(RECORD).exists(), "{reached}");
+            assert!(!setup.path("record").exists(), "{reached}");
+            let synced = setup.sync();
+            assert_eq!(
+                synced.is_ok(),
+                reached != "rebasing",
+                "{reached}: {synced:?}"
+            );
         }
     }
 
@@ -470,7 +519,14 @@ mod tests {
             let begin = Instant::now();
             let limit = Duration::from_secs(60);
             let stop = std::os::fd::AsFd::as_fd(&ours);
-            let got = sync(&setup.tools, &work, "main", limit, Some(stop));
+            let got = sync(
+                &setup.tools,
+                &work,
+                "main",
+                limit,
+                &setup.path("record"),
+                Some(stop),
+            );
             assert_eq!(got, Err("'git rebase' was to stop".into()));
             assert!(begin.elapsed() < 2 * LOCAL);
         });
@@ -485,7 +541,14 @@ mod tests {
         let Some(setup) = Setup::new() else { return };
         fs::create_dir(setup.path("work/sub")).unwrap();
         for dir in ["work/sub", ""] {
-            let got = sync(&setup.tools, &setup.path(dir), "main", LOCAL, None);
+            let got = sync(
+                &setup.tools,
+                &setup.path(dir),
+                "main",
+                LOCAL,
+                &setup.path("record"),
+                None,
+            );
             assert_eq!(got, Ok(Synced::NoWorktree), "{dir}");
         }
         assert_eq!(setup.read("a"), "one\n");
