@@ -3,13 +3,14 @@
 use std::process::Command;
 
 #[test]
-#[ignore = "tests/machine/* need booted Debian machines and root: run tests/run"]
+#[ignore = "tests/machine/* and tests/vm/* need booted Debian machines and root: run tests/run"]
 fn machine_tests() {
-    for suite in ["bookworm", "trixie"] {
-        let status = Command::new("tests/run")
-            .args(["--machine", suite])
-            .status()
-            .unwrap();
-        assert!(status.success(), "machine tests on {suite}");
+    for args in [
+        &["--machine", "bookworm"][..],
+        &["--machine", "trixie"],
+        &["--vm"],
+    ] {
+        let status = Command::new("tests/run").args(args).status().unwrap();
+        assert!(status.success(), "tests/run {args:?}");
     }
 }

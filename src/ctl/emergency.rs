@@ -1,12 +1,15 @@
 //! `gastownctl estop` and `thaw`.
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
+use super::status::frozen_for_good;
 use super::{cli, each, now, say};
 use crate::agent::Agent;
 use crate::exit::Exit;
 use crate::systemd::{Systemd, Unit, Verb};
 use crate::town::{Town, marks};
+
+const AGENTS: &[&str] = &["gt-agent@*.service"];
 
 /// Sets the emergency stop, then freezes every agent that runs, or stops it where the kernel
 /// has no unified cgroups. The mark comes first: nothing starts any more, whatever fails after.
@@ -69,13 +72,17 @@ pub fn thaw(args: cli::Change) -> Result<Exit> {
         say("There was no emergency stop")?;
     }
     let systemd = Systemd::connect()?;
-    let exit = each(&running(&systemd)?, |unit| {
+    let units: Vec<Unit> = systemd.units(AGENTS)?.into_values().collect();
+    let exit = each(&units, |unit| {
         let state = systemd.properties(&unit.name)?.text("FreezerState");
         if state.is_none_or(|state| state == "running") {
             return Ok(());
         }
         if args.dry_run {
             return say(&format!("Would thaw {}", agent_of(unit)));
+        }
+        if unit.active != "active" {
+            bail!("{} was {}", agent_of(unit), frozen_for_good());
         }
         systemd.thaw(&unit.name)?;
         say(&format!("Thawed {}", agent_of(unit)))
@@ -87,7 +94,7 @@ pub fn thaw(args: cli::Change) -> Result<Exit> {
 }
 
 fn running(systemd: &Systemd) -> Result<Vec<Unit>> {
-    let units = systemd.units(&["gt-agent@*.service"])?;
+    let units = systemd.units(AGENTS)?;
     Ok(units
         .into_values()
         .filter(|unit| !matches!(unit.active.as_str(), "inactive" | "failed"))

@@ -158,6 +158,7 @@ impl Seen<'_> {
         status.reason = match (active, job) {
             ("unknown", _) => None,
             ("active", _) if frozen => Some("frozen; 'gastownctl thaw' ends it".into()),
+            _ if frozen => Some(frozen_for_good()),
             ("active", _) if let Some(root) = properties.and_then(|p| elsewhere(town, p)) => {
                 Some(format!("runs for '{root}'"))
             }
@@ -224,11 +225,21 @@ pub fn last_end(properties: &Properties) -> String {
     }
 }
 
+/// What is wrong with a unit that is frozen and does not run. From 256 on the manager can then
+/// neither thaw, stop nor start it.
+pub fn frozen_for_good() -> String {
+    let user = nix::unistd::geteuid();
+    format!(
+        "killed while it was frozen, which systemd does not get over; run 'systemctl restart user@{user}.service' as root"
+    )
+}
+
 /// What is wrong with an agent that does not stay up.
 pub fn problem(agent: &AgentStatus) -> Option<String> {
     let name = &agent.agent;
     let reason = agent.reason.as_deref().unwrap_or("it failed");
     match (agent.active_state.as_str(), agent.sub_state.as_str()) {
+        _ if reason == frozen_for_good() => Some(format!("{name}: {reason}")),
         ("failed", _) => Some(format!(
             "{name} {reason}; see 'gastownctl logs {name}', then run 'gastownctl recover {name}'"
         )),

@@ -24,7 +24,7 @@ use crate::spool::Spool;
 use crate::systemd::{Systemd, Unit};
 use crate::tmux::Tmux;
 use crate::town::{self, Town};
-pub use agent::{AgentStatus, elsewhere, last_end};
+pub use agent::{AgentStatus, elsewhere, frozen_for_good, last_end};
 use agent::{PROPERTIES, Seen};
 pub use problems::{RESTART, forget, short_lived, two_towns};
 
