@@ -194,7 +194,13 @@ impl Deciding<'_> {
         record.stopped = None;
         if !seen.wanted {
             record.retry = None;
-            if unit.is_failed() {
+            // A person's crew is that person's to keep.
+            if seen.outside && agent.role() == Role::Polecat {
+                self.look_again(agent, &key, BACK);
+                let agent = agent.clone();
+                let reason = "it runs outside of its unit, which takes it over";
+                self.push(Action::Start { agent }, reason);
+            } else if unit.is_failed() {
                 self.failed(agent, seen);
             }
             return;

@@ -15,6 +15,7 @@ use super::tips;
 use crate::agent::{Agent, Role};
 use crate::alert::{self, unit_key};
 use crate::exit::Exit;
+use crate::session::process::{self, Head};
 use crate::systemd::{Systemd, TARGET, Unit};
 use crate::tmux::{Screen, Tmux};
 use crate::tools::bd::Bead;
@@ -96,6 +97,8 @@ pub struct Seen {
     pub screen: Option<Shown>,
     /// A session of its name has a living process that is in no unit of ours.
     pub session: bool,
+    /// What runs there is a program, not a mere shell.
+    pub outside: bool,
 }
 
 /// What keeps an agent from running.
@@ -378,7 +381,12 @@ fn terminals(world: &World<'_>, agents: &mut BTreeMap<Agent, Seen>) -> bool {
     let mut ids = Vec::new();
     for (agent, seen) in agents.iter_mut() {
         let session = world.town.session(agent);
-        seen.session = panes.iter().any(|p| !p.dead && p.session == session);
+        let theirs = panes.iter().find(|p| !p.dead && p.session == session);
+        seen.session = theirs.is_some();
+        seen.outside = theirs.is_some_and(|p| {
+            let is_marked = p.owner.is_some() || p.home.is_some();
+            !is_marked && matches!(process::head(p.pid), Head::Process(_))
+        });
         seen.pane = by_owner
             .get(agent.instance().as_str())
             .map(|id| id.to_string());

@@ -91,6 +91,9 @@ impl std::fmt::Display for End {
     }
 }
 
+/// By a person, or by a tool that ends an agent by its session.
+const CLOSED: End = End::Unknown("its pane was closed");
+
 /// What woke us.
 enum Event {
     Stop,
@@ -464,13 +467,15 @@ impl Run {
                 After::Ended(end) => end,
             };
             self.report(&end);
-            if end != End::Exited(0) {
-                return Ok(end.status());
-            }
-            if matches!(self.agent.role(), Role::Polecat | Role::Dog | Role::Boot) {
-                // Its work is done: a polecat has no patrol to go on with.
+            // A polecat has no patrol to go on with: its work is done, or somebody has closed its
+            // session to be rid of it.
+            let is_final = matches!(self.agent.role(), Role::Polecat | Role::Dog | Role::Boot);
+            if is_final && matches!(end, End::Exited(0) | CLOSED) {
                 self.tmux.kill_pane(&self.pane)?;
                 return Ok(0);
+            }
+            if end != End::Exited(0) {
+                return Ok(end.status());
             }
             let now = Instant::now();
             clean.push_back(now);
@@ -522,7 +527,7 @@ impl Run {
         let deadline = Instant::now() + REAP_LIMIT;
         loop {
             let Some(pane) = self.tmux.pane(&self.pane)? else {
-                return Ok(After::Ended(End::Unknown("its pane was closed")));
+                return Ok(After::Ended(CLOSED));
             };
             match (pane.signal, pane.status) {
                 (Some(signal), _) => {
