@@ -291,15 +291,22 @@ pub struct Logs {
 /// For what is shown of the past.
 #[derive(Debug, Args)]
 pub struct Since {
-    /// From then on, as journalctl takes it: '2 hours ago', yesterday, '2026-01-31 12:00'
+    /// From then on, as journalctl takes it: '2 hours ago', yesterday, '2026-01-31 12:00';
+    /// the last 24 hours without it
     #[arg(
         id = "since",
         long = "since",
         value_name = "TIME",
-        default_value = "1 day ago",
         allow_hyphen_values = true
     )]
-    pub text: String,
+    pub text: Option<String>,
+}
+
+impl Since {
+    /// The time as it was given, or the usual one.
+    pub fn text(&self) -> &str {
+        self.text.as_deref().unwrap_or("1 day ago")
+    }
 }
 
 /// `history`

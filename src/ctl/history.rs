@@ -15,7 +15,7 @@ use crate::town::Town;
 /// The agent is not known, the time is none, or the journal cannot be read.
 pub fn run(args: &cli::History) -> Result<Exit> {
     let agent = directory::named(&Town::load()?, args.agent.as_deref())?;
-    let events = events::load(events::moment(&args.since.text)?, agent.as_ref())?;
+    let events = events::load(events::moment(args.since.text())?, agent.as_ref())?;
     let text: String = events
         .iter()
         .map(|event| {
@@ -27,7 +27,7 @@ pub fn run(args: &cli::History) -> Result<Exit> {
         })
         .collect();
     if text.is_empty() && !args.json {
-        log::info!("Nothing happened since {}", args.since.text);
+        log::info!("Nothing happened since {}", args.since.text());
     }
     print(&text)?;
     Ok(Exit::Ok)

@@ -5,8 +5,8 @@ mod svg;
 use std::collections::BTreeMap;
 
 use anyhow::Result;
-use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
 
 use super::events::{self, Event, Kind};
 use super::status::{self, Status};
@@ -96,10 +96,13 @@ struct Picture {
 /// The time is none, the journal cannot be read, or the file cannot be written.
 pub fn run(args: &cli::Timeline) -> Result<Exit> {
     let town = Town::load()?;
-    let from = events::moment(&args.since.text)?;
+    let mut from = events::moment(args.since.text())?;
     let events = events::load(from, None)?;
     let systemd = Systemd::connect();
     let status = status::collect(&town, systemd.as_ref().map_err(|e| format!("{e:#}")));
+    if args.since.text.is_none() {
+        from = from.max(first(&events, &status));
+    }
     let svg = svg::draw(&picture(from, &events, &status), &TimeZone::system());
     match &args.output {
         Some(path) => {
@@ -109,6 +112,18 @@ pub fn run(args: &cli::Timeline) -> Result<Exit> {
         None => print(&svg)?,
     }
     Ok(Exit::Ok)
+}
+
+/// Where the picture of a young town begins: a little before the first that is known of it.
+fn first(events: &[Event], status: &Status) -> Timestamp {
+    let running = status.agents.iter().filter(|a| a.active_state == "active");
+    let since = running.filter_map(|agent| agent.since);
+    let known = events.iter().map(|event| event.time).chain(since).min();
+    let span = known.map_or(SignedDuration::ZERO, |known| {
+        status.now.duration_since(known)
+    });
+    // Fifty times wider than that margin, and at least a minute.
+    status.now - span.max(SignedDuration::from_mins(1)) * 51 / 50
 }
 
 fn picture(from: Timestamp, events: &[Event], status: &Status) -> Picture {
@@ -292,6 +307,16 @@ mod tests {
         let svg = svg::draw(&picture, &TimeZone::UTC);
         assert!(svg.contains("/home/me/&lt;gt&gt; &amp; &quot;co&quot;"));
         assert!(!svg.contains("<says>") && !svg.contains('\u{1b}'));
+    }
+
+    #[test]
+    fn a_young_town_fills_the_picture() {
+        let status = town(100, &[("mayor", "inactive")]);
+        let events = [event(50, "AGENT_STARTED", "mayor", "")];
+        assert_eq!(first(&events, &status), at(49));
+        // One that runs since before the first event, and one of which nothing is known.
+        assert!(first(&events, &town(100, &[("deacon", "active")])) < at(-10));
+        assert!(first(&[], &status) < at(100));
     }
 
     /// Fifty agents over a day; `GASTOWN_SAMPLE=FILE cargo test sample` writes it to be looked at.
