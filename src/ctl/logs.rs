@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 
-use super::{cli, directory, events, print_of};
+use super::{become_program, cli, directory, events, print_of};
 use crate::agent::Agent;
 use crate::exit::Exit;
 use crate::tools;
@@ -46,6 +46,10 @@ pub fn run(args: &cli::Logs) -> Result<Exit> {
         command.arg(format!("--since=@{}", since.as_second()));
     }
     command.args(matches(agent.as_ref()));
+    // Who follows wants journalctl itself, which sees at once when nobody reads any more.
+    if args.follow {
+        return become_program(command);
+    }
     print_of(command)
 }
 
