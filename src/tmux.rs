@@ -155,6 +155,20 @@ pub struct Screen {
 }
 
 impl Screen {
+    /// Whether something is typed behind one of these prompts and not sent: the cursor is behind
+    /// it. A hint that a program shows there does not move the cursor.
+    pub fn is_drafted(&self, prompts: &[String]) -> bool {
+        let plain = |text: &str| text.replace('\u{a0}', " ");
+        let line = self.lines.get(self.row).map_or("", String::as_str);
+        let before: String = plain(line).chars().take(self.column).collect();
+        let typed = |prompt: &String| {
+            let typed = before.trim_start().strip_prefix(&plain(prompt));
+            typed.is_some_and(|typed| !typed.trim().is_empty())
+        };
+        let prompts = prompts.iter().filter(|prompt| !prompt.trim().is_empty());
+        self.cursor && prompts.clone().any(typed)
+    }
+
     /// Whether an Enter after `text` was not taken: the screen is as it was before it, or at
     /// least the line with the cursor is, and ends with the text.
     fn still_waits(&self, typed: &Screen, text: &str) -> bool {
@@ -661,6 +675,30 @@ fn some(text: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_draft_is_before_the_cursor() {
+        let prompts = ["❯ ".to_string(), "> ".to_string()];
+        for (line, column, cursor, want) in [
+            ("> ", 2, true, false),
+            ("> rm -rf", 10, true, true),
+            ("  > x", 5, true, true),
+            ("❯\u{a0}Try \"edit\"", 2, true, false),
+            ("❯\u{a0}Try it", 8, true, true),
+            ("> x", 3, false, false),
+            ("working", 7, true, false),
+            ("", 0, true, false),
+        ] {
+            let screen = Screen {
+                lines: vec![line.to_string()],
+                column,
+                row: 0,
+                cursor,
+                history: 0,
+            };
+            assert_eq!(screen.is_drafted(&prompts), want, "{line:?} {column}");
+        }
+    }
 
     #[test]
     fn panes_parse() {

@@ -134,6 +134,7 @@ fn seen() -> impl Strategy<Value = Seen> {
                 pane,
                 screen,
                 session,
+                drafted: session && dismissed,
                 outside: session && wanted,
             },
         )

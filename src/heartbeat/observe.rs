@@ -95,6 +95,8 @@ pub struct Seen {
     pub pane: Option<String>,
     /// Its screen, for the Deacon: whether it answers pokes.
     pub screen: Option<Shown>,
+    /// Somebody has typed something there and not sent it.
+    pub drafted: bool,
     /// A session of its name has a living process that is in no unit of ours.
     pub session: bool,
     /// What runs there is a program, not a mere shell.
@@ -390,16 +392,22 @@ fn terminals(world: &World<'_>, agents: &mut BTreeMap<Agent, Seen>) -> bool {
         seen.pane = by_owner
             .get(agent.instance().as_str())
             .map(|id| id.to_string());
-        if agent.role() == Role::Deacon {
+        if matches!(agent.role(), Role::Deacon | Role::Witness) {
             ids.extend(seen.pane.clone());
         }
     }
     match world.tmux.screens(&ids) {
         Ok(screens) => {
-            for seen in agents.values_mut() {
+            for (agent, seen) in agents.iter_mut() {
                 let screen = seen.pane.as_ref().and_then(|pane| screens.get(pane));
                 if let Some(screen) = screen {
                     seen.screen = Some(shown(screen));
+                    let launch = world.town.launch(agent).ok();
+                    let prompt = launch.and_then(|launch| launch.ready_prompt);
+                    // A poke whose Enter was not taken is ours.
+                    let line = screen.lines.get(screen.row);
+                    let is_poke = line.is_some_and(|line| line.contains(tips::MARK.trim_end()));
+                    seen.drafted = !is_poke && screen.is_drafted(prompt.as_slice());
                 }
             }
         }

@@ -10,6 +10,12 @@ use super::tips;
 use crate::agent::Agent;
 use crate::town::deacon::{Freshness, freshness};
 
+/// How long a poke waits for a person who types.
+const DRAFT: SignedDuration = SignedDuration::from_mins(1);
+
+/// Why it waits.
+const DRAFTED: &str = "somebody has typed something there and not sent it";
+
 impl Deciding<'_> {
     /// The Deacon is poked when its heartbeat is very stale, and restarted when that, three
     /// times, brought no sign of life at all.
@@ -115,6 +121,11 @@ impl Deciding<'_> {
             self.memory.record(agent).pokes = pokes;
             return self.leave(agent, format!("{age}, but its terminal is not known"));
         };
+        if seen.drafted {
+            self.memory.record(agent).pokes = pokes;
+            self.at(now + DRAFT, "whether a draft is sent");
+            return self.leave(agent, format!("{age}, but {DRAFTED}"));
+        }
         let (tip, text) = tips::after(tips::DEACON, pokes.tip);
         pokes.count = pokes.count.saturating_add(1);
         pokes.unanswered = pokes.unanswered.saturating_add(1);
@@ -151,6 +162,9 @@ impl Deciding<'_> {
             // A poke from the future is one from now.
             pokes.last = pokes.last.min(Some(now));
             return self.leave(agent, "it was poked not long ago");
+        }
+        if seen.drafted {
+            return self.leave(agent, DRAFTED);
         }
         let (tip, text) = tips::after(tips::WITNESS, pokes.tip);
         pokes.last = Some(now);

@@ -322,7 +322,9 @@ fn one<'a>(
         );
         return w.fail(false, reason);
     }
-    if !pane.dead && w.is_ready(target, sight, now) {
+    // What somebody types there and has not sent is not to be sent with our word.
+    let drafted = screen.is_some_and(|s| s.is_drafted(&w.readiness.prompts));
+    if !pane.dead && !drafted && w.is_ready(target, sight, now) {
         if !taken.insert(&pane.id) {
             return Action::Wait;
         }
@@ -337,6 +339,8 @@ fn one<'a>(
     let shown = screen.map(shown).unwrap_or_default();
     let state = if pane.dead {
         "has ended"
+    } else if drafted {
+        "has a line that somebody typed and did not send"
     } else {
         "was not ready in time"
     };
