@@ -6,7 +6,9 @@ use anyhow::{Result, bail};
 
 use super::{cli, say, status};
 use crate::exit::Exit;
+use crate::heartbeat::decide::KEPT_UNITS;
 use crate::systemd::{Systemd, TARGET, Unit, Verb};
+use crate::town::Town;
 
 /// How long the stop of the town may take: that of its agents, and after it that of the server.
 const STOP_LIMIT: Duration = Duration::from_secs(120);
@@ -23,14 +25,25 @@ const START_LIMIT: Duration = Duration::from_secs(60);
 /// Starts the town.
 ///
 /// # Errors
-/// The manager refuses.
+/// There is no town, or one of its units does not start.
 pub fn up(args: cli::Change) -> Result<Exit> {
+    Town::load()?;
     let systemd = Systemd::connect()?;
     if args.dry_run {
         say("Would start the town")?;
         return Ok(Exit::Ok);
     }
+    // What failed earlier would stay down although the target starts.
+    for unit in KEPT_UNITS {
+        systemd.reset_failed(unit)?;
+    }
     systemd.run(Verb::Start, TARGET, START_LIMIT)?;
+    for unit in KEPT_UNITS {
+        let after = systemd.run(Verb::Start, unit, START_LIMIT)?;
+        if after.text("ActiveState").as_deref() != Some("active") {
+            bail!("{unit} does not start; see 'journalctl --user -u {unit}'");
+        }
+    }
     say("The town is up, its agents are being started; see 'gastownctl status'")?;
     let enabled = systemd.unit_file_state(TARGET)?.as_deref() == Some("enabled");
     for problem in status::short_lived(Some(enabled)) {
