@@ -34,22 +34,34 @@ vm_new() {
     vm_boot
 }
 
-# Boots from the disk as it is. What the file system had not written when the power went is lost:
-# it must not help those who rename what they have not synced.
+# Boots from the disk as it is. At times the emulated processors disagree about code that the
+# kernel has just changed, and it panics before anything of ours runs: then it ends, and tries again.
 vm_boot() {
+    local try
+    for try in 1 2 3; do
+        vm_start
+        within 180 vm_settled && ! vm_off && return
+        grep -q 'Kernel panic' "$CONSOLE" || break
+        echo "The virtual machine's kernel panicked at boot $try" >&2
+        vm_off || kill -KILL "$MACHINE"
+    done
+    echo "The virtual machine did not boot:" >&2
+    tail -n 20 "$VM/qemu" "$CONSOLE" >&2
+    return 1
+}
+
+# What the file system had not written when the power went is lost: it must not help those who
+# rename what they have not synced.
+vm_start() {
     VM_PORT=$((20000 + RANDOM % 10000))
     setsid setpriv --pdeathsig KILL qemu-system-x86_64 -machine q35,sata=off,usb=off -accel tcg,thread=multi \
         -cpu qemu64,-svm -smp 2 -m 2G -display none -nodefaults -no-reboot -serial "file:$CONSOLE" \
-        -kernel "$VM_ROOT/vmlinuz" -append 'root=/dev/nvme0n1 rootflags=noauto_da_alloc rw console=ttyS0 quiet' \
+        -kernel "$VM_ROOT/vmlinuz" -append 'root=/dev/nvme0n1 rootflags=noauto_da_alloc rw console=ttyS0 quiet panic=-1' \
         -drive "file=$VM/disk,format=raw,if=none,id=disk,cache=unsafe" -device nvme,drive=disk,serial=1 \
         -netdev "user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:$VM_PORT-:22" -device virtio-net-pci,netdev=net,romfile= \
         -device virtio-rng-pci </dev/null >"$VM/qemu" 2>&1 &
     MACHINE=$!
     disown
-    within 180 vm_settled && ! vm_off && return
-    echo "The virtual machine did not boot:" >&2
-    tail -n 20 "$VM/qemu" "$CONSOLE" >&2
-    return 1
 }
 
 # It runs, or has ended. One connection is for all commands.
