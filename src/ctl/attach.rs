@@ -1,7 +1,6 @@
 //! `gastownctl attach`: an agent's terminal, on the right socket, whatever it is called.
 
 use std::io::IsTerminal;
-use std::path::Path;
 
 use anyhow::{Result, bail};
 
@@ -30,7 +29,7 @@ pub fn run(args: &cli::Attach) -> Result<Exit> {
     let mut command = tmux.command();
     command.arg("-N");
     match std::env::var("TMUX") {
-        Ok(client) if is_on(&client, town.socket()) => {
+        Ok(client) if is_of(&client, pane.server) => {
             command.env("TMUX", client).arg("switch-client");
         }
         _ => {
@@ -44,10 +43,11 @@ pub fn run(args: &cli::Attach) -> Result<Exit> {
     become_program(command)
 }
 
-/// Whether TMUX (`SOCKET,PID,SESSION`) is of the server on `socket`, a name or a path.
-fn is_on(client: &str, socket: &str) -> bool {
-    let path = Path::new(client.split(',').next().unwrap_or_default());
-    path == Path::new(socket) || path.file_name().is_some_and(|name| name == socket)
+/// Whether TMUX (`SOCKET,PID,SESSION`) is of that server. Of another user's the socket may have the
+/// same name.
+fn is_of(client: &str, server: u32) -> bool {
+    let mut fields = client.rsplit(',');
+    fields.nth(1).is_some_and(|pid| pid.parse() == Ok(server))
 }
 
 #[cfg(test)]
@@ -56,13 +56,14 @@ mod tests {
 
     #[test]
     fn the_own_server_is_recognised() {
-        for (client, socket, want) in [
-            ("/tmp/tmux-1000/default,812,0", "default", true),
-            ("/tmp/tmux-1000/gt-0a1b2c,812,0", "default", false),
-            ("/run/x/sock,1,0", "/run/x/sock", true),
-            ("", "default", false),
+        for (client, want) in [
+            ("/tmp/tmux-1000/default,812,0", true),
+            ("/tmp/odd,name,812,3", true),
+            ("/tmp/tmux-0/default,1,0", false),
+            ("/tmp/tmux-1000/default", false),
+            ("", false),
         ] {
-            assert_eq!(is_on(client, socket), want, "{client}");
+            assert_eq!(is_of(client, 812), want, "{client}");
         }
     }
 }

@@ -16,7 +16,7 @@ Examples:
   gastownctl park gastown               no agent of this rig runs
   gastownctl estop -m 'disk full'       freeze every agent; 'thaw' undoes it
 
-Exit statuses: 0 done, 1 failed or something found, 2 wrong command line,
+Exit statuses: 0 done, 1 failed, or 'doctor' found something, 2 wrong command line,
 69 no user manager, 75 try again, 78 bad configuration.";
 
 /// Operate a Gas Town that is kept alive by systemd

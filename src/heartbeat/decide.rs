@@ -21,8 +21,8 @@ const BACK: SignedDuration = SignedDuration::from_secs(20);
 const MASS_WINDOW: SignedDuration = SignedDuration::from_secs(30);
 const MASS_COUNT: usize = 3;
 
-/// This many unusable answers of `bd` in a row are worth an alert.
-const BD_FAILURES: u32 = 3;
+/// This many unusable answers of `bd` or `tmux` in a row are worth an alert.
+const FAILURES: u32 = 3;
 
 /// Units without which nothing would happen any more: they are started again.
 pub const KEPT_UNITS: &[&str] = &[
@@ -103,7 +103,19 @@ impl Deciding<'_> {
             self.agent(agent, seen);
         }
         self.deaths();
-        if self.memory.bd_failures >= BD_FAILURES {
+        self.memory.tmux_failures = match &self.seen.blind {
+            Some(_) => self.memory.tmux_failures.saturating_add(1),
+            None => 0,
+        };
+        if let Some(why) = &self.seen.blind
+            && self.memory.tmux_failures >= FAILURES
+        {
+            let summary = format!(
+                "tmux tells nothing about terminals, so nobody is poked ({why}); run 'gastownctl doctor'"
+            );
+            self.conditions.insert("tmux".into(), summary);
+        }
+        if self.memory.bd_failures >= FAILURES {
             let summary = "'bd' gives no usable answer, so beads of dead agents are not marked; \
                  try 'bd list --json' in the town";
             self.conditions.insert("bd".into(), summary.into());

@@ -49,6 +49,9 @@ pub struct Memory {
     pub activity: Option<Timestamp>,
     /// How many times in a row `bd` gave no usable answer.
     pub bd_failures: u32,
+    /// How many times in a row `tmux` gave none.
+    #[serde(skip_serializing_if = "is_default")]
+    pub tmux_failures: u32,
     /// Agents that died together and are not all back.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub mass_death: Vec<Agent>,

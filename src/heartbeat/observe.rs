@@ -17,7 +17,7 @@ use crate::alert::{self, unit_key};
 use crate::exit::Exit;
 use crate::session::process::{self, Head};
 use crate::systemd::{Systemd, TARGET, Unit};
-use crate::tmux::{Screen, Tmux};
+use crate::tmux::{Screen, Tmux, TmuxError};
 use crate::tools::bd::Bead;
 use crate::town::marks::{self, Mark};
 use crate::town::ours::Ours;
@@ -71,6 +71,8 @@ pub struct Observed {
     pub undelivered: Option<Timestamp>,
     /// The state of agents as `bd` has it; `None`: not asked, or no usable answer.
     pub beads: Option<Vec<Bead>>,
+    /// Why nothing is known about terminals.
+    pub blind: Option<String>,
     /// The clocks now.
     pub clocks: Option<Clocks>,
     /// What the last tick left.
@@ -248,8 +250,16 @@ pub fn observe(world: &World<'_>, memory: Memory) -> Result<Observed> {
     observed
         .units
         .extend(states(world.systemd, known.collect())?);
-    if terminals(world, &mut observed.agents) {
-        observed.sign = Some(Timestamp::now());
+    match terminals(world, &mut observed.agents) {
+        Ok(true) => observed.sign = Some(Timestamp::now()),
+        Ok(false) => {}
+        Err(e) => {
+            log::warn!("Failed to list the terminals, going on without: {e}");
+            // An agent whose terminal is not known may be alive in it.
+            let agents = observed.agents.values_mut();
+            agents.for_each(|seen| seen.session = true);
+            observed.blind = Some(e.to_string());
+        }
     }
     Ok(observed)
 }
@@ -260,7 +270,7 @@ fn is_ours(key: &str) -> bool {
     let starts = ["unit-", "config-", "refusal-"];
     key != unit_key(OWN_UNIT)
         && (starts.iter().any(|start| key.starts_with(start))
-            || ["bd", "mass-death", "rigs"].contains(&key))
+            || ["bd", "mass-death", "rigs", "tmux"].contains(&key))
 }
 
 /// The agents' units as they are now; for a second look after something slow.
@@ -365,16 +375,8 @@ fn states(systemd: &Systemd, units: Vec<&Unit>) -> Result<BTreeMap<String, UnitS
 
 /// Adds panes and screens. Tells whether a person looks at one. What tmux does not tell stays
 /// unknown.
-fn terminals(world: &World<'_>, agents: &mut BTreeMap<Agent, Seen>) -> bool {
-    let panes = match world.tmux.panes() {
-        Ok(panes) => panes,
-        Err(e) => {
-            log::warn!("Failed to list the terminals, going on without: {e}");
-            // An agent whose terminal is not known may be alive in it.
-            agents.values_mut().for_each(|seen| seen.session = true);
-            return false;
-        }
-    };
+fn terminals(world: &World<'_>, agents: &mut BTreeMap<Agent, Seen>) -> Result<bool, TmuxError> {
+    let panes = world.tmux.panes()?;
     let by_owner: HashMap<&str, &str> = panes
         .iter()
         .filter(|pane| !pane.dead)
@@ -414,10 +416,10 @@ fn terminals(world: &World<'_>, agents: &mut BTreeMap<Agent, Seen>) -> bool {
         Err(e) => log::warn!("Failed to read the screens, going on without: {e}"),
     }
     let instances: BTreeSet<String> = agents.keys().map(Agent::instance).collect();
-    panes.iter().any(|pane| {
+    Ok(panes.iter().any(|pane| {
         let ours = pane.owner.as_ref().or(pane.home.as_ref());
         pane.clients > 0 && ours.is_some_and(|who| instances.contains(who))
-    })
+    }))
 }
 
 /// What is left of a screen when what we typed is taken out: it tells whether the agent did

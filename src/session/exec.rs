@@ -64,11 +64,21 @@ fn become_agent(line: &str) -> anyhow::Error {
 
 fn command(release: Release) -> Result<(Command, String)> {
     let home = town::home()?;
-    let dirs = tools::search_path(&home);
+    let mut dirs = tools::search_path(&home);
+    if let Some(own) = release.env.get("PATH") {
+        dirs.splice(
+            0..0,
+            std::env::split_paths(own).filter(|dir| dir.is_absolute()),
+        );
+    }
     let (name, args) = release.argv.split_first().context("Empty agent command")?;
     // Found here, so that the agent's own PATH need not be the user manager's poor one.
-    let program = tools::find(name, &dirs)
-        .with_context(|| format!("Failed to execute '{name}': no such program on the PATH; check the agent's command in settings"))?;
+    let program = tools::find(name, &dirs).with_context(|| {
+        format!(
+            "Failed to execute '{name}': there is no such program; give its absolute path in \
+                 the settings, or its directory as PATH in the agent's 'env' there"
+        )
+    })?;
     let mut command = Command::new(&program);
     command
         .args(args)

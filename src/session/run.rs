@@ -287,8 +287,9 @@ impl Run {
         };
         match &first.home {
             Some(other) if *other != self.instance => bail!(
-                "session '{}' is that of gt-agent@{other}.service already; rename one of the two rigs",
-                self.session
+                "session '{}' is that of {} already; rename one of the two",
+                self.session,
+                Agent::from_instance(other).map_or_else(|_| other.clone(), String::from)
             ),
             None if first.dead => Ok(Place::Dead(first.id.clone())),
             None if let Head::Process(pid) = process::head(first.pid) => {

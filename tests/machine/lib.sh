@@ -3,6 +3,8 @@
 
 set -euo pipefail
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+# A test makes and breaks the caller's town, so it runs where tests/run has put it, and nowhere else.
+[ "$HERE" = /opt/tests ] || { echo "$0 is for a throw-away machine; run tests/run" >&2; exit 1; }
 TOWN=${TOWN:-$HOME/gt}
 export GT_CALLS=$HOME/calls
 

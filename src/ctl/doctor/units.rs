@@ -7,7 +7,7 @@ use anyhow::Result;
 use super::Report;
 use super::mend::Mend;
 use crate::agent::Agent;
-use crate::ctl::status;
+use crate::ctl::{status, words};
 use crate::files;
 use crate::heartbeat::decide::KEPT_UNITS;
 use crate::systemd::{Properties, Systemd, Unit};
@@ -80,14 +80,31 @@ pub fn units(report: &mut Report, systemd: &Systemd, town: Option<&Town>) -> Res
             "gastownctl up",
         );
     }
-    let (mut stale, mut roots) = (Vec::new(), Vec::new());
+    let (mut stale, mut roots, mut old) = (Vec::new(), Vec::new(), Vec::new());
     for unit in loaded.values() {
         let properties = systemd.properties(&unit.name)?;
         roots.extend(town.and_then(|town| status::elsewhere(town, &properties)));
         if properties.flag("NeedDaemonReload") == Some(true) {
             stale.push(unit.name.as_str());
         }
+        if let Some(agent) = Agent::from_unit(&unit.name)
+            .ok()
+            .filter(|_| is_old(&properties))
+        {
+            old.push(agent.to_string());
+        }
         one_unit(report, unit, &properties);
+    }
+    if !old.is_empty() {
+        report.find(
+            "units",
+            format!(
+                "The gt-agent of {} is from before an upgrade",
+                words::counted(old.len(), "agent")
+            ),
+            "What the upgrade mends does not hold for them yet",
+            format!("gastownctl restart {}", old.join(" ")),
+        );
     }
     if !stale.is_empty() {
         report
@@ -204,4 +221,11 @@ fn one_unit(report: &mut Report, unit: &Unit, properties: &Properties) {
             )
             .mend = Some(Mend::Timer(name.clone()));
     }
+}
+
+/// Whether a unit's main process runs a program that has been replaced since.
+fn is_old(properties: &Properties) -> bool {
+    let pid = properties.number("MainPID").filter(|&pid| pid != 0);
+    let program = pid.and_then(|pid| std::fs::read_link(format!("/proc/{pid}/exe")).ok());
+    program.is_some_and(|path| path.to_string_lossy().ends_with(" (deleted)"))
 }
