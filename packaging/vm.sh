@@ -5,6 +5,8 @@
 # vm_new SUITE        boots a fresh one
 # vm_reboot           reboots it
 # vm_cut              takes the power from it, and boots it again
+#
+# Both end with 77 when the emulation does not boot again.
 # shellcheck shell=bash
 
 VM_PACKAGES=linux-image-cloud-amd64,openssh-server,udev
@@ -71,12 +73,16 @@ vm_settled() {
     state=$(vm_do systemctl is-system-running --wait 2>/dev/null) || true
     case $state in running | degraded) return ;; esac
     ssh -q -f -N -M -S "$VM/control" -i "$VM_ROOT/root/.ssh/id" -p "$VM_PORT" -o ConnectTimeout=20 \
-        -o BatchMode=yes -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null root@127.0.0.1 \
+        -o ServerAliveInterval=20 -o ServerAliveCountMax=6 -o BatchMode=yes -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null root@127.0.0.1 \
         </dev/null >/dev/null 2>&1
     return 1
 }
 
-vm_do() { ssh -q -S "$VM/control" root@vm "$(printf '%q ' "$@")"; }
+# Ends with 255 when the machine does not answer any more.
+vm_do() { ssh -q -S "$VM/control" -o ConnectTimeout=20 root@vm "$(printf '%q ' "$@")"; }
+
+# The emulation itself hangs at times.
+vm_answers() { timeout 60 ssh -q -S "$VM/control" -o ConnectTimeout=20 root@vm true; }
 
 # The machine has ended by itself, or its power has gone.
 vm_off() { ! kill -0 "$MACHINE" 2>/dev/null; }
@@ -84,11 +90,11 @@ vm_off() { ! kill -0 "$MACHINE" 2>/dev/null; }
 vm_reboot() {
     vm_do systemctl reboot || true
     within 150 vm_off || { echo "The virtual machine does not shut down" >&2; tail -n 20 "$CONSOLE" >&2; return 1; }
-    vm_boot
+    vm_boot || return 77
 }
 
 vm_cut() {
     kill -KILL "$MACHINE"
     within 10 vm_off
-    vm_boot
+    vm_boot || return 77
 }
