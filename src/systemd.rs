@@ -100,6 +100,13 @@ pub struct Unit {
     path: OwnedObjectPath,
 }
 
+impl Unit {
+    /// Nothing of it runs.
+    pub fn is_down(&self) -> bool {
+        matches!(self.active.as_str(), "inactive" | "failed")
+    }
+}
+
 /// What a job is to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verb {

@@ -123,9 +123,7 @@ fn both(first: Result<Exit>, second: Result<Exit>) -> Result<Exit> {
 fn is_up(systemd: &Systemd, agent: &Agent) -> Result<bool> {
     let unit = agent.unit();
     let units = systemd.units(&[&unit])?;
-    Ok(units
-        .get(&unit)
-        .is_some_and(|u| !matches!(u.active.as_str(), "inactive" | "failed")))
+    Ok(units.get(&unit).is_some_and(|unit| !unit.is_down()))
 }
 
 /// Starts or restarts agents, and looks once more whether they stay up.

@@ -95,10 +95,7 @@ pub fn thaw(args: cli::Change) -> Result<Exit> {
 
 fn running(systemd: &Systemd) -> Result<Vec<Unit>> {
     let units = systemd.units(AGENTS)?;
-    Ok(units
-        .into_values()
-        .filter(|unit| !matches!(unit.active.as_str(), "inactive" | "failed"))
-        .collect())
+    Ok(units.into_values().filter(|unit| !unit.is_down()).collect())
 }
 
 fn agent_of(unit: &Unit) -> String {

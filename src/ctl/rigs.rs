@@ -75,7 +75,7 @@ fn running(systemd: &Systemd, rig: &str) -> Result<Vec<Agent>> {
     let units = systemd.units(&["gt-agent@*.service"])?;
     Ok(units
         .values()
-        .filter(|unit| !matches!(unit.active.as_str(), "inactive" | "failed"))
+        .filter(|unit| !unit.is_down())
         .filter_map(|unit| Agent::from_unit(&unit.name).ok())
         .filter(|agent| agent.rig() == Some(rig))
         .collect())

@@ -74,8 +74,7 @@ pub fn down(args: cli::Change) -> Result<Exit> {
     let deadline = Instant::now() + SETTLE_LIMIT;
     let agents = loop {
         let agents = systemd.units(&["gt-agent@*.service"])?;
-        let settled = |unit: &Unit| matches!(unit.active.as_str(), "inactive" | "failed");
-        if agents.values().all(settled) || Instant::now() >= deadline {
+        if agents.values().all(Unit::is_down) || Instant::now() >= deadline {
             break agents;
         }
         std::thread::sleep(SETTLE_POLL);

@@ -184,7 +184,7 @@ fn running(systemd: &Systemd) -> Result<Vec<String>> {
     let units = systemd.units(&["gt-agent@*.service"])?;
     Ok(units
         .into_values()
-        .filter(|u| !matches!(u.active.as_str(), "inactive" | "failed"))
+        .filter(|unit| !unit.is_down())
         .map(|u| u.name)
         .collect())
 }
