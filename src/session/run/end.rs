@@ -1,0 +1,256 @@
+//! How an agent ends: what woke us, what tmux and the kernel say of it, and how it is stopped.
+
+use std::collections::BTreeMap;
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use sd_notify::NotifyState;
+
+use super::{MOVE_ROUNDS, Run};
+use crate::journal;
+use crate::session::process::{self, Head};
+use crate::systemd::Systemd;
+use crate::tools;
+
+/// How long tmux may take to collect the status of a process that has ended.
+const REAP_LIMIT: Duration = Duration::from_secs(3);
+
+/// How often it is asked for it.
+const REAP_POLL: Duration = Duration::from_millis(10);
+
+/// After this an agent that ignored SIGTERM gets SIGHUP, which interactive shells heed.
+const HANGUP_AFTER: Duration = Duration::from_secs(3);
+
+/// After this it gets SIGKILL.
+const KILL_AFTER: Duration = Duration::from_secs(10);
+
+/// How much of the screen is kept when an agent ends, in lines.
+const SCREEN_LINES: usize = 20;
+
+/// How an agent ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum End {
+    Exited(i32),
+    Killed(i32),
+    OutOfMemory,
+    /// Nobody told the status; why.
+    Unknown(&'static str),
+}
+
+impl End {
+    /// What our own exit status says of it: the same, 128 + n for signal n, 1 if unknown.
+    pub(super) fn status(&self) -> u8 {
+        match self {
+            End::Exited(status) => u8::try_from(*status).unwrap_or(1),
+            End::Killed(signal) => u8::try_from(128 + signal).unwrap_or(1),
+            End::OutOfMemory => 128 + Signal::SIGKILL as u8,
+            End::Unknown(_) => 1,
+        }
+    }
+}
+
+impl std::fmt::Display for End {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            End::Exited(status) => write!(f, "ended with status {status}"),
+            End::Killed(signal) => match Signal::try_from(*signal) {
+                Ok(name) => write!(f, "was ended by {name}"),
+                Err(_) => write!(f, "was ended by signal {signal}"),
+            },
+            End::OutOfMemory => f.write_str("ran out of memory: the kernel killed a process of it"),
+            End::Unknown(why) => write!(f, "ended: {why}"),
+        }
+    }
+}
+
+/// By a person, or by a tool that ends an agent by its session.
+pub(super) const CLOSED: End = End::Unknown("its pane was closed");
+
+/// What woke us.
+pub(super) enum Event {
+    Stop,
+    AgentEnded,
+    ServerEnded,
+}
+
+/// What the pane shows after the watched process has ended.
+pub(super) enum After {
+    /// Somebody else, such as `gt handoff`, started another process in it.
+    Respawned(u32),
+    Ended(End),
+}
+
+impl Run {
+    pub(super) fn next_event(&self) -> Result<Event> {
+        let (agent, server) = (process::watch(self.pid), process::watch(self.server));
+        let Some(server) = server else {
+            return Ok(Event::ServerEnded);
+        };
+        let Some(agent) = agent else {
+            return Ok(Event::AgentEnded);
+        };
+        let mut fds = [
+            PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
+            PollFd::new(server.as_fd(), PollFlags::POLLIN),
+            PollFd::new(agent.as_fd(), PollFlags::POLLIN),
+        ];
+        loop {
+            match poll(&mut fds, PollTimeout::NONE) {
+                Ok(_) => break,
+                Err(nix::errno::Errno::EINTR) => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
+        let hit = |i: usize| fds[i].any().unwrap_or(false);
+        Ok(if hit(0) {
+            Event::Stop
+        } else if hit(1) {
+            Event::ServerEnded
+        } else {
+            Event::AgentEnded
+        })
+    }
+
+    /// Asks tmux how the agent ended; tmux learns it a moment after us.
+    pub(super) fn after_end(&self) -> Result<After> {
+        let deadline = Instant::now() + REAP_LIMIT;
+        loop {
+            let Some(pane) = self.tmux.pane(&self.pane)? else {
+                return Ok(After::Ended(CLOSED));
+            };
+            match (pane.signal, pane.status) {
+                (Some(signal), _) => {
+                    let is_oom =
+                        signal == Signal::SIGKILL as i32 && process::oom_kills() > self.oom_kills;
+                    return Ok(After::Ended(if is_oom {
+                        End::OutOfMemory
+                    } else {
+                        End::Killed(signal)
+                    }));
+                }
+                (None, Some(status)) => return Ok(After::Ended(End::Exited(status))),
+                (None, None) if pane.dead => self.have_reaped(),
+                (None, None) => {}
+            }
+            if !pane.dead && pane.pid != self.pid && process::watch(self.pid).is_none() {
+                return Ok(match process::head(pane.pid) {
+                    Head::Process(pid) if pid == pane.pid => After::Respawned(pid),
+                    _ => After::Ended(End::Unknown("it left its shell")),
+                });
+            }
+            if Instant::now() >= deadline {
+                return Ok(After::Ended(End::Unknown("tmux does not know its status")));
+            }
+            std::thread::sleep(REAP_POLL);
+        }
+    }
+
+    /// tmux 3.3 misses the SIGCHLD at times, and leaves a zombie behind.
+    fn have_reaped(&self) {
+        let _ = kill(Pid::from_raw(self.server.cast_signed()), Signal::SIGCHLD);
+    }
+
+    pub(super) fn report(&self, end: &End) {
+        let screen = self
+            .tmux
+            .screen(&self.pane, SCREEN_LINES)
+            .unwrap_or_default();
+        let level = match end {
+            End::Exited(0) => log::Level::Info,
+            _ => log::Level::Error,
+        };
+        log::log!(level, message_id = journal::AGENT_ENDED, gt_agent:% = self.agent,
+            gt_session = self.session.as_str(), gt_status = end.status(), gt_reason:% = end,
+            gt_screen = screen.as_str();
+            "{} {end}; its last lines:\n{screen}", self.agent);
+    }
+
+    pub(super) fn stop(&self) -> Result<u8> {
+        let _ = sd_notify::notify(&[NotifyState::Stopping]);
+        if self.is_out_of_memory() {
+            self.report(&End::OutOfMemory);
+            self.end_agent();
+            return Ok(End::OutOfMemory.status());
+        }
+        self.end_agent();
+        let deadline = Instant::now() + REAP_LIMIT;
+        let pid = Pid::from_raw(self.pid.cast_signed());
+        while kill(pid, None).is_ok() && Instant::now() < deadline {
+            self.have_reaped();
+            std::thread::sleep(REAP_POLL);
+        }
+        // Across a restart the pane stays, and with it whoever is attached.
+        if !self.is_restarting() {
+            self.tmux.kill_pane(&self.pane)?;
+        }
+        log::info!(message_id = journal::AGENT_STOPPED, gt_agent:% = self.agent;
+            "{} was stopped", self.agent);
+        Ok(0)
+    }
+
+    /// Kills what an agent that has ended left in the unit, as systemd does between two runs.
+    pub(super) fn end_leftovers(&self) -> Result<()> {
+        let systemd = Systemd::connect()?;
+        for _ in 0..MOVE_ROUNDS {
+            let left: Vec<u32> = systemd
+                .processes(&self.unit)?
+                .into_iter()
+                .map(|(pid, _)| pid)
+                .filter(|&pid| pid != std::process::id())
+                .collect();
+            if left.is_empty() {
+                return Ok(());
+            }
+            for pid in left {
+                let _ = kill(Pid::from_raw(pid.cast_signed()), Signal::SIGKILL);
+            }
+            std::thread::sleep(REAP_POLL);
+        }
+        Ok(())
+    }
+
+    /// Whether we are to stop because the kernel has killed a process of the unit: this is no
+    /// stop that anybody wanted, and a new start follows.
+    fn is_out_of_memory(&self) -> bool {
+        Systemd::connect()
+            .and_then(|systemd| systemd.properties(&self.unit))
+            .is_ok_and(|unit| unit.text("Result").as_deref() == Some("oom-kill"))
+    }
+
+    fn is_restarting(&self) -> bool {
+        let units = Systemd::connect().and_then(|s| s.units(&[&self.unit]));
+        let units = units.unwrap_or_else(|e| {
+            log::warn!("{e:#}, closing the pane");
+            BTreeMap::new()
+        });
+        units
+            .get(&self.unit)
+            .is_some_and(|unit| matches!(unit.job.as_deref(), Some("restart" | "start")))
+    }
+
+    /// Ends the agent, with more force as time goes by. The rest of the cgroup is systemd's.
+    pub(super) fn end_agent(&self) {
+        let begin = Instant::now();
+        for (signal, until) in [
+            (Signal::SIGTERM, HANGUP_AFTER),
+            (Signal::SIGHUP, KILL_AFTER),
+            (Signal::SIGKILL, KILL_AFTER + REAP_LIMIT),
+        ] {
+            let Some(end) = process::watch(self.pid) else {
+                return;
+            };
+            for pid in process::tree(self.pid) {
+                let _ = kill(Pid::from_raw(pid.cast_signed()), signal);
+            }
+            let wait = until.saturating_sub(begin.elapsed());
+            let mut fds = [PollFd::new(end.as_fd(), PollFlags::POLLIN)];
+            if poll(&mut fds, tools::timeout(wait)).is_ok_and(|n| n > 0) {
+                return;
+            }
+        }
+    }
+}

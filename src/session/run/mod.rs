@@ -1,0 +1,281 @@
+//! `gt-agent run`: the main process of an agent's service.
+//!
+//! - `place`: where the agent's pane is, and taking over what runs in it.
+//! - `start`: a pane, its process in the unit, the release.
+//! - `end`: what ended, and how it is stopped.
+
+mod end;
+mod place;
+mod start;
+
+use std::collections::VecDeque;
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use sd_notify::NotifyState;
+
+use self::end::{After, CLOSED, End, Event};
+use self::place::Place;
+use self::start::START_LIMIT;
+use super::exec::Release;
+use super::process;
+use crate::agent::{Agent, Role};
+use crate::exit::Exit;
+use crate::journal;
+use crate::lifecycle::{self, Action, Worktree};
+use crate::tmux::{Pane, Tmux};
+use crate::town::{Era, Town, marks};
+
+/// More clean exits than this within [`CLEAN_WINDOW`] are a failure.
+const CLEAN_EXITS: usize = 30;
+
+/// See [`CLEAN_EXITS`].
+const CLEAN_WINDOW: Duration = Duration::from_secs(60);
+
+/// How many rounds it takes at most to move a tree that forks meanwhile.
+const MOVE_ROUNDS: usize = 10;
+
+struct Run {
+    agent: Agent,
+    instance: String,
+    unit: String,
+    session: String,
+    /// The environment of the session itself, for what people start in it.
+    identity: Vec<(String, String)>,
+    /// The town's root, as text.
+    town: String,
+    /// Whether the town's era tells an agent its pane.
+    names_pane: bool,
+    release: Release,
+    tmux: Tmux,
+    signals: SignalFd,
+    pane: String,
+    /// The process whose end is the agent's end.
+    pid: u32,
+    server: u32,
+    /// What [`process::oom_kills`] said at the start.
+    oom_kills: u64,
+}
+
+/// Runs an agent until it ends or is to be stopped; gives the exit status for systemd.
+///
+/// # Errors
+/// The agent could not be started, or its terminal failed.
+pub fn run(instance: &str) -> Result<u8> {
+    let run = prepared_and_run(instance);
+    if let Err(e) = &run {
+        let _ = sd_notify::notify(&[NotifyState::Status(&format!("{e:#}"))]);
+    }
+    run
+}
+
+fn prepared_and_run(instance: &str) -> Result<u8> {
+    let signals = catch_signals()?;
+    let town = Town::load()?;
+    let agent = Agent::from_instance(instance)
+        .with_context(|| format!("'{instance}' is not an agent"))
+        .context(Exit::BadConfig)?;
+    let launch = town.launch(&agent)?;
+    let mut env = launch.env;
+    let identity = town.environment(&agent).into_iter().collect();
+    if let (Era::Current, Ok(id)) = (town.era(), std::env::var("INVOCATION_ID")) {
+        env.insert("GT_RUN".into(), id);
+    }
+    let asked = lifecycle::asked(&town, &agent);
+    if asked == Some(Action::Cycle) {
+        env.insert("GT_HANDOFF".into(), "1".into());
+    }
+    let worktree = Worktree::of(&town, &agent, asked.is_some());
+    let mut run = Run {
+        unit: agent.unit(),
+        instance: instance.to_string(),
+        session: town.session(&agent),
+        identity,
+        town: town.root().display().to_string(),
+        names_pane: town.era() == Era::Current,
+        release: Release {
+            argv: launch.argv,
+            env,
+            dir: town.workdir(&agent),
+        },
+        tmux: Tmux::on(town.socket()),
+        signals,
+        pane: String::new(),
+        pid: 0,
+        server: 0,
+        oom_kills: process::oom_kills(),
+        agent,
+    };
+    let waits = marks::waiting_path(&town, &run.agent);
+    drop(town);
+    crate::files::remove(&waits)?;
+    match run.begin(asked.is_some(), worktree.as_ref()) {
+        Ok(true) => {}
+        Ok(false) => return Ok(0),
+        Err(e) => {
+            let reason = format!("{e:#}");
+            let _ = sd_notify::notify(&[NotifyState::Status(&reason)]);
+            log::error!(message_id = journal::AGENT_NOT_STARTED, gt_agent:% = run.agent, gt_reason = reason.as_str();
+                "{} could not be started: {reason}", run.agent);
+            return Ok(127);
+        }
+    }
+    let status = run.supervise()?;
+    // The manager forgets a unit that is down and has not failed, so its status is kept here.
+    if status == Exit::TryAgain as u8 {
+        crate::files::write(&waits, format!("{}\n", jiff::Timestamp::now()).as_bytes())?;
+    }
+    Ok(status)
+}
+
+/// What the unit says of itself while its agent runs.
+fn status_text(pid: u32, session: &str, root: &str) -> String {
+    format!("Process {pid} in session '{session}' of town '{root}'")
+}
+
+/// The root of the town that a unit runs for, by what it says of itself; `None`: it does not say.
+pub fn town_of(status_text: &str) -> Option<&str> {
+    // A session's name has no quotes, a root may.
+    let (_, root) = status_text.split_once("' of town '")?;
+    root.strip_suffix('\'')
+}
+
+fn catch_signals() -> Result<SignalFd> {
+    let mut set = SigSet::empty();
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
+        set.add(signal);
+    }
+    set.thread_block()?;
+    SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC).context("Failed to catch signals")
+}
+
+impl Run {
+    /// Finds the agent's place and has a process in it that belongs to the unit; `false`: we are
+    /// to stop again already. Whoever was `asked` for a new one does not get the old one.
+    fn begin(&mut self, asked: bool, worktree: Option<&Worktree>) -> Result<bool> {
+        let mut place = self.place()?;
+        if let (Place::Running(pane, pid), true) = (&place, asked) {
+            self.take_over(pane, *pid)?;
+            self.end_agent();
+            self.end_leftovers()?;
+            place = self.place()?;
+        }
+        if let (Some(worktree), Place::Running(..)) = (worktree, &place) {
+            worktree.leave();
+        } else if let Some(worktree) = worktree {
+            self.sync(worktree);
+            if self.is_to_stop() {
+                return Ok(false);
+            }
+            place = self.place()?;
+        }
+        match place {
+            Place::Running(pane, pid) => self.adopt(&pane, pid)?,
+            Place::Dead(pane) => self.respawn(&pane)?,
+            Place::Window => self.start(|run, argv| {
+                run.tmux
+                    .new_first_window(&run.session, &run.release.dir, argv)
+            })?,
+            Place::Nowhere => self.start(|run, argv| {
+                run.tmux
+                    .new_session(&run.session, &run.release.dir, &run.identity, argv)
+            })?,
+        }
+        Ok(true)
+    }
+
+    /// Brings the worktree up to date while nobody works in it.
+    fn sync(&self, worktree: &Worktree) {
+        let limit = (worktree.limit() + START_LIMIT * 2).as_micros();
+        let _ = sd_notify::notify(&[
+            NotifyState::Status("Bringing the worktree up to date"),
+            NotifyState::ExtendTimeoutUsec(u32::try_from(limit).unwrap_or(u32::MAX)),
+        ]);
+        worktree.sync(self.signals.as_fd());
+    }
+
+    fn is_to_stop(&self) -> bool {
+        let mut fds = [PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
+        poll(&mut fds, PollTimeout::ZERO).is_ok_and(|n| n > 0)
+    }
+
+    fn watch(&mut self, pane: &Pane, pid: u32) {
+        self.pid = pid;
+        self.server = pane.server;
+    }
+
+    fn ready(&self) {
+        let status = status_text(self.pid, &self.session, &self.town);
+        let _ = sd_notify::notify(&[NotifyState::Ready, NotifyState::Status(&status)]);
+    }
+
+    /// Waits for ends until one is final.
+    fn supervise(&mut self) -> Result<u8> {
+        let mut clean: VecDeque<Instant> = VecDeque::new();
+        loop {
+            match self.next_event()? {
+                Event::Stop => return self.stop(),
+                Event::ServerEnded => {
+                    self.end_agent();
+                    self.report(&End::Unknown("the tmux server has gone"));
+                    return Ok(1);
+                }
+                Event::AgentEnded => {}
+            }
+            let end = match self.after_end()? {
+                After::Respawned(pid) => {
+                    self.pid = pid;
+                    self.move_in(pid)?;
+                    log::info!(message_id = journal::AGENT_ADOPTED, gt_agent:% = self.agent,
+                        gt_session = self.session.as_str(), gt_pid = pid;
+                        "{} was started anew in its pane by somebody else; adopted process {pid}", self.agent);
+                    self.ready();
+                    continue;
+                }
+                After::Ended(end) => end,
+            };
+            self.report(&end);
+            // A polecat has no patrol to go on with: its work is done, or somebody has closed its
+            // session to be rid of it.
+            let is_final = matches!(self.agent.role(), Role::Polecat | Role::Dog | Role::Boot);
+            if is_final && matches!(end, End::Exited(0) | CLOSED) {
+                self.tmux.kill_pane(&self.pane)?;
+                return Ok(0);
+            }
+            if end != End::Exited(0) {
+                return Ok(end.status());
+            }
+            let now = Instant::now();
+            clean.push_back(now);
+            clean.retain(|&t| now - t < CLEAN_WINDOW);
+            if clean.len() > CLEAN_EXITS {
+                log::error!(message_id = journal::AGENT_NOT_STARTED, gt_agent:% = self.agent;
+                    "{} ended cleanly more than {CLEAN_EXITS} times within a minute", self.agent);
+                return Ok(1);
+            }
+            self.end_leftovers()?;
+            let pane = self.pane.clone();
+            self.release.env.remove("GT_HANDOFF");
+            self.respawn(&pane)?;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_unit_says_for_which_town_it_runs() {
+        for root in ["/home/me/gt", "/srv/it's 'my' town'", "/"] {
+            let text = status_text(7, "gt-deacon", root);
+            assert_eq!(town_of(&text), Some(root));
+        }
+        assert_eq!(town_of("Process 7 in session 'gt-deacon'"), None);
+        assert_eq!(town_of(""), None);
+    }
+}

@@ -1,0 +1,94 @@
+//! Where an agent's pane is, and taking over what runs in it.
+
+use anyhow::{Result, bail};
+
+use super::{MOVE_ROUNDS, Run};
+use crate::agent::Agent;
+use crate::journal;
+use crate::session::process::{self, Head};
+use crate::session::server;
+use crate::systemd::Systemd;
+use crate::tmux::Pane;
+
+/// Where an agent's pane is, or is to be.
+pub(super) enum Place {
+    /// Here, with this process at work in it.
+    Running(Pane, u32),
+    /// This pane is left of it.
+    Dead(String),
+    /// Its session is there, without a pane for it.
+    Window,
+    /// It has no session.
+    Nowhere,
+}
+
+impl Run {
+    pub(super) fn place(&self) -> Result<Place> {
+        let mut panes = self.tmux.panes()?;
+        if panes.is_empty() {
+            server::restore_socket(&self.tmux)?;
+            panes = self.tmux.panes()?;
+        }
+        let is_ours = |p: &&Pane| p.owner.as_ref() == Some(&self.instance);
+        if let Some(pane) = panes.iter().find(is_ours) {
+            return Ok(match process::head(pane.pid) {
+                Head::Process(pid) if !pane.dead => Place::Running(pane.clone(), pid),
+                _ => Place::Dead(pane.id.clone()),
+            });
+        }
+        let Some(first) = panes.iter().find(|p| p.session == self.session) else {
+            return Ok(Place::Nowhere);
+        };
+        match &first.home {
+            Some(other) if *other != self.instance => bail!(
+                "session '{}' is that of {} already; rename one of the two",
+                self.session,
+                Agent::from_instance(other).map_or_else(|_| other.clone(), String::from)
+            ),
+            None if first.dead => Ok(Place::Dead(first.id.clone())),
+            None if let Head::Process(pid) = process::head(first.pid) => {
+                Ok(Place::Running(first.clone(), pid))
+            }
+            // An idle shell, or what people opened beside a pane of ours that is gone.
+            _ => Ok(Place::Window),
+        }
+    }
+
+    /// Takes over what already runs in a pane: nothing is restarted.
+    pub(super) fn adopt(&mut self, pane: &Pane, pid: u32) -> Result<()> {
+        self.take_over(pane, pid)?;
+        log::info!(message_id = journal::AGENT_ADOPTED, gt_agent:% = self.agent,
+            gt_session = pane.session.as_str(), gt_pid = pid;
+            "{} was running in session '{}' already; adopted process {pid}", self.agent, pane.session);
+        self.ready();
+        Ok(())
+    }
+
+    pub(super) fn take_over(&mut self, pane: &Pane, pid: u32) -> Result<()> {
+        self.pane = pane.id.clone();
+        self.tmux.own(&pane.id, &self.instance)?;
+        self.watch(pane, pid);
+        self.move_in(pane.pid)
+    }
+
+    /// Moves what runs in our pane into the unit, until none of it is left outside.
+    pub(super) fn move_in(&self, root: u32) -> Result<()> {
+        let systemd = Systemd::connect()?;
+        let mut failure = None;
+        for _ in 0..MOVE_ROUNDS {
+            let outside: Vec<u32> = process::pane_members(root, &self.pane, self.server)
+                .into_iter()
+                .filter(|&pid| !process::is_in(pid, &self.unit))
+                .collect();
+            if outside.is_empty() {
+                return Ok(());
+            }
+            // One that has ended meanwhile spoils the whole call; the next round has it no more.
+            failure = systemd.attach(&self.unit, &outside).err();
+        }
+        match failure {
+            Some(e) => Err(e),
+            None => bail!("process {root} forks faster than it can be moved"),
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! How an agent is started: a pane, its process in the unit, the release.
+
+use std::io::{ErrorKind, Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail};
+use nix::poll::{PollFd, PollFlags, poll};
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+
+use super::Run;
+use crate::journal;
+use crate::systemd::{Systemd, runtime_dir};
+use crate::tmux::Pane;
+use crate::tools;
+
+/// How long the pane may take to call back, and an exec to succeed or fail.
+pub(super) const START_LIMIT: Duration = Duration::from_secs(20);
+
+impl Run {
+    pub(super) fn respawn(&mut self, pane: &str) -> Result<()> {
+        self.start(|run, argv| {
+            run.tmux
+                .respawn(pane, &run.release.dir, argv)
+                .map(|()| pane.to_string())
+        })
+    }
+
+    /// Has `gt-agent exec` run in a pane that `open` gives, moves it into the unit, releases it,
+    /// and waits until it is the agent.
+    pub(super) fn start<F>(&mut self, open: F) -> Result<()>
+    where
+        F: FnOnce(&Run, &[String]) -> Result<String, crate::tmux::TmuxError>,
+    {
+        let (listener, path) = listen()?;
+        let opened = open(self, &exec_command(&self.instance, &path));
+        let stream = opened.map_err(anyhow::Error::from).and_then(|pane| {
+            if self.pane != pane {
+                self.tmux.own(&pane, &self.instance)?;
+                self.pane = pane;
+            }
+            self.await_call(&listener)
+        });
+        let _ = std::fs::remove_file(&path);
+        let (mut stream, pane) = stream?;
+        let pid = pane.pid;
+        Systemd::connect()?.attach(&self.unit, &[pid])?;
+        self.watch(&pane, pid);
+        if self.names_pane {
+            self.name_pane()?;
+        }
+        let mut line = serde_json::to_string(&self.release)?;
+        line.push('\n');
+        stream.set_write_timeout(Some(START_LIMIT))?;
+        stream.set_read_timeout(Some(START_LIMIT))?;
+        stream.write_all(line.as_bytes())?;
+        let mut complaint = String::new();
+        stream
+            .read_to_string(&mut complaint)
+            .context("The pane did not become the agent in time")?;
+        if !complaint.is_empty() {
+            return Err(anyhow!(complaint));
+        }
+        log::info!(message_id = journal::AGENT_STARTED, gt_agent:% = self.agent,
+            gt_session = self.session.as_str(), gt_pid = pid;
+            "{} runs as process {pid} in session '{}'", self.agent, self.session);
+        self.ready();
+        Ok(())
+    }
+
+    /// Tools of the current era look for the agent's pane in these two places.
+    fn name_pane(&mut self) -> Result<()> {
+        let (key, pane) = ("GT_PANE_ID", self.pane.clone());
+        if let Some(pane) = self.tmux.pane(&pane)? {
+            self.tmux.set_environment(&pane.session, key, &pane.id)?;
+        }
+        self.release.env.insert(key.into(), pane);
+        Ok(())
+    }
+
+    fn await_call(&self, listener: &UnixListener) -> Result<(UnixStream, Pane)> {
+        let deadline = Instant::now() + START_LIMIT;
+        loop {
+            let wait = deadline.saturating_duration_since(Instant::now());
+            let mut fds = [PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
+            if poll(&mut fds, tools::timeout(wait))? == 0 {
+                bail!("the pane in session '{}' did not call back", self.session);
+            }
+            let (stream, _) = listener.accept()?;
+            let peer = getsockopt(&stream, PeerCredentials)?;
+            let pid = u32::try_from(peer.pid()).unwrap_or(0);
+            let pane = self.tmux.pane(&self.pane)?;
+            let is_us = peer.uid() == nix::unistd::geteuid().as_raw();
+            if let Some(pane) = pane.filter(|p| is_us && p.pid == pid) {
+                return Ok((stream, pane));
+            }
+        }
+    }
+}
+
+/// A socket in the user's runtime directory, whose name has room in a socket address whatever
+/// the agent is called.
+fn listen() -> Result<(UnixListener, PathBuf)> {
+    let dir = runtime_dir()
+        .context("No runtime directory; is this a user service?")?
+        .join("gastown");
+    match std::fs::DirBuilder::new().mode(0o700).create(&dir) {
+        Err(e) if e.kind() != ErrorKind::AlreadyExists => {
+            return Err(e).with_context(|| format!("Failed to make '{}'", dir.display()));
+        }
+        _ => {}
+    }
+    let path = dir.join(format!("{}.sock", std::process::id()));
+    let _ = std::fs::remove_file(&path);
+    let listener = UnixListener::bind(&path)
+        .with_context(|| format!("Failed to listen on '{}'", path.display()))?;
+    Ok((listener, path))
+}
+
+/// The pane's command: this program by the path it was started with, which stays good when a
+/// package upgrade replaces the file.
+fn exec_command(instance: &str, socket: &Path) -> Vec<String> {
+    let program = std::env::args().next().unwrap_or_default();
+    vec![
+        program,
+        "exec".into(),
+        instance.into(),
+        socket.to_string_lossy().into_owned(),
+    ]
+}
