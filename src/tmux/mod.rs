@@ -1,0 +1,23 @@
+//! tmux. The only place that runs it.
+//!
+//! Arguments only, never a shell; exact targets only (pane ids, or `=name`), because tmux
+//! falls back to prefixes; and never a server of our own by accident (`-N`).
+//!
+//! - [`server`]: calls of a server, and commands for many panes in one call.
+//! - [`panes`]: which panes there are, and what is noted in them.
+//! - [`sessions`]: sessions and panes made, filled and closed.
+//! - [`screens`]: what panes show.
+//! - [`keys`]: what is typed into panes.
+
+mod keys;
+#[cfg(test)]
+mod lab;
+mod panes;
+mod screens;
+mod server;
+mod sessions;
+
+pub use keys::{Keys, Once};
+pub use panes::{Marked, Pane, READY_ENV};
+pub use screens::Screen;
+pub use server::{Tmux, TmuxError};

@@ -1,0 +1,230 @@
+//! Which panes there are, and what is noted in them.
+
+use super::server::{Tmux, TmuxError};
+
+/// The pane option that says whose pane it is, by unit instance.
+const OWNER: &str = "@gastown_agent";
+
+/// The session option that says that an agent has, or had, its pane in this session.
+const HOME: &str = "@gastown_session";
+
+/// Fields without spaces first, the session's name last.
+const PANE_FORMAT: &str = "#{pane_id} #{pane_pid} #{pane_dead} s#{pane_dead_status} \
+     g#{pane_dead_signal} o#{@gastown_agent} \
+     h#{@gastown_session} #{pid} #{session_attached} #{session_name}";
+
+/// The pane option with what was typed into the pane at most once, by [`Once::mark`].
+pub(super) const MARKS: &str = "@gastown_spawn";
+
+/// The pane option with the process that said it is ready, by pid.
+const READY: &str = "@gastown_ready";
+
+/// The variable of a session by which `gt` says the same, for whatever process.
+pub const READY_ENV: &str = "GT_AGENT_READY";
+
+/// A pane, as tmux lists it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pane {
+    /// tmux's own id, such as `%3`; never reused by a server.
+    pub id: String,
+    /// The pane's first process. After its death, its last pid.
+    pub pid: u32,
+    /// The process has ended and tmux has collected its status.
+    pub dead: bool,
+    /// The exit status of a dead pane's process that ended by itself.
+    pub status: Option<i32>,
+    /// The signal that ended a dead pane's process.
+    pub signal: Option<i32>,
+    /// The unit instance whose pane this is.
+    pub owner: Option<String>,
+    /// The unit instance that has, or had, a pane in this session: what else is in it belongs
+    /// to people.
+    pub home: Option<String>,
+    /// The pid of the server.
+    pub server: u32,
+    /// How many clients are attached to the session.
+    pub clients: u32,
+    /// The name of the session.
+    pub session: String,
+}
+
+/// A pane with what has been said to it and by it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Marked {
+    /// The pane.
+    pub pane: Pane,
+    /// Its present process has said that it is ready.
+    pub ready: bool,
+    /// The session's environment has `GT_AGENT_READY=1`, or the server's has.
+    pub ready_env: bool,
+    /// What [`Tmux::once`] did to it.
+    pub marks: Vec<String>,
+}
+
+impl Tmux {
+    /// Every pane of every session, in one call; empty when there is no server.
+    ///
+    /// # Errors
+    /// tmux cannot be run, hangs, or fails: then nothing is known.
+    pub fn panes(&self) -> Result<Vec<Pane>, TmuxError> {
+        match self.run(&["list-panes", "-a", "-F", PANE_FORMAT]) {
+            Ok(text) => text.lines().map(parse_pane).collect(),
+            // A server without sessions has "no current target".
+            Err(TmuxError::NoServer | TmuxError::NotFound) => Ok(Vec::new()),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// One pane by its id; `None` when it is gone, with or without the server.
+    ///
+    /// # Errors
+    /// As for [`Tmux::panes`].
+    pub fn pane(&self, id: &str) -> Result<Option<Pane>, TmuxError> {
+        Ok(self.panes()?.into_iter().find(|p| p.id == id))
+    }
+
+    /// Every pane of every session with its marks, in one call; empty when there is no server.
+    ///
+    /// # Errors
+    /// As for [`Tmux::panes`].
+    pub fn marked(&self) -> Result<Vec<Marked>, TmuxError> {
+        let format = format!("#{{{READY}}}|#{{{READY_ENV}}}|#{{{MARKS}}}|{PANE_FORMAT}");
+        match self.run(&["list-panes", "-a", "-F", &format]) {
+            Ok(text) => text.lines().map(parse_marked).collect(),
+            Err(TmuxError::NoServer | TmuxError::NotFound) => Ok(Vec::new()),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Notes that the present process of a pane is ready for its first input.
+    ///
+    /// # Errors
+    /// The pane is gone, or tmux fails.
+    pub fn mark_ready(&self, pane: &str) -> Result<(), TmuxError> {
+        self.run(&["set-option", "-p", "-F", "-t", pane, READY, "#{pane_pid}"])
+            .map(drop)
+    }
+
+    /// Marks a pane as an agent's and lets it outlive its process, so that the status is kept.
+    ///
+    /// # Errors
+    /// The pane is gone, or tmux fails.
+    pub fn own(&self, pane: &str, instance: &str) -> Result<(), TmuxError> {
+        let set = ["set-option", "-p", "-t", pane];
+        let mut args = set.to_vec();
+        args.extend([OWNER, instance, ";"]);
+        args.extend(set);
+        args.extend(["remain-on-exit", "on", ";"]);
+        args.extend(["set-option", "-t", pane, HOME, instance]);
+        self.run(&args).map(drop)
+    }
+}
+
+fn parse_marked(line: &str) -> Result<Marked, TmuxError> {
+    let unknown = || TmuxError::Failed(format!("it listed a pane in an unknown form: '{line}'"));
+    let mut parts = line.splitn(4, '|');
+    let mut next = || parts.next().ok_or_else(unknown);
+    let (ready, env, marks) = (next()?, next()?, next()?);
+    let pane = parse_pane(next()?)?;
+    Ok(Marked {
+        ready: ready.parse() == Ok(pane.pid),
+        ready_env: env == "1",
+        marks: marks.split_whitespace().map(String::from).collect(),
+        pane,
+    })
+}
+
+fn parse_pane(line: &str) -> Result<Pane, TmuxError> {
+    parse_fields(line)
+        .ok_or_else(|| TmuxError::Failed(format!("it listed a pane in an unknown form: '{line}'")))
+}
+
+fn parse_fields(line: &str) -> Option<Pane> {
+    let mut fields = line.splitn(10, ' ');
+    let mut next = || fields.next();
+    Some(Pane {
+        id: next()?.to_string(),
+        pid: next()?.parse().ok()?,
+        dead: next()? == "1",
+        status: next()?.strip_prefix('s')?.parse().ok(),
+        signal: next()?.strip_prefix('g')?.parse().ok(),
+        owner: some(next()?.strip_prefix('o')?),
+        home: some(next()?.strip_prefix('h')?),
+        server: next()?.parse().ok()?,
+        clients: next()?.parse().ok()?,
+        session: next()?.to_string(),
+    })
+}
+
+fn some(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| text.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::tmux::lab::Lab;
+
+    #[test]
+    fn panes_parse() {
+        let pane = parse_pane("%3 812 1 s7 g oa\\x2db-witness hx 99 2 gt-a-b-witness").unwrap();
+        assert_eq!(
+            pane,
+            Pane {
+                id: "%3".into(),
+                pid: 812,
+                dead: true,
+                status: Some(7),
+                signal: None,
+                owner: Some("a\\x2db-witness".into()),
+                home: Some("x".into()),
+                server: 99,
+                clients: 2,
+                session: "gt-a-b-witness".into(),
+            }
+        );
+        let alive = parse_pane("%1 5 0 s g o h 9 0 my odd session").unwrap();
+        assert_eq!((alive.dead, alive.owner), (false, None));
+        assert_eq!(alive.session, "my odd session");
+        assert!(parse_pane("garbage").is_err());
+    }
+
+    #[test]
+    fn marks_belong_to_a_process() {
+        let marked = parse_marked("812|1| t1 e1|%3 812 0 s g o h 99 0 gt-a|b").unwrap();
+        assert_eq!((marked.ready, marked.ready_env), (true, true));
+        assert_eq!(marked.marks, ["t1", "e1"]);
+        assert_eq!(marked.pane.session, "gt-a|b");
+        let other = parse_marked("811|0||%3 812 0 s g o h 99 0 gt-a").unwrap();
+        assert_eq!((other.ready, other.ready_env), (false, false));
+        assert!(other.marks.is_empty());
+        assert!(parse_marked("||%3").is_err());
+    }
+
+    #[test]
+    fn readiness_is_marked_for_one_process() {
+        let lab = Lab::new("ready");
+        let tmux = &lab.0;
+        let cat = ["cat".to_string()];
+        tmux.new_session("first-b", Path::new("/"), &[], &cat)
+            .unwrap();
+        assert!(!tmux.has_global("GT_AGENT_READY").unwrap());
+        tmux.mark_ready("%0").unwrap();
+        tmux.set_environment("first-b", "GT_AGENT_READY", "1")
+            .unwrap();
+        let ready = || -> Vec<_> {
+            let marked = tmux.marked().unwrap();
+            marked.iter().map(|m| (m.ready, m.ready_env)).collect()
+        };
+        assert_eq!(ready(), [(true, false), (false, true)]);
+        tmux.respawn("%0", Path::new("/"), &cat).unwrap();
+        assert_eq!(ready(), [(false, false), (false, true)]);
+        tmux.respawn("%1", Path::new("/"), &cat).unwrap();
+        assert_eq!(ready(), [(false, false), (false, false)]);
+        tmux.run(&["set-environment", "-g", READY_ENV, "1"])
+            .unwrap();
+        assert!(tmux.has_global("GT_AGENT_READY").unwrap());
+    }
+}

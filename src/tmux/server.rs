@@ -1,0 +1,212 @@
+//! Calls of a tmux server.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use crate::tools::{self, Output, ToolError};
+
+/// How long one tmux call may take.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// The most that one call may have as arguments, in bytes: tmux refuses more than 16 KiB.
+const ARGUMENTS: usize = 14_000;
+
+/// Why a call gave nothing.
+#[derive(Debug)]
+pub enum TmuxError {
+    /// No server answers on the socket: there are certainly no sessions.
+    NoServer,
+    /// The named session, window or pane is not there.
+    NotFound,
+    /// The text was typed, and the pane shows no sign of it.
+    NotShown,
+    /// Anything else, in tmux's own words. It says nothing about what exists.
+    Failed(String),
+}
+
+impl std::fmt::Display for TmuxError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            TmuxError::NoServer => f.write_str("no tmux server answers on the socket"),
+            TmuxError::NotFound => f.write_str("tmux knows no such session or pane"),
+            TmuxError::NotShown => f.write_str("the terminal does not show what was typed"),
+            TmuxError::Failed(why) => write!(f, "tmux failed: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for TmuxError {}
+
+/// A tmux server, by its socket name.
+#[derive(Debug, Clone)]
+pub struct Tmux {
+    program: PathBuf,
+    socket: String,
+}
+
+impl Tmux {
+    /// The server on a socket: a name for `tmux -L`, or a path for `tmux -S`.
+    pub fn on(socket: &str) -> Tmux {
+        let dirs = tools::search_path(Path::new("/nonexistent"));
+        Tmux {
+            program: tools::find("tmux", &dirs).unwrap_or_else(|| "/usr/bin/tmux".into()),
+            socket: socket.to_string(),
+        }
+    }
+
+    /// The socket, as it was given.
+    pub fn socket(&self) -> &str {
+        &self.socket
+    }
+
+    /// The program and the arguments that select the server; for those who run it themselves.
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        let flag = if self.socket.contains('/') {
+            "-S"
+        } else {
+            "-L"
+        };
+        command.args(["-u", flag, &self.socket]);
+        // TMUX_TMPDIR would move the socket, TMUX would make us somebody's pane.
+        for leaked in ["TMUX", "TMUX_PANE", "TMUX_TMPDIR", "NOTIFY_SOCKET"] {
+            command.env_remove(leaked);
+        }
+        command
+    }
+
+    pub(super) fn run<S: AsRef<OsStr>>(&self, args: &[S]) -> Result<String, TmuxError> {
+        match self.output(args)? {
+            out if out.status.success() => Ok(out.stdout),
+            out => Err(classify(&out)),
+        }
+    }
+
+    pub(super) fn output<S: AsRef<OsStr>>(&self, args: &[S]) -> Result<Output, TmuxError> {
+        let mut command = self.command();
+        command.arg("-N").args(args);
+        match tools::run(&mut command, LIMIT) {
+            Ok(out) => Ok(out),
+            Err(ToolError::NotRun(e)) => Err(TmuxError::Failed(format!(
+                "'{}' cannot be run: {e}",
+                self.program.display()
+            ))),
+            Err(e) => Err(TmuxError::Failed(format!("tmux {e}"))),
+        }
+    }
+
+    /// The pid of the server; `None` when none answers.
+    ///
+    /// # Errors
+    /// As for [`Tmux::panes`].
+    pub fn server(&self) -> Result<Option<u32>, TmuxError> {
+        match self.run(&["display-message", "-p", "#{pid}"]) {
+            Ok(text) => Ok(text.trim().parse().ok()),
+            Err(TmuxError::NoServer) => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Whether the server's own environment has a variable. Formats then show it for every session.
+    ///
+    /// # Errors
+    /// tmux cannot be run, or hangs.
+    pub fn has_global(&self, key: &str) -> Result<bool, TmuxError> {
+        match self.run(&["show-environment", "-g", key]) {
+            Ok(_) => Ok(true),
+            Err(TmuxError::Failed(why)) if !why.starts_with("unknown variable") => {
+                Err(TmuxError::Failed(why))
+            }
+            Err(_) => Ok(false),
+        }
+    }
+
+    /// Runs commands for many panes in few calls, each apart from the others: one that fails
+    /// does not stop the rest, as it would in a plain list. Items are pane, condition, commands.
+    pub(super) fn each_apart(
+        &self,
+        items: impl Iterator<Item = (String, String, String)>,
+    ) -> Result<String, TmuxError> {
+        let mut said = String::new();
+        let mut args: Vec<String> = Vec::new();
+        let mut size = 0;
+        for (pane, condition, commands) in items {
+            let length = pane.len() + condition.len() + commands.len() + 20;
+            if size + length > ARGUMENTS {
+                said += &self.run_apart(&std::mem::take(&mut args))?;
+                size = 0;
+            }
+            if !args.is_empty() {
+                args.push(";".into());
+            }
+            args.extend(["if-shell".into(), "-F".into(), "-t".into(), pane]);
+            args.extend([condition, argument(&commands)]);
+            size += length;
+        }
+        said += &self.run_apart(&args)?;
+        Ok(said)
+    }
+
+    fn run_apart(&self, args: &[String]) -> Result<String, TmuxError> {
+        if args.is_empty() {
+            return Ok(String::new());
+        }
+        match self.output(args)? {
+            out if out.status.success() => Ok(out.stdout),
+            out => match classify(&out) {
+                TmuxError::NotFound => Ok(out.stdout),
+                e => Err(e),
+            },
+        }
+    }
+}
+
+/// An argument that tmux takes as it is: a trailing `;` would end the command.
+pub(super) fn argument(text: &str) -> String {
+    match text.strip_suffix(';') {
+        Some(rest) => format!("{rest}\\;"),
+        None => text.to_string(),
+    }
+}
+
+/// A word of tmux's command language that stands for `text`.
+pub(super) fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "'\\''"))
+}
+
+fn classify(out: &Output) -> TmuxError {
+    let said = out.stderr.trim();
+    let absent = ["No such file or directory", "Connection refused"];
+    if said.starts_with("no server running")
+        || (said.starts_with("error connecting") && absent.iter().any(|a| said.contains(a)))
+    {
+        TmuxError::NoServer
+    } else if said.starts_with("can't find") || said.starts_with("no current target") {
+        TmuxError::NotFound
+    } else {
+        TmuxError::Failed(out.complaint())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tmux::lab::Lab;
+
+    #[test]
+    fn hundreds_of_panes_take_few_calls() {
+        let lab = Lab::new("many");
+        let items = (0..500).map(|n| (format!("%{n}"), "0".into(), "x".repeat(100)));
+        lab.0.each_apart(items).unwrap();
+        let ids: Vec<String> = (0..500).map(|n| format!("%{n}")).collect();
+        assert_eq!(lab.0.screens(&ids).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_trailing_semicolon_is_text() {
+        assert_eq!(argument("a;"), "a\\;");
+        assert_eq!(argument("a;b"), "a;b");
+    }
+}

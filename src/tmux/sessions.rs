@@ -1,0 +1,84 @@
+//! Sessions and their panes: made, filled, and closed.
+
+use std::path::Path;
+
+use super::panes::READY_ENV;
+use super::server::{Tmux, TmuxError, argument};
+
+impl Tmux {
+    /// Makes a detached session whose pane runs `argv` in `dir`; gives the pane's id.
+    ///
+    /// # Errors
+    /// The session exists, or tmux fails.
+    pub fn new_session(
+        &self,
+        name: &str,
+        dir: &Path,
+        env: &[(String, String)],
+        argv: &[String],
+    ) -> Result<String, TmuxError> {
+        let mut args: Vec<String> = ["new-session", "-d", "-P", "-F", "#{pane_id}"]
+            .map(String::from)
+            .to_vec();
+        args.extend(["-s".into(), name.into(), "-x".into(), "200".into()]);
+        args.extend(["-y".into(), "50".into()]);
+        args.extend(["-c".into(), dir.to_string_lossy().into_owned()]);
+        for (key, value) in env {
+            args.extend(["-e".into(), format!("{key}={}", argument(value))]);
+        }
+        args.push("--".into());
+        args.extend(argv.iter().map(|a| argument(a)));
+        Ok(self.run(&args)?.trim().to_string())
+    }
+
+    /// Makes a window before all others of an existing session; gives its pane's id.
+    ///
+    /// # Errors
+    /// The session is gone, or tmux fails.
+    pub fn new_first_window(
+        &self,
+        session: &str,
+        dir: &Path,
+        argv: &[String],
+    ) -> Result<String, TmuxError> {
+        let target = format!("={session}:^");
+        let dir = dir.to_string_lossy();
+        let mut args = vec!["new-window", "-b", "-P", "-F", "#{pane_id}", "-t", &target];
+        args.extend(["-c", &dir, "--"]);
+        args.extend(argv.iter().map(String::as_str));
+        Ok(self.run(&args)?.trim().to_string())
+    }
+
+    /// Runs `argv` in a pane, ending what runs there. What said that it is ready has ended then.
+    ///
+    /// # Errors
+    /// The pane is gone, or tmux fails.
+    pub fn respawn(&self, pane: &str, dir: &Path, argv: &[String]) -> Result<(), TmuxError> {
+        let dir = dir.to_string_lossy();
+        let mut args = vec!["set-environment", "-u", "-t", pane, READY_ENV, ";"];
+        args.extend(["respawn-pane", "-k", "-t", pane, "-c", &dir, "--"]);
+        args.extend(argv.iter().map(String::as_str));
+        self.run(&args).map(drop)
+    }
+
+    /// Closes a pane, and its session with it when it is the last; a pane that is gone is closed.
+    ///
+    /// # Errors
+    /// tmux fails.
+    pub fn kill_pane(&self, pane: &str) -> Result<(), TmuxError> {
+        match self.run(&["kill-pane", "-t", pane]) {
+            Ok(_) | Err(TmuxError::NoServer | TmuxError::NotFound) => Ok(()),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Sets a variable in the environment of a session, for processes that start later.
+    ///
+    /// # Errors
+    /// The session is gone, or tmux fails.
+    pub fn set_environment(&self, session: &str, key: &str, value: &str) -> Result<(), TmuxError> {
+        let target = format!("={session}");
+        self.run(&["set-environment", "-t", &target, key, &argument(value)])
+            .map(drop)
+    }
+}
