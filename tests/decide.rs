@@ -12,7 +12,7 @@ use std::path::Path;
 use gastown::agent::Agent;
 use gastown::heartbeat::decide::decide;
 use gastown::heartbeat::memory::{Clocks, Pokes, Record, Retry, Shown};
-use gastown::heartbeat::observe::{Activity, Beat, Observed, Refused, Seen, UnitState};
+use gastown::heartbeat::observed::{Activity, Beat, Observed, Refused, Seen, UnitState};
 use gastown::heartbeat::plan::{Action, Plan};
 use gastown::town::ours::Ours;
 use jiff::{SignedDuration, Timestamp};

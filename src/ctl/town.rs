@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 
 use super::{cli, say, status};
 use crate::exit::Exit;
-use crate::heartbeat::decide::KEPT_UNITS;
+use crate::heartbeat::observed::KEPT_UNITS;
 use crate::systemd::{Systemd, TARGET, Unit, Verb};
 use crate::town::Town;
 

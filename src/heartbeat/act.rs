@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use jiff::Timestamp;
 
-use super::decide::{JOBS, dead_beads};
+use super::decide::dead_beads;
 use super::memory::Memory;
-use super::observe::{self, OWN_UNIT, Observed, World};
+use super::observe::{self, OWN_UNIT, World};
+use super::observed::{JOBS, Observed};
 use super::plan::{Action, Plan, Step};
 use crate::agent::Agent;
 use crate::alert::{self, unit_key};

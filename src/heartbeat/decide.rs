@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 
 use super::memory::{Clocks, Due, Memory, Pokes, Retry};
-use super::observe::{Activity, Observed, Seen, UnitState};
+use super::observed::{Activity, KEPT_UNITS, Observed, Seen, UnitState};
 use super::plan::{Action, CEILING, Next, Plan, Step};
 use crate::agent::{Agent, Role};
 use crate::alert::{self, unit_key};
@@ -23,19 +23,6 @@ const MASS_COUNT: usize = 3;
 
 /// This many unusable answers of `bd` or `tmux` in a row are worth an alert.
 const FAILURES: u32 = 3;
-
-/// Units without which nothing would happen any more: they are started again.
-pub const KEPT_UNITS: &[&str] = &[
-    "gt-heartbeat.path",
-    "gt-heartbeat.timer",
-    "gt-lifecycle.path",
-    "gt-spawn-trigger.path",
-    "gt-tmux.service",
-    "gt-town.service",
-];
-
-/// Services that do a job and end; each tick starts them.
-pub const JOBS: &[&str] = &["gt-lifecycle.service", "gt-spawn-trigger.service"];
 
 pub(super) struct Deciding<'a> {
     pub(super) seen: &'a Observed,

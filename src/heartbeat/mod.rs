@@ -1,6 +1,6 @@
 //! One tick: see what is, decide what is to be done, do it, and arm the next one.
 //!
-//! - [`observe`]: everything that a decision needs, read once.
+//! - [`observe`] reads everything that a decision needs, once: what it has [`observed`].
 //! - [`decide`] makes a [`plan`], pure: no file, no clock, no bus.
 //! - [`memory`]: what one tick tells the next.
 //! - [`act`]: carries a plan out, and reports per step.
@@ -10,6 +10,7 @@ pub mod act;
 pub mod decide;
 pub mod memory;
 pub mod observe;
+pub mod observed;
 pub mod plan;
 mod pokes;
 pub mod tips;
@@ -29,7 +30,8 @@ use crate::tmux::Tmux;
 use crate::town::{Town, activity, marks};
 use crate::{generator, journal};
 use memory::Memory;
-use observe::{Observed, World};
+use observe::World;
+use observed::Observed;
 use plan::Plan;
 
 /// Changes to watched files during a tick start another round; at most this many in all.

@@ -6,11 +6,10 @@ use std::fmt::Write;
 use anyhow::{Context, Result};
 use jiff::Timestamp;
 use nix::time::{ClockId, clock_gettime};
-use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::decide::{JOBS, KEPT_UNITS};
 use super::memory::{Clocks, Memory, Shown};
+use super::observed::{Activity, Beat, JOBS, KEPT_UNITS, Observed, Refused, Seen, UnitState};
 use super::tips;
 use crate::agent::{Agent, Role};
 use crate::alert::{self, unit_key};
@@ -18,9 +17,7 @@ use crate::exit::Exit;
 use crate::session::process::{self, Head};
 use crate::systemd::{Systemd, TARGET, Unit};
 use crate::tmux::{Screen, Tmux, TmuxError};
-use crate::tools::bd::Bead;
-use crate::town::marks::{self, Mark};
-use crate::town::ours::Ours;
+use crate::town::marks;
 use crate::town::{Town, activity, deacon, patrols};
 
 /// What is looked at.
@@ -42,166 +39,6 @@ const SCREEN_LINES: usize = 10;
 
 /// The most crew members or polecats of one rig that are looked at.
 const WORKERS: usize = 1000;
-
-/// All that [`super::decide`] knows. It reads and writes as JSON, for the golden cases.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Observed {
-    /// The thresholds.
-    pub rules: Ours,
-    /// Somebody has stopped the town.
-    pub stopped: bool,
-    /// Every agent that is wanted or has a unit.
-    pub agents: BTreeMap<Agent, Seen>,
-    /// Our own units: those that are to be up, and those that failed, by name.
-    pub units: BTreeMap<String, UnitState>,
-    /// The Deacon's heartbeat.
-    pub heartbeat: Beat,
-    /// Why the Deacon is not to be judged, if it is paused or that is not known.
-    pub paused: Option<String>,
-    /// The last `gt` command.
-    pub activity: Activity,
-    /// When something else than a `gt` command last showed that somebody works.
-    pub sign: Option<Timestamp>,
-    /// What is wrong with the configuration, by alert key.
-    pub problems: BTreeMap<String, String>,
-    /// Alerts of ours that are open, by key.
-    pub alerts: BTreeMap<String, String>,
-    /// When an alert is next to be delivered.
-    pub undelivered: Option<Timestamp>,
-    /// The state of agents as `bd` has it; `None`: not asked, or no usable answer.
-    pub beads: Option<Vec<Bead>>,
-    /// Why nothing is known about terminals.
-    pub blind: Option<String>,
-    /// The clocks now.
-    pub clocks: Option<Clocks>,
-    /// What the last tick left.
-    pub memory: Memory,
-}
-
-/// One agent.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Seen {
-    /// The patrols want it running.
-    pub wanted: bool,
-    /// Its patrol is switched off, so it is to be stopped.
-    pub dismissed: bool,
-    /// The registry does not list its rig.
-    pub stray: bool,
-    /// What keeps it from running.
-    pub refusal: Option<Refused>,
-    /// Its unit.
-    pub unit: UnitState,
-    /// Its pane; `None`: none, or not known.
-    pub pane: Option<String>,
-    /// Its screen, for the Deacon: whether it answers pokes.
-    pub screen: Option<Shown>,
-    /// Somebody has typed something there and not sent it.
-    pub drafted: bool,
-    /// A session of its name has a living process that is in no unit of ours.
-    pub session: bool,
-    /// What runs there is a program, not a mere shell.
-    pub outside: bool,
-}
-
-/// What keeps an agent from running.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Refused {
-    /// [`Mark::name`].
-    pub mark: String,
-    /// In words.
-    pub reason: String,
-}
-
-/// A unit, as the manager has it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct UnitState {
-    /// `active`, `activating`, `failed`, `inactive`, ...
-    pub active: String,
-    /// `running`, `auto-restart`, ...
-    pub sub: String,
-    /// The kind of its queued job.
-    pub job: Option<String>,
-    /// `success`, `exit-code`, `start-limit-hit`, ...
-    pub result: String,
-    /// The exit status of its main process.
-    pub status: i32,
-    /// When it became active.
-    pub since: Option<Timestamp>,
-    /// When it was last down.
-    pub down: Option<Timestamp>,
-    /// How many times the manager restarted it.
-    pub restarts: u64,
-    /// Somebody froze its processes.
-    pub frozen: bool,
-}
-
-impl Default for UnitState {
-    /// A unit that was never started.
-    fn default() -> UnitState {
-        UnitState {
-            active: "inactive".into(),
-            sub: "dead".into(),
-            job: None,
-            result: "success".into(),
-            status: 0,
-            since: None,
-            down: None,
-            restarts: 0,
-            frozen: false,
-        }
-    }
-}
-
-impl UnitState {
-    /// It is up.
-    pub fn is_active(&self) -> bool {
-        self.active == "active"
-    }
-
-    /// It gave up.
-    pub fn is_failed(&self) -> bool {
-        self.active == "failed"
-    }
-
-    /// The manager is about to change its state: starting, stopping, restarting.
-    pub fn is_changing(&self) -> bool {
-        self.job.is_some() || !matches!(self.active.as_str(), "active" | "inactive" | "failed")
-    }
-
-    /// It is down, and the manager leaves it there.
-    pub fn is_down(&self) -> bool {
-        !self.is_active() && !self.is_changing()
-    }
-}
-
-/// The Deacon's heartbeat.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Beat {
-    /// There is none.
-    #[default]
-    Missing,
-    /// There is a file that says nothing.
-    Unreadable,
-    /// Written then.
-    At(Timestamp),
-}
-
-/// The last `gt` command.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Activity {
-    /// Nobody writes it down, or not readably.
-    #[default]
-    Missing,
-    /// It was one of ours, or the status line's.
-    Ours,
-    /// Somebody's, then.
-    At(Timestamp),
-}
 
 /// Reads everything. Nothing here waits for long, and nothing is changed.
 ///
@@ -506,16 +343,4 @@ fn clocks() -> Result<Clocks> {
         boottime: msec(ClockId::CLOCK_BOOTTIME)?,
         realtime: Timestamp::now(),
     })
-}
-
-impl Refused {
-    /// The file that would tell cannot be used: nothing is done, neither a start nor a stop.
-    pub fn is_unknown(&self) -> bool {
-        self.mark == Mark::Unknown.name()
-    }
-
-    /// It says that the agent must not be started by itself, not that it must not run.
-    pub fn lets_run(&self) -> bool {
-        self.is_unknown() || self.mark == Mark::NoAutoRestart.name()
-    }
 }

@@ -4,7 +4,7 @@ use jiff::SignedDuration;
 
 use super::decide::{Deciding, rounded};
 use super::memory::{Pokes, Shown};
-use super::observe::{Beat, Seen};
+use super::observed::{Beat, Seen};
 use super::plan::{Action, CEILING};
 use super::tips;
 use crate::agent::Agent;

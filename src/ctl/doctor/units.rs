@@ -9,7 +9,7 @@ use super::mend::Mend;
 use crate::agent::Agent;
 use crate::ctl::{status, words};
 use crate::files;
-use crate::heartbeat::decide::KEPT_UNITS;
+use crate::heartbeat::observed::KEPT_UNITS;
 use crate::systemd::{Properties, Systemd, Unit};
 use crate::town::{Town, env_file as env};
 

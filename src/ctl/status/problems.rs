@@ -6,7 +6,7 @@ use super::{Status, is_active, is_lingering, user_name};
 use crate::agent::Agent;
 use crate::alert;
 use crate::ctl::{dismiss, words};
-use crate::heartbeat::decide::KEPT_UNITS;
+use crate::heartbeat::observed::KEPT_UNITS;
 use crate::spool::Spool;
 use crate::systemd::Unit;
 use crate::town::{self, Town, marks, wisp};
