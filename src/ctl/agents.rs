@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use anyhow::{Result, anyhow, bail};
 
+use super::change::{each, now};
+use super::output::say;
 use super::status::last_end;
-use super::{cli, directory, each, now, say};
+use super::{cli, directory};
 use crate::agent::Agent;
 use crate::alert;
 use crate::exit::Exit;

@@ -4,7 +4,8 @@ use std::io::IsTerminal;
 
 use anyhow::{Result, bail};
 
-use super::{become_program, cli, directory};
+use super::output::become_program;
+use super::{cli, directory};
 use crate::exit::Exit;
 use crate::systemd::Systemd;
 use crate::tmux::Tmux;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Result, anyhow};
 
-use super::logs;
+use super::journalctl;
 use crate::agent::{self, Agent, Role};
 use crate::exit::Exit;
 use crate::systemd::{Systemd, Unit};
@@ -81,7 +81,7 @@ pub fn named(town: &Town, text: Option<&str>) -> Result<Option<Agent>> {
     let Some(text) = text else { return Ok(None) };
     find(town, Systemd::connect().ok().as_ref(), text)
         .or_else(|unknown| match town.agent(text) {
-            Ok(agent) if logs::has(&agent) => Ok(agent),
+            Ok(agent) if journalctl::has(&agent) => Ok(agent),
             _ => Err(unknown),
         })
         .map(Some)

@@ -3,8 +3,10 @@
 use anyhow::{Result, bail};
 use serde_json::{Map, Value};
 
-use super::events::printable;
-use super::{cli, each, say};
+use super::change::each;
+use super::cli;
+use super::output::say;
+use super::words::printable;
 use crate::exit::Exit;
 use crate::spool::Spool;
 use crate::town::{Town, json};

@@ -2,8 +2,10 @@
 
 use anyhow::{Result, bail};
 
+use super::change::{each, now, tick};
+use super::cli;
+use super::output::say;
 use super::status::frozen_for_good;
-use super::{cli, each, now, say};
 use crate::agent::Agent;
 use crate::exit::Exit;
 use crate::systemd::{Systemd, Unit, Verb};
@@ -88,7 +90,7 @@ pub fn thaw(args: cli::Change) -> Result<Exit> {
         say(&format!("Thawed {}", agent_of(unit)))
     });
     if !args.dry_run {
-        super::tick();
+        tick();
     }
     exit
 }

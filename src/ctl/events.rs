@@ -9,7 +9,8 @@ use anyhow::{Context, Result, anyhow, bail};
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
-use super::logs;
+use super::journalctl;
+use super::words::printable;
 use crate::agent::Agent;
 use crate::exit::Exit;
 use crate::journal;
@@ -117,10 +118,10 @@ pub fn moment(text: &str) -> Result<Timestamp> {
 /// # Errors
 /// The journal cannot be read.
 pub fn load(since: Timestamp, agent: Option<&Agent>) -> Result<Vec<Event>> {
-    if let Some(why) = logs::unreadable() {
+    if let Some(why) = journalctl::unreadable() {
         bail!("{why}");
     }
-    let mut command = logs::journalctl();
+    let mut command = journalctl::command();
     command.args(["--output=json", "--all"]);
     command.arg(
         "--output-fields=MESSAGE,MESSAGE_ID,USER_UNIT,UNIT_RESULT,GT_AGENT,GT_RIG,GT_STATUS,\
@@ -149,10 +150,10 @@ pub fn load(since: Timestamp, agent: Option<&Agent>) -> Result<Vec<Event>> {
 /// When agents ended last, of those that did so of late: the manager forgets who is down. What
 /// the journal does not tell is missing.
 pub fn ends() -> BTreeMap<Agent, Timestamp> {
-    if logs::unreadable().is_some() {
+    if journalctl::unreadable().is_some() {
         return BTreeMap::new();
     }
-    let mut command = logs::journalctl();
+    let mut command = journalctl::command();
     command.args([
         "--output=json",
         "--output-fields=MESSAGE_ID,GT_AGENT",
@@ -163,7 +164,7 @@ pub fn ends() -> BTreeMap<Agent, Timestamp> {
     for id in [journal::AGENT_ENDED, journal::AGENT_STOPPED] {
         command.arg(format!("MESSAGE_ID={id}"));
     }
-    let said = tools::run(&mut command, logs::JOURNAL_LIMIT).map(|said| said.stdout);
+    let said = tools::run(&mut command, journalctl::LIMIT).map(|said| said.stdout);
     let mut ends = BTreeMap::new();
     for event in parse(&said.unwrap_or_default()) {
         if let Some(agent) = event.agent {
@@ -248,14 +249,6 @@ fn text(value: &Value) -> String {
         Value::Array(items) => items.first().map(text).unwrap_or_default(),
         _ => String::new(),
     }
-}
-
-/// The text without what could move a terminal's cursor; line ends stay.
-pub fn printable(text: &str) -> String {
-    text.trim_end()
-        .chars()
-        .filter(|c| *c == '\n' || !c.is_control())
-        .collect()
 }
 
 #[cfg(test)]

@@ -3,7 +3,8 @@
 use anyhow::{Result, bail};
 use jiff::Timestamp;
 
-use super::{cli, say};
+use super::cli;
+use super::output::say;
 use crate::exit::Exit;
 use crate::town::{Town, deacon};
 

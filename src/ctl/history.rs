@@ -5,7 +5,8 @@ use jiff::tz::TimeZone;
 use serde_json::json;
 
 use super::events::{self, Event};
-use super::{cli, directory, print};
+use super::output::print;
+use super::{cli, directory};
 use crate::exit::Exit;
 use crate::town::Town;
 

@@ -1,22 +1,11 @@
 //! `gastownctl logs`: the journal of an agent or of the town, whatever the journal's set-up.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::time::Duration;
-
 use anyhow::{Result, bail};
 
-use super::{become_program, cli, directory, events, print_of};
-use crate::agent::Agent;
+use super::output::{become_program, print_of};
+use super::{cli, directory, events, journalctl};
 use crate::exit::Exit;
-use crate::tools;
 use crate::town::Town;
-
-/// Where journald keeps its files: on disk, or until the next boot.
-const JOURNALS: [&str; 2] = ["/var/log/journal", "/run/log/journal"];
-
-/// How long journalctl may take where little is asked of it.
-pub const JOURNAL_LIMIT: Duration = Duration::from_secs(10);
 
 /// How many lines are shown when nothing is said.
 const LINES: u32 = 100;
@@ -28,10 +17,10 @@ const LINES: u32 = 100;
 pub fn run(args: &cli::Logs) -> Result<Exit> {
     let agent = directory::named(&Town::load()?, args.agent.as_deref())?;
     let since = args.since.as_deref().map(events::moment).transpose()?;
-    if let Some(why) = unreadable() {
+    if let Some(why) = journalctl::unreadable() {
         bail!("{why}");
     }
-    let mut command = journalctl();
+    let mut command = journalctl::command();
     if args.follow {
         command.arg("--follow");
     }
@@ -45,76 +34,10 @@ pub fn run(args: &cli::Logs) -> Result<Exit> {
     if let Some(since) = since {
         command.arg(format!("--since=@{}", since.as_second()));
     }
-    command.args(matches(agent.as_ref()));
+    command.args(journalctl::matches(agent.as_ref()));
     // Who follows wants journalctl itself, which sees at once when nobody reads any more.
     if args.follow {
         return become_program(command);
     }
     print_of(command)
-}
-
-/// Whether the journal has anything of an agent.
-pub fn has(agent: &Agent) -> bool {
-    let mut command = journalctl();
-    command.arg("--lines=1").args(matches(Some(agent)));
-    tools::run(&mut command, JOURNAL_LIMIT).is_ok_and(|said| !said.stdout.trim().is_empty())
-}
-
-/// journalctl without the hint about messages of others.
-pub fn journalctl() -> Command {
-    let dirs = tools::search_path(Path::new("/nonexistent"));
-    let program = tools::find("journalctl", &dirs).unwrap_or_else(|| "/usr/bin/journalctl".into());
-    let mut command = Command::new(program);
-    command.arg("--quiet");
-    command
-}
-
-/// What selects the messages of an agent, or of the town. Not `--user`: that looks only into a
-/// journal of one's own, which users of a system group, or with volatile storage, do not have.
-pub fn matches(agent: Option<&Agent>) -> Vec<String> {
-    let Some(agent) = agent else {
-        return ["--user-unit=gt-*", "--user-unit=gastown.target"]
-            .map(String::from)
-            .to_vec();
-    };
-    let (unit, uid) = (agent.unit(), nix::unistd::geteuid());
-    [
-        // What it and the manager say, and what others say of it.
-        format!("_SYSTEMD_USER_UNIT={unit}"),
-        format!("USER_UNIT={unit}"),
-        format!("GT_AGENT={agent}"),
-    ]
-    .into_iter()
-    .flat_map(|field| ["+".into(), field, format!("_UID={uid}")])
-    .skip(1)
-    .collect()
-}
-
-/// Why this user can read no journal that would have the town's messages, and what to do.
-pub fn unreadable() -> Option<String> {
-    let readable = |path: PathBuf| std::fs::File::open(path).is_ok();
-    let uid = nix::unistd::geteuid();
-    let dirs: Vec<PathBuf> = JOURNALS
-        .iter()
-        .flat_map(|dir| std::fs::read_dir(dir).into_iter().flatten().flatten())
-        .map(|entry| entry.path())
-        .filter(|path| path.is_dir())
-        .collect();
-    if dirs.is_empty() {
-        return Some(
-            "The journal is not stored; set 'Storage=persistent' in '/etc/systemd/journald.conf' \
-             and restart systemd-journald"
-                .into(),
-        );
-    }
-    let own = format!("user-{uid}.journal");
-    let seen = dirs
-        .iter()
-        .any(|dir| readable(dir.join(&own)) || readable(dir.join("system.journal")));
-    (!seen).then(|| {
-        format!(
-            "User {0} may not read the journal; run 'adduser {0} systemd-journal' as root and log in again",
-            super::status::user_name()
-        )
-    })
 }

@@ -2,7 +2,8 @@
 
 use anyhow::Result;
 
-use super::{cli, directory, print};
+use super::output::print;
+use super::{cli, directory};
 use crate::exit::Exit;
 use crate::systemd::Systemd;
 use crate::town::Town;

@@ -2,7 +2,9 @@
 
 use anyhow::Result;
 
-use super::{cli, now, say};
+use super::change::{now, tick};
+use super::output::say;
+use super::{cli, user};
 use crate::exit::Exit;
 use crate::town::{Town, deacon};
 
@@ -21,7 +23,7 @@ pub fn pause(args: &cli::Mark) -> Result<Exit> {
         say("Would pause the Deacon")?;
     } else {
         let reason = args.reason.as_deref().filter(|text| !text.is_empty());
-        let by = super::status::user_name();
+        let by = user::name();
         deacon::pause(&town, reason, Some(&by), now())?;
         say("Paused the Deacon; 'gastownctl resume' ends it")?;
     }
@@ -37,7 +39,7 @@ pub fn resume(args: cli::Change) -> Result<Exit> {
     if args.dry_run {
         say("Would end the pause of the Deacon")?;
     } else if deacon::resume(&town)? {
-        super::tick();
+        tick();
         say("The Deacon is watched again")?;
     } else {
         say("The Deacon was not paused")?;

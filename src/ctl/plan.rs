@@ -4,7 +4,8 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use super::{become_program, cli};
+use super::cli;
+use super::output::become_program;
 use crate::exit::Exit;
 use crate::systemd::Systemd;
 

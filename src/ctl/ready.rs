@@ -2,7 +2,8 @@
 
 use anyhow::{Result, bail};
 
-use super::{cli, directory, say};
+use super::output::say;
+use super::{cli, directory};
 use crate::exit::Exit;
 use crate::spawn;
 use crate::tmux::{Pane, Tmux};

@@ -5,7 +5,8 @@ use std::time::Duration;
 use anyhow::{Result, anyhow};
 
 use super::cli::{self, Action};
-use super::{directory, say};
+use super::directory;
+use super::output::say;
 use crate::exit::Exit;
 use crate::lifecycle;
 use crate::systemd::Systemd;

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::{cli, directory, each, say};
+use super::change::{each, tick};
+use super::output::say;
+use super::{cli, directory};
 use crate::agent::Agent;
 use crate::exit::Exit;
 use crate::systemd::{Systemd, Verb};
@@ -57,7 +59,7 @@ pub fn unpark(args: &cli::Rig) -> Result<Exit> {
         Some("parked") if args.change.dry_run => say(&format!("Would unpark {rig}"))?,
         Some("parked") => {
             wisp::set_status(&town, rig, None)?;
-            super::tick();
+            tick();
             say(&format!(
                 "Unparked {rig}; its agents start with the next tick"
             ))?;

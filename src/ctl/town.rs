@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-use super::{cli, say, status};
+use super::output::say;
+use super::{cli, status};
 use crate::exit::Exit;
 use crate::heartbeat::observed::KEPT_UNITS;
 use crate::systemd::{Systemd, TARGET, Unit, Verb};

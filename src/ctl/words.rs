@@ -69,6 +69,14 @@ pub fn clipped(text: &str, room: usize) -> String {
     }
 }
 
+/// The text without what could move a terminal's cursor; line ends stay.
+pub fn printable(text: &str) -> String {
+    text.trim_end()
+        .chars()
+        .filter(|c| *c == '\n' || !c.is_control())
+        .collect()
+}
+
 /// A list item over as many lines as it takes; a word that is longer than a line stays whole.
 pub fn wrapped(text: &str, width: usize) -> String {
     let (first, rest) = ("  - ", "    ");

@@ -5,9 +5,9 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use super::Report;
 use super::mend::Mend;
-use crate::ctl::{logs, status};
+use super::report::Report;
+use crate::ctl::{journalctl, user};
 use crate::tools::{self, Tools};
 use crate::town::{Town, env_file as env};
 
@@ -22,8 +22,8 @@ const CONTROLLERS: [&str; 3] = ["cpu", "memory", "pids"];
 
 /// Whether the town outlives a logout.
 pub fn login(report: &mut Report) {
-    if !status::is_lingering() {
-        let user = status::user_name();
+    if !user::is_lingering() {
+        let user = user::name();
         report
             .find(
                 "linger",
@@ -37,7 +37,7 @@ pub fn login(report: &mut Report) {
 
 /// Whether the journal tells what happened, also after a reboot.
 pub fn journal(report: &mut Report) {
-    if let Some(why) = logs::unreadable() {
+    if let Some(why) = journalctl::unreadable() {
         report.find(
             "journal",
             "The journal cannot be read",

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 
-use crate::ctl::status;
+use crate::ctl::user;
 use crate::systemd::{Systemd, Verb};
 use crate::tools;
 use crate::town::Town;
@@ -32,12 +32,12 @@ impl Mend {
     pub fn apply(&self) -> Result<String> {
         match self {
             Mend::Linger => {
-                let user = status::user_name();
+                let user = user::name();
                 let mut command = Command::new("/usr/bin/loginctl");
                 command.args(["--no-ask-password", "enable-linger", &user]);
                 // Its exit status says little: only the state counts.
                 let said = tools::run(&mut command, LIMIT).map_err(|e| anyhow!("loginctl {e}"))?;
-                if !status::is_lingering() {
+                if !user::is_lingering() {
                     bail!(
                         "Failed to enable linger: {}; run 'loginctl enable-linger {user}' as root",
                         said.complaint()

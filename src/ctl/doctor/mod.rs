@@ -4,71 +4,18 @@
 
 mod machine;
 mod mend;
+mod report;
 mod town;
 mod units;
 
-use std::collections::BTreeMap;
-
 use anyhow::Result;
-use serde::Serialize;
 
-use super::paint::{self, Paint};
-use super::{cli, print, words};
+use super::output::print;
+use super::{cli, paint};
 use crate::exit::Exit;
 use crate::systemd::Systemd;
 use crate::town::{Town, env_file as env};
-use mend::Mend;
-
-/// Something that is not as it should be.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Finding {
-    /// The check that found it.
-    pub check: &'static str,
-    /// What is wrong.
-    pub what: String,
-    /// Why it matters.
-    pub why: String,
-    /// What to type.
-    pub command: String,
-    /// It can be mended without asking.
-    #[serde(skip)]
-    mend: Option<Mend>,
-}
-
-/// What was looked at, and what was found.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Report {
-    /// What is there: programs with paths and versions.
-    pub facts: BTreeMap<&'static str, String>,
-    /// What is wrong.
-    pub findings: Vec<Finding>,
-    /// What `--fix` did.
-    pub mended: Vec<String>,
-}
-
-impl Report {
-    fn find(
-        &mut self,
-        check: &'static str,
-        what: impl Into<String>,
-        why: &str,
-        command: impl Into<String>,
-    ) -> &mut Finding {
-        self.findings.push(Finding {
-            check,
-            what: what.into(),
-            why: why.into(),
-            command: command.into(),
-            mend: None,
-        });
-        let last = self.findings.len() - 1;
-        &mut self.findings[last]
-    }
-
-    fn fact(&mut self, name: &'static str, text: impl Into<String>) {
-        self.facts.insert(name, text.into());
-    }
-}
+use report::{Report, render};
 
 /// Looks, mends if asked to, and prints; findings that are left are exit status 1.
 ///
@@ -100,30 +47,6 @@ pub fn run(args: &cli::Doctor) -> Result<Exit> {
     } else {
         Exit::Failure
     })
-}
-
-fn render(report: &Report, width: usize, colour: bool) -> String {
-    let mut out = String::new();
-    for (name, text) in &report.facts {
-        out += &format!("{name:>10}  {text}\n");
-    }
-    out.push('\n');
-    for done in &report.mended {
-        out += &format!("{}  {done}\n", Paint::Good.on("Mended", colour));
-    }
-    for finding in &report.findings {
-        out += &words::wrapped(&format!("{}. {}", finding.what, finding.why), width).replacen(
-            "  - ",
-            &format!("  {} ", Paint::Bad.on("!", colour)),
-            1,
-        );
-        out += &format!("    {}\n", Paint::Bold.on(&finding.command, colour));
-    }
-    out += &match report.findings.len() {
-        0 => format!("{}\n", Paint::Good.on("Nothing is wrong", colour)),
-        n => format!("\n{}\n", words::counted(n, "finding")),
-    };
-    out
 }
 
 fn examine() -> Report {
@@ -194,27 +117,4 @@ fn examine() -> Report {
         town::server(&mut report, town, systemd.as_ref());
     }
     report
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_finding_says_what_why_and_the_command() {
-        let mut report = Report::default();
-        report.fact("tmux", "/usr/bin/tmux: tmux 3.5a");
-        report.find(
-            "linger",
-            "Linger is off for me",
-            "The town ends when you log out",
-            "loginctl enable-linger me",
-        );
-        assert_eq!(
-            render(&report, 60, false),
-            "      tmux  /usr/bin/tmux: tmux 3.5a\n\n  ! Linger is off for me. The town ends when you log out\n    \
-             loginctl enable-linger me\n\n1 finding\n"
-        );
-        assert!(render(&Report::default(), 60, false).ends_with("Nothing is wrong\n"));
-    }
 }

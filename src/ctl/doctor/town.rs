@@ -6,9 +6,9 @@ use std::os::unix::fs::MetadataExt;
 
 use anyhow::{Context, Result, anyhow};
 
-use super::Report;
 use super::mend::Mend;
-use crate::ctl::status;
+use super::report::Report;
+use crate::ctl::user;
 use crate::files;
 use crate::spool::SPOOLS;
 use crate::systemd::Systemd;
@@ -81,7 +81,7 @@ pub fn spools(report: &mut Report, town: &Town, up: bool) {
             )),
             Ok(meta) if meta.uid() != me => Some((
                 "belongs to another user",
-                format!("chown {} '{shown}' (as root)", status::user_name()),
+                format!("chown {} '{shown}' (as root)", user::name()),
                 false,
             )),
             Ok(meta) if is_shared(&meta) => Some((
@@ -109,7 +109,7 @@ fn is_shared(meta: &fs::Metadata) -> bool {
     let group = nix::unistd::Group::from_gid(meta.gid().into())
         .ok()
         .flatten();
-    let own = group.is_some_and(|g| g.name == status::user_name() && g.mem.is_empty());
+    let own = group.is_some_and(|g| g.name == user::name() && g.mem.is_empty());
     meta.mode() & if own { 0o002 } else { 0o022 } != 0
 }
 

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use super::Report;
 use super::mend::Mend;
+use super::report::Report;
 use crate::agent::Agent;
 use crate::ctl::{status, words};
 use crate::files;

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::agent::{Agent, Role};
-use crate::ctl::events::printable;
+use crate::ctl::words::printable;
 use crate::exit::Exit;
 use crate::session::run::town_of;
 use crate::systemd::{Properties, Unit};

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::{Status, is_active, is_lingering, user_name};
+use super::model::Status;
 use crate::agent::Agent;
 use crate::alert;
-use crate::ctl::{dismiss, words};
+use crate::ctl::{dismiss, user, words};
 use crate::heartbeat::observed::KEPT_UNITS;
 use crate::spool::Spool;
 use crate::systemd::Unit;
@@ -30,10 +30,10 @@ pub fn short_lived(enabled: Option<bool>) -> Vec<String> {
             "The town does not start at boot; run 'systemctl --user enable gastown.target'".into(),
         );
     }
-    if !is_lingering() {
+    if !user::is_lingering() {
         problems.push(format!(
             "Linger is off, so the town ends at logout; run 'loginctl enable-linger {}'",
-            user_name()
+            user::name()
         ));
     }
     problems
@@ -136,6 +136,11 @@ pub fn of_marks(town: &Town) -> Vec<String> {
         problems.push(format!("Whether the Deacon is paused is not known: {e:#}"));
     }
     problems
+}
+
+/// Whether a unit is active.
+pub fn is_active(units: &BTreeMap<String, Unit>, name: &str) -> bool {
+    units.get(name).is_some_and(|unit| unit.active == "active")
 }
 
 fn is_down(units: &BTreeMap<String, Unit>, name: &str) -> bool {

@@ -1,94 +1,18 @@
 //! `gastownctl timeline`: what happened, as a picture with one row per agent.
 
+mod picture;
 mod svg;
-
-use std::collections::BTreeMap;
 
 use anyhow::Result;
 use jiff::tz::TimeZone;
-use jiff::{SignedDuration, Timestamp};
 
-use super::events::{self, Event, Kind};
-use super::status::{self, Status};
-use super::{cli, print};
-use crate::agent::Agent;
+use super::output::{print, say};
+use super::{cli, events, status};
 use crate::exit::Exit;
 use crate::files;
 use crate::systemd::Systemd;
 use crate::town::Town;
-
-/// How a span of life ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fate {
-    Runs,
-    Clean,
-    Stopped,
-    Crashed,
-    /// The next life began without an end of this one.
-    Lost,
-}
-
-impl Fate {
-    const ALL: [Fate; 5] = [
-        Fate::Runs,
-        Fate::Clean,
-        Fate::Stopped,
-        Fate::Crashed,
-        Fate::Lost,
-    ];
-
-    fn class(self) -> &'static str {
-        match self {
-            Fate::Runs => "runs",
-            Fate::Clean => "clean",
-            Fate::Stopped => "stopped",
-            Fate::Crashed => "crashed",
-            Fate::Lost => "lost",
-        }
-    }
-
-    fn words(self) -> &'static str {
-        match self {
-            Fate::Runs => "running",
-            Fate::Clean => "ended, status 0",
-            Fate::Stopped => "stopped",
-            Fate::Crashed => "crashed",
-            Fate::Lost => "end not seen",
-        }
-    }
-}
-
-#[derive(Debug, Clone, PartialEq)]
-struct Span {
-    from: Timestamp,
-    to: Timestamp,
-    fate: Fate,
-    why: String,
-}
-
-#[derive(Debug, Clone, PartialEq)]
-struct Mark {
-    time: Timestamp,
-    kind: Kind,
-    text: String,
-}
-
-#[derive(Debug, Clone, Default, PartialEq)]
-struct Row {
-    open: Option<Timestamp>,
-    seen: bool,
-    spans: Vec<Span>,
-    marks: Vec<Mark>,
-}
-
-/// A picture to be: rows by agent, that of the town itself first.
-#[derive(Debug)]
-struct Picture {
-    town: String,
-    from: Timestamp,
-    to: Timestamp,
-    rows: BTreeMap<Option<Agent>, Row>,
-}
+use picture::{first, picture};
 
 /// Draws the events.
 ///
@@ -107,119 +31,21 @@ pub fn run(args: &cli::Timeline) -> Result<Exit> {
     match &args.output {
         Some(path) => {
             files::write(&std::path::absolute(path)?, svg.as_bytes())?;
-            super::say(&format!("Drew '{}'", path.display()))?;
+            say(&format!("Drew '{}'", path.display()))?;
         }
         None => print(&svg)?,
     }
     Ok(Exit::Ok)
 }
 
-/// Where the picture of a young town begins: a little before the first that is known of it.
-fn first(events: &[Event], status: &Status) -> Timestamp {
-    let running = status.agents.iter().filter(|a| a.active_state == "active");
-    let since = running.filter_map(|agent| agent.since);
-    let known = events.iter().map(|event| event.time).chain(since).min();
-    let span = known.map_or(SignedDuration::ZERO, |known| {
-        status.now.duration_since(known)
-    });
-    // Fifty times wider than that margin, and at least a minute.
-    status.now - span.max(SignedDuration::from_mins(1)) * 51 / 50
-}
-
-fn picture(from: Timestamp, events: &[Event], status: &Status) -> Picture {
-    let mut rows: BTreeMap<Option<Agent>, Row> = BTreeMap::new();
-    for agent in &status.agents {
-        if let Ok(agent) = Agent::parse(&agent.agent) {
-            rows.entry(Some(agent)).or_default();
-        }
-    }
-    for event in events
-        .iter()
-        .filter(|e| e.time >= from && e.time <= status.now)
-    {
-        rows.entry(event.agent.clone())
-            .or_default()
-            .add(event, from);
-    }
-    for agent in &status.agents {
-        let Some(row) = Agent::parse(&agent.agent)
-            .ok()
-            .and_then(|a| rows.get_mut(&Some(a)))
-        else {
-            continue;
-        };
-        let runs = agent.active_state == "active";
-        if runs && row.open.is_none() && !row.seen {
-            row.open = Some(agent.since.unwrap_or(from).max(from));
-        }
-        let fate = if runs { Fate::Runs } else { Fate::Lost };
-        row.close(status.now, fate, "");
-    }
-    Picture {
-        town: status.town.clone(),
-        from,
-        to: status.now,
-        rows,
-    }
-}
-
-impl Row {
-    fn add(&mut self, event: &Event, begin: Timestamp) {
-        // What a tick asks for is seen by what comes of it.
-        if event.name.starts_with("TICK_") {
-            return;
-        }
-        let first = event.message.lines().next().unwrap_or_default();
-        match events::kind(event.name) {
-            // Another process in the same place: the life of the agent goes on.
-            Kind::Begin if event.name == "AGENT_ADOPTED" && self.open.is_some() => {}
-            Kind::Begin => {
-                self.close(event.time, Fate::Lost, first);
-                self.open = Some(event.time);
-            }
-            Kind::End | Kind::Stop => {
-                let clean = event
-                    .fields
-                    .get("GT_STATUS")
-                    .is_some_and(|status| status == "0");
-                let fate = match events::kind(event.name) {
-                    Kind::Stop => Fate::Stopped,
-                    _ if clean => Fate::Clean,
-                    _ => Fate::Crashed,
-                };
-                if !self.seen {
-                    self.open.get_or_insert(begin);
-                }
-                self.close(event.time, fate, first);
-            }
-            kind => self.marks.push(Mark {
-                time: event.time,
-                kind,
-                text: event.message.clone(),
-            }),
-        }
-        self.seen |= matches!(
-            events::kind(event.name),
-            Kind::Begin | Kind::End | Kind::Stop
-        );
-    }
-
-    fn close(&mut self, to: Timestamp, fate: Fate, why: &str) {
-        if let Some(from) = self.open.take() {
-            self.spans.push(Span {
-                from,
-                to,
-                fate,
-                why: why.into(),
-            });
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::picture::{Fate, Picture};
     use super::*;
-    use crate::ctl::status::{AgentStatus, Target};
+    use crate::agent::Agent;
+    use crate::ctl::events::Event;
+    use crate::ctl::status::{AgentStatus, Status, Target};
+    use jiff::Timestamp;
 
     fn at(minute: i64) -> Timestamp {
         Timestamp::from_second(1_767_225_600 + minute * 60).unwrap()

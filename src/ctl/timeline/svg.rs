@@ -5,7 +5,7 @@ use std::fmt::Write;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use super::{Fate, Mark, Picture, Row, Span};
+use super::picture::{Fate, Mark, Picture, Row, Span};
 use crate::agent::Agent;
 use crate::ctl::events::Kind;
 use crate::ctl::words::age;

@@ -2,12 +2,12 @@
 
 use anyhow::{Result, anyhow};
 
-use super::paint::{self, Paint};
-use super::status::Status;
+use super::model::Status;
 use super::table;
-use super::words::{self, age};
-use super::{cli, logs};
 use crate::agent::Agent;
+use crate::ctl::paint::{self, Paint};
+use crate::ctl::words::{self, age};
+use crate::ctl::{cli, journalctl};
 use crate::tools;
 use crate::town::Town;
 
@@ -61,14 +61,14 @@ pub fn show(town: &Town, status: &Status, agent: &Agent, args: &cli::Status) -> 
     line("Memory", one.memory_bytes.map(words::bytes));
     line("CPU", one.cpu_nsec.map(words::cpu));
     line("Tasks", one.tasks.map(|n| n.to_string()));
-    let journal = match logs::unreadable() {
+    let journal = match journalctl::unreadable() {
         Some(why) => why + "\n",
         None => {
-            let mut command = logs::journalctl();
+            let mut command = journalctl::command();
             command.args(["--output=short-iso", "--no-hostname"]);
             command.arg(format!("--lines={LINES}"));
-            command.args(logs::matches(Some(agent)));
-            match tools::run(&mut command, logs::JOURNAL_LIMIT) {
+            command.args(journalctl::matches(Some(agent)));
+            match tools::run(&mut command, journalctl::LIMIT) {
                 Ok(said) if said.status.success() => said.stdout,
                 Ok(said) => format!("The journal cannot be shown: {}\n", said.complaint()),
                 Err(e) => format!("The journal cannot be shown: journalctl {e}\n"),

@@ -2,9 +2,10 @@
 
 use jiff::Timestamp;
 
-use super::paint::{LEAST_WIDTH, Paint};
-use super::status::{AgentStatus, Status};
-use super::words::{age, bytes, clipped, counted, cpu, short, wrapped};
+use super::agent::AgentStatus;
+use super::model::Status;
+use crate::ctl::paint::{LEAST_WIDTH, Paint};
+use crate::ctl::words::{age, bytes, clipped, counted, cpu, short, wrapped};
 
 /// Between two columns.
 const GAP: &str = "  ";
@@ -274,7 +275,7 @@ fn shown<T>(value: Option<T>, show: impl Fn(T) -> String) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ctl::status::{Queue, Target};
+    use crate::ctl::status::model::{Queue, Target};
 
     fn at(text: &str) -> Option<Timestamp> {
         Some(text.parse().unwrap())

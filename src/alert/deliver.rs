@@ -1,0 +1,171 @@
+//! Tells the Mayor and a person's own program of what they have not heard yet.
+
+use std::fmt::Write as _;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use jiff::Timestamp;
+
+use super::condition::{Alert, Told};
+use super::store::{MOST, all, settle};
+use crate::tools::{self, Tools, mail};
+use crate::town::Town;
+use crate::town::env_file::{home, is_variable};
+
+/// A person's own program, below the home directory.
+const HOOK: &str = ".config/gastown/alert";
+
+const HOOK_LIMIT: Duration = Duration::from_secs(10);
+
+/// After this no more is begun; the unit has a minute.
+const DELIVER_LIMIT: Duration = Duration::from_secs(25);
+
+/// Tells everybody what they have not heard yet. One at a time: whoever comes second leaves it
+/// to the first.
+///
+/// # Errors
+/// The conditions cannot be read or written. What could not be told is told later.
+pub fn deliver(dir: &Path, root: &Path, town: Option<&Town>) -> Result<()> {
+    std::fs::create_dir_all(dir)?;
+    let turn = File::create(dir.join(".deliver"))?;
+    if turn.try_lock().is_err() {
+        return Ok(());
+    }
+    let home = home()?;
+    let mut teller = Teller {
+        root,
+        mails: town.is_some_and(|town| town.ours().alert_mail),
+        tools: Tools::locate(&home),
+        home,
+        mail_fails: false,
+        hook_fails: false,
+    };
+    let begin = Instant::now();
+    // Conditions may change meanwhile: look again until nothing is due.
+    for _ in 0..MOST {
+        let now = Timestamp::now();
+        let is_due = |alert: &Alert| alert.next.is_some_and(|next| next <= now);
+        let due = all(dir).into_iter().find(|(_, alert)| is_due(alert));
+        let Some((path, alert)) = due else { break };
+        if begin.elapsed() > DELIVER_LIMIT {
+            break;
+        }
+        let mut told = alert.clone();
+        teller.tell(&alert, false, &mut told.told);
+        if let Some(end) = &mut told.end {
+            // The end is told to whoever heard of the beginning.
+            let mut knows = Told {
+                mail: end.told.mail || !told.told.mail,
+                hook: end.told.hook || !told.told.hook,
+            };
+            teller.tell(&alert, true, &mut knows);
+            end.told.mail = knows.mail && told.told.mail;
+            end.told.hook = knows.hook && told.told.hook;
+        }
+        settle(dir, &path, &alert, told)?;
+    }
+    Ok(())
+}
+
+/// Who tells, and what has not worked this time: that is not tried for every alert.
+struct Teller<'a> {
+    root: &'a Path,
+    mails: bool,
+    tools: Tools,
+    home: PathBuf,
+    mail_fails: bool,
+    hook_fails: bool,
+}
+
+impl Teller<'_> {
+    /// Tells the beginning or the end of a condition to whoever does not know it.
+    fn tell(&mut self, alert: &Alert, at_end: bool, knows: &mut Told) {
+        if !knows.mail && !self.mail_fails {
+            knows.mail = told(alert, self.tell_mayor(alert, at_end));
+            self.mail_fails = !knows.mail;
+        }
+        if !knows.hook && !self.hook_fails {
+            knows.hook = told(alert, self.run_hook(alert, at_end));
+            self.hook_fails = !knows.hook;
+        }
+    }
+
+    fn tell_mayor(&self, alert: &Alert, at_end: bool) -> Result<()> {
+        // Without `gt` there is no mail: nobody waits for it.
+        if self.tools.path("gt").is_none() || !self.mails {
+            return Ok(());
+        }
+        let (subject, body) = text(alert, at_end);
+        Ok(mail::send(
+            &self.tools,
+            self.root,
+            "mayor/",
+            &subject,
+            &body,
+        )?)
+    }
+
+    fn run_hook(&self, alert: &Alert, at_end: bool) -> Result<()> {
+        let program = self.home.join(HOOK);
+        let Some(program) = tools::find(&program.to_string_lossy(), &[]) else {
+            return Ok(());
+        };
+        let summary = match &alert.end {
+            Some(end) if at_end => &end.summary,
+            _ => &alert.summary,
+        };
+        let mut command = Command::new(&program);
+        command
+            .current_dir(if self.root.is_dir() {
+                self.root
+            } else {
+                &self.home
+            })
+            .env_remove("NOTIFY_SOCKET")
+            .env("GT_TOWN", self.root)
+            .env("GT_ALERT", &alert.key)
+            .env("GT_ALERT_STATE", if at_end { "end" } else { "begin" })
+            .env("GT_ALERT_SUMMARY", summary)
+            .env("GT_ALERT_SINCE", alert.since.to_string());
+        for (key, value) in &alert.fields {
+            if is_variable(key) && key.starts_with("GT_") {
+                command.env(key, value);
+            }
+        }
+        let shown = program.display();
+        let out = tools::run(&mut command, HOOK_LIMIT).with_context(|| format!("'{shown}'"))?;
+        ensure!(
+            out.status.success(),
+            "'{shown}' failed: {}",
+            out.complaint()
+        );
+        Ok(())
+    }
+}
+
+fn told(alert: &Alert, result: Result<()>) -> bool {
+    if let Err(e) = &result {
+        let key = &alert.key;
+        log::warn!("Failed to tell of '{key}', trying again later: {e:#}");
+    }
+    result.is_ok()
+}
+
+fn text(alert: &Alert, at_end: bool) -> (String, String) {
+    let (word, summary) = match &alert.end {
+        Some(end) if at_end => ("OVER", end.summary.as_str()),
+        _ => ("ALERT", alert.summary.as_str()),
+    };
+    let subject: String = format!("{word}: {summary}").chars().take(200).collect();
+    let mut body = format!(
+        "{summary}\n\nCondition: {}\nSince: {}\n",
+        alert.key, alert.since
+    );
+    for (key, value) in &alert.fields {
+        let _ = writeln!(body, "{key}: {value}");
+    }
+    (subject, body)
+}

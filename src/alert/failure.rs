@@ -1,0 +1,108 @@
+//! What the manager says: a unit failed, or there is something to tell.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use jiff::Timestamp;
+
+use super::deliver::deliver;
+use super::store::{all, begin, dir, end};
+use crate::agent::Agent;
+use crate::exit::Exit;
+use crate::systemd::{Systemd, runtime_dir};
+use crate::town::Town;
+use crate::town::env_file::locate;
+
+/// The one condition that a town cannot keep itself.
+const NO_TOWN: &str = "town";
+
+/// What is told to it instead of a unit.
+pub const DELIVER: &str = "deliver";
+
+/// `gt-heartbeat --alert UNIT`: a unit failed. One that is being restarted has not given up.
+///
+/// # Errors
+/// There is no town or no manager, or the conditions cannot be read or written.
+pub fn handle(unit: &str) -> Result<Exit> {
+    let town = match Town::load() {
+        Ok(town) => town,
+        Err(e) => return without_town(&e),
+    };
+    if unit != DELIVER {
+        let systemd = Systemd::connect()?;
+        let properties = systemd.properties(unit)?;
+        if properties.text("ActiveState").as_deref() == Some("failed") {
+            let result = properties.text("Result").unwrap_or_default();
+            let status = properties.int("ExecMainStatus").unwrap_or_default();
+            let (summary, agent) = match Agent::from_unit(unit) {
+                Ok(agent) => (gave_up(&agent, &result, status), agent.to_string()),
+                Err(_) => (failed(unit, &result, status), String::new()),
+            };
+            let status = status.to_string();
+            let mut fields = vec![
+                ("GT_UNIT", unit),
+                ("GT_RESULT", &result),
+                ("GT_STATUS", &status),
+            ];
+            if !agent.is_empty() {
+                fields.push(("GT_AGENT", &agent));
+            }
+            let key = unit_key(unit);
+            begin(&dir(&town), &key, &summary, &fields, Timestamp::now())?;
+        }
+    }
+    if is_homeless() {
+        let over = format!("The town is at '{}' again", town.root().display());
+        end(&homeless()?, NO_TOWN, &over, Timestamp::now())?;
+        deliver(&homeless()?, town.root(), None)?;
+    }
+    deliver(&dir(&town), town.root(), Some(&town))?;
+    Ok(Exit::Ok)
+}
+
+/// Without a town nobody is looked after, whichever unit it was that failed for it. This one
+/// condition is written down in the user's runtime directory.
+fn without_town(why: &anyhow::Error) -> Result<Exit> {
+    let root = locate()?.root;
+    begin(
+        &homeless()?,
+        NO_TOWN,
+        &format!("{why:#}"),
+        &[],
+        Timestamp::now(),
+    )?;
+    deliver(&homeless()?, &root, None)?;
+    Ok(Exit::Ok)
+}
+
+/// Whether somebody is still to be told that there is a town again.
+pub fn is_homeless() -> bool {
+    homeless().is_ok_and(|dir| !all(&dir).is_empty())
+}
+
+fn homeless() -> Result<PathBuf> {
+    let dir = runtime_dir().context("No runtime directory; is this a user service?")?;
+    Ok(dir.join("gastown/alerts"))
+}
+
+/// The key of the condition that a unit has failed.
+pub fn unit_key(unit: &str) -> String {
+    format!("unit-{unit}")
+}
+
+/// What is said of an agent that gave up.
+pub fn gave_up(agent: &Agent, result: &str, status: i32) -> String {
+    let why = match status == i32::from(Exit::BadConfig as u8) {
+        true => "its configuration is wrong".to_string(),
+        false => format!("{result}, exit status {status}"),
+    };
+    format!(
+        "{agent} gave up ({why}); see 'journalctl --user -u {}', then 'gastownctl recover {agent}'",
+        agent.unit()
+    )
+}
+
+/// What is said of a unit of ours that failed.
+pub fn failed(unit: &str, result: &str, status: i32) -> String {
+    format!("{unit} failed ({result}, exit status {status}); see 'journalctl --user -u {unit}'")
+}

@@ -1,0 +1,71 @@
+//! Alerts: one when a condition begins, one when it ends, each told until it is heard.
+//!
+//! A condition is a file in `daemon/alerts` of the town. The journal hears of it at once; the
+//! Mayor's mail and the executable `~/.config/gastown/alert` hear of it from
+//! `gt-alert@deliver.service`, so that a hanging one delays nobody, and again until they do.
+
+mod condition;
+mod deliver;
+mod failure;
+mod store;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::Result;
+use jiff::Timestamp;
+
+use crate::systemd::{Systemd, Verb};
+use crate::town::Town;
+pub use failure::{DELIVER, failed, gave_up, handle, is_homeless, unit_key};
+use store::{all, begin, dir, end};
+
+/// The unit that tells of alerts.
+const DELIVERER: &str = "gt-alert@deliver.service";
+
+/// Begins a condition; nothing when it has begun already. Fields are data for the journal and
+/// for the hook, by upper-case names. The key is a short name that is the same each time.
+///
+/// # Errors
+/// The condition cannot be written down.
+pub fn raise(town: &Town, key: &str, summary: &str, fields: &[(&str, &str)]) -> Result<()> {
+    if begin(&dir(town), key, summary, fields, Timestamp::now())? {
+        wake();
+    }
+    Ok(())
+}
+
+/// Ends a condition; nothing when it has ended already.
+///
+/// # Errors
+/// The condition cannot be written down.
+pub fn clear(town: &Town, key: &str, summary: &str) -> Result<()> {
+    if end(&dir(town), key, summary, Timestamp::now())? {
+        wake();
+    }
+    Ok(())
+}
+
+/// The keys of the conditions that hold.
+pub fn open(town: &Town) -> BTreeSet<String> {
+    summaries(town).into_keys().collect()
+}
+
+/// The conditions that hold, by key.
+pub fn summaries(town: &Town) -> BTreeMap<String, String> {
+    let held = all(&dir(town)).into_iter().filter(|(_, a)| a.end.is_none());
+    held.map(|(_, alert)| (alert.key, alert.summary)).collect()
+}
+
+/// When something is next to be told; `None`: everybody knows everything.
+pub fn next_delivery(town: &Town) -> Option<Timestamp> {
+    let all = all(&dir(town));
+    all.iter().filter_map(|(_, alert)| alert.next).min()
+}
+
+/// Has everything told that is to be told; does not wait for it.
+pub fn wake() {
+    let queued = Systemd::connect().and_then(|systemd| systemd.queue(Verb::Start, DELIVERER));
+    if let Err(e) = queued {
+        log::debug!("Alerts are told later: {e:#}");
+    }
+}

@@ -1,0 +1,270 @@
+//! Conditions on disk: a file each, changed under a lock.
+
+use std::fmt::Write as _;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow};
+use jiff::{SignedDuration, Timestamp};
+use sha2::{Digest, Sha256};
+
+use super::condition::{Alert, End, Told};
+use crate::town::Town;
+use crate::{files, journal};
+
+/// Where the conditions are, below the town's root.
+const DIR: &str = "daemon/alerts";
+
+/// The most alerts that are looked at.
+pub const MOST: usize = 1000;
+
+pub fn dir(town: &Town) -> PathBuf {
+    town.path(DIR)
+}
+
+/// Names a file after a key, readably, for any key.
+fn path(dir: &Path, key: &str) -> PathBuf {
+    let is_plain = |c: &char| c.is_ascii_alphanumeric() || "._-@".contains(*c);
+    let mut name: String = key.chars().filter(is_plain).take(80).collect();
+    for byte in &Sha256::digest(key)[..4] {
+        let _ = write!(name, "{byte:02x}");
+    }
+    dir.join(format!("{name}.json"))
+}
+
+fn load(path: &Path) -> Option<Alert> {
+    let text = files::read_untrusted(path, files::ENTRY_LIMIT).ok()??;
+    // Junk says nothing: a condition that still holds is written down anew.
+    serde_json::from_str(&text).ok()
+}
+
+fn save(path: &Path, alert: &Alert) -> Result<()> {
+    files::write(path, &serde_json::to_vec_pretty(alert)?)
+}
+
+pub fn all(dir: &Path) -> Vec<(PathBuf, Alert)> {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let paths = entries.map(|entry| entry.path());
+    let is_alert = |path: &PathBuf| path.extension().is_some_and(|e| e == "json");
+    let mut all: Vec<_> = paths
+        .filter(is_alert)
+        .take(MOST)
+        .filter_map(|path| Some((load(&path)?, path)))
+        .map(|(alert, path)| (path, alert))
+        .collect();
+    all.sort_by_key(|(_, alert)| alert.since);
+    all
+}
+
+/// Changes to conditions are short, so whoever comes second waits.
+fn lock(dir: &Path) -> Result<File> {
+    let failed = || format!("Failed to lock '{}'", dir.display());
+    std::fs::create_dir_all(dir).with_context(failed)?;
+    let file = File::create(dir.join(".lock")).with_context(failed)?;
+    for _ in 0..100 {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(_) => std::thread::sleep(Duration::from_millis(20)),
+        }
+    }
+    Err(anyhow!(
+        "Failed to lock '{}': somebody else holds it",
+        dir.display()
+    ))
+}
+
+pub fn begin(
+    dir: &Path,
+    key: &str,
+    summary: &str,
+    fields: &[(&str, &str)],
+    now: Timestamp,
+) -> Result<bool> {
+    let _lock = lock(dir)?;
+    let path = path(dir, key);
+    let before = load(&path);
+    if before.as_ref().is_some_and(|alert| alert.end.is_none()) {
+        return Ok(false);
+    }
+    let alert = Alert {
+        key: key.into(),
+        summary: summary.into(),
+        since: now,
+        fields: fields
+            .iter()
+            .map(|(k, v)| (k.to_string(), v.to_string()))
+            .collect(),
+        // An end that somebody has not heard of yet did not happen for them.
+        told: before
+            .and_then(|alert| alert.end.map(|end| and_not(&alert.told, &end.told)))
+            .unwrap_or_default(),
+        end: None,
+        failures: 0,
+        next: Some(now),
+    };
+    save(&path, &alert)?;
+    tell_journal(&alert, journal::ALERT_BEGAN, log::Level::Warn, summary);
+    Ok(true)
+}
+
+fn and_not(told: &Told, but: &Told) -> Told {
+    Told {
+        mail: told.mail && !but.mail,
+        hook: told.hook && !but.hook,
+    }
+}
+
+pub fn end(dir: &Path, key: &str, summary: &str, now: Timestamp) -> Result<bool> {
+    let _lock = lock(dir)?;
+    let path = path(dir, key);
+    let Some(mut alert) = load(&path).filter(|alert| alert.end.is_none()) else {
+        return Ok(false);
+    };
+    alert.end = Some(End {
+        summary: summary.into(),
+        at: now,
+        told: Told::default(),
+    });
+    (alert.failures, alert.next) = (0, Some(now));
+    save(&path, &alert)?;
+    tell_journal(&alert, journal::ALERT_ENDED, log::Level::Info, summary);
+    Ok(true)
+}
+
+fn tell_journal(alert: &Alert, id: &str, level: log::Level, summary: &str) {
+    let mut fields = vec![("message_id", id), ("gt_alert", alert.key.as_str())];
+    fields.extend(alert.fields.iter().map(|(k, v)| (k.as_str(), v.as_str())));
+    log::logger().log(
+        &log::Record::builder()
+            .level(level)
+            .target("gastown::alert")
+            .args(format_args!("{summary}"))
+            .key_values(&fields.as_slice())
+            .build(),
+    );
+}
+
+/// Writes down what has been told, into the condition as it is by now.
+pub fn settle(dir: &Path, path: &Path, before: &Alert, told: Alert) -> Result<()> {
+    let _lock = lock(dir)?;
+    let Some(mut current) = load(path).filter(|c| c.since == before.since) else {
+        return Ok(());
+    };
+    let is_same_end = current.end.as_ref().map(|e| e.at) == told.end.as_ref().map(|e| e.at);
+    current.told = told.told;
+    if let (Some(end), Some(told), true) = (&mut current.end, told.end, is_same_end) {
+        end.told = told.told;
+    }
+    let over = current.end.as_ref().is_some_and(|end| end.told.all());
+    if current.told.all() && over {
+        files::remove(path)?;
+        return Ok(());
+    }
+    let done = match &current.end {
+        Some(end) => end.told.all(),
+        None => current.told.all(),
+    };
+    if done {
+        (current.failures, current.next) = (0, None);
+    } else if !is_same_end {
+        current.next = Some(Timestamp::now());
+    } else {
+        let pause = SignedDuration::from_mins(1 << current.failures.min(6));
+        current.failures = current.failures.saturating_add(1);
+        current.next = Some(Timestamp::now() + pause.min(SignedDuration::from_hours(1)));
+    }
+    save(path, &current)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::alert::{next_delivery, open, summaries};
+    use std::fs;
+
+    fn at(minute: i64) -> Timestamp {
+        Timestamp::UNIX_EPOCH + SignedDuration::from_mins(minute)
+    }
+
+    #[test]
+    fn a_condition_begins_once_and_ends_once() {
+        let root = tempfile::tempdir().unwrap();
+        let town = Town::at(root.path(), None).unwrap();
+        assert!(!end(&dir(&town), "k", "no", at(0)).unwrap());
+        assert!(
+            begin(
+                &dir(&town),
+                "k",
+                "it broke",
+                &[("GT_AGENT", "deacon")],
+                at(1)
+            )
+            .unwrap()
+        );
+        assert!(!begin(&dir(&town), "k", "it broke again", &[], at(2)).unwrap());
+        assert_eq!(summaries(&town)["k"], "it broke");
+        assert_eq!(next_delivery(&town), Some(at(1)));
+        assert!(end(&dir(&town), "k", "mended", at(3)).unwrap());
+        assert!(!end(&dir(&town), "k", "mended", at(4)).unwrap());
+        assert!(open(&town).is_empty());
+        // It has not been told, so it is still there to be told.
+        assert_eq!(next_delivery(&town), Some(at(3)));
+    }
+
+    #[test]
+    fn what_was_told_is_not_told_again() {
+        let root = tempfile::tempdir().unwrap();
+        let town = Town::at(root.path(), None).unwrap();
+        let both = Told {
+            mail: true,
+            hook: true,
+        };
+        begin(&dir(&town), "k", "it broke", &[], at(1)).unwrap();
+        let (path, alert) = all(&dir(&town)).remove(0);
+        let mut half = alert.clone();
+        half.told.hook = true;
+        settle(&dir(&town), &path, &alert, half).unwrap();
+        let (_, alert) = all(&dir(&town)).remove(0);
+        assert!(alert.told.hook && !alert.told.mail && alert.failures == 1);
+        assert!(alert.next.is_some_and(|next| next > Timestamp::now()));
+
+        // It ends while somebody is being told of its beginning.
+        let mut told = alert.clone();
+        told.told = both.clone();
+        end(&dir(&town), "k", "mended", at(5)).unwrap();
+        settle(&dir(&town), &path, &alert, told).unwrap();
+        let (_, alert) = all(&dir(&town)).remove(0);
+        assert!(alert.told.all() && alert.next.is_some_and(|next| next <= Timestamp::now()));
+
+        // It begins again before anybody heard of the end: for them it never ended.
+        begin(&dir(&town), "k", "it broke", &[], at(6)).unwrap();
+        let (_, alert) = all(&dir(&town)).remove(0);
+        assert!(alert.told.all() && alert.end.is_none());
+        end(&dir(&town), "k", "mended", at(7)).unwrap();
+        let (path, alert) = all(&dir(&town)).remove(0);
+        let mut told = alert.clone();
+        told.end.as_mut().unwrap().told = both;
+        settle(&dir(&town), &path, &alert, told).unwrap();
+        assert!(all(&dir(&town)).is_empty() && next_delivery(&town).is_none());
+    }
+
+    #[test]
+    fn odd_keys_and_junk() {
+        let root = tempfile::tempdir().unwrap();
+        let town = Town::at(root.path(), None).unwrap();
+        for key in [
+            "../../x",
+            "",
+            &"y".repeat(500),
+            "unit-gt-agent@a\\x2db-witness.service",
+        ] {
+            assert!(begin(&dir(&town), key, "x", &[], at(1)).unwrap(), "{key}");
+            assert!(!begin(&dir(&town), key, "x", &[], at(1)).unwrap(), "{key}");
+            fs::write(path(&dir(&town), key), "junk").unwrap();
+            assert!(begin(&dir(&town), key, "x", &[], at(1)).unwrap(), "{key}");
+        }
+        assert_eq!(open(&town).len(), 4);
+        assert_eq!(fs::read_dir(root.path()).unwrap().count(), 1);
+    }
+}

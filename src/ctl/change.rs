@@ -1,0 +1,37 @@
+//! What the commands that change something have in common.
+
+use anyhow::Result;
+use jiff::Timestamp;
+
+use crate::exit::Exit;
+use crate::systemd::{Systemd, Verb};
+
+/// Does something for each item, all of them even when one fails; the last failure is the
+/// result, those before it are reported at once.
+pub fn each<T>(items: &[T], mut act: impl FnMut(&T) -> Result<()>) -> Result<Exit> {
+    let mut failed: Option<anyhow::Error> = None;
+    for item in items {
+        if let Err(e) = act(item)
+            && let Some(before) = failed.replace(e)
+        {
+            log::error!("{before:#}");
+        }
+    }
+    failed.map_or(Ok(Exit::Ok), Err)
+}
+
+/// The time for marks that people read: whole seconds.
+pub fn now() -> Timestamp {
+    let now = Timestamp::now();
+    now.round(jiff::Unit::Second).unwrap_or(now)
+}
+
+/// Has a tick look at what was just changed, if there is a manager and the town is up.
+pub fn tick() {
+    if let Ok(systemd) = Systemd::connect()
+        && matches!(systemd.town_is_stopped(), Ok(false))
+        && let Err(e) = systemd.queue(Verb::Start, "gt-heartbeat.service")
+    {
+        log::warn!("{e:#}, the next planned tick will see the change");
+    }
+}

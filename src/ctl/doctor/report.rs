@@ -1,0 +1,110 @@
+//! What the checks found, and how it is shown.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::mend::Mend;
+use crate::ctl::paint::Paint;
+use crate::ctl::words;
+
+/// Something that is not as it should be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// The check that found it.
+    pub check: &'static str,
+    /// What is wrong.
+    pub what: String,
+    /// Why it matters.
+    pub why: String,
+    /// What to type.
+    pub command: String,
+    /// It can be mended without asking.
+    #[serde(skip)]
+    pub mend: Option<Mend>,
+}
+
+/// What was looked at, and what was found.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// What is there: programs with paths and versions.
+    pub facts: BTreeMap<&'static str, String>,
+    /// What is wrong.
+    pub findings: Vec<Finding>,
+    /// What `--fix` did.
+    pub mended: Vec<String>,
+}
+
+impl Report {
+    /// Adds a finding.
+    pub fn find(
+        &mut self,
+        check: &'static str,
+        what: impl Into<String>,
+        why: &str,
+        command: impl Into<String>,
+    ) -> &mut Finding {
+        self.findings.push(Finding {
+            check,
+            what: what.into(),
+            why: why.into(),
+            command: command.into(),
+            mend: None,
+        });
+        let last = self.findings.len() - 1;
+        &mut self.findings[last]
+    }
+
+    /// Says what is there.
+    pub fn fact(&mut self, name: &'static str, text: impl Into<String>) {
+        self.facts.insert(name, text.into());
+    }
+}
+
+/// The report as text.
+pub fn render(report: &Report, width: usize, colour: bool) -> String {
+    let mut out = String::new();
+    for (name, text) in &report.facts {
+        out += &format!("{name:>10}  {text}\n");
+    }
+    out.push('\n');
+    for done in &report.mended {
+        out += &format!("{}  {done}\n", Paint::Good.on("Mended", colour));
+    }
+    for finding in &report.findings {
+        out += &words::wrapped(&format!("{}. {}", finding.what, finding.why), width).replacen(
+            "  - ",
+            &format!("  {} ", Paint::Bad.on("!", colour)),
+            1,
+        );
+        out += &format!("    {}\n", Paint::Bold.on(&finding.command, colour));
+    }
+    out += &match report.findings.len() {
+        0 => format!("{}\n", Paint::Good.on("Nothing is wrong", colour)),
+        n => format!("\n{}\n", words::counted(n, "finding")),
+    };
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_finding_says_what_why_and_the_command() {
+        let mut report = Report::default();
+        report.fact("tmux", "/usr/bin/tmux: tmux 3.5a");
+        report.find(
+            "linger",
+            "Linger is off for me",
+            "The town ends when you log out",
+            "loginctl enable-linger me",
+        );
+        assert_eq!(
+            render(&report, 60, false),
+            "      tmux  /usr/bin/tmux: tmux 3.5a\n\n  ! Linger is off for me. The town ends when you log out\n    \
+             loginctl enable-linger me\n\n1 finding\n"
+        );
+        assert!(render(&Report::default(), 60, false).ends_with("Nothing is wrong\n"));
+    }
+}

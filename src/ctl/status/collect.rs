@@ -1,0 +1,168 @@
+//! Asks the manager, tmux and the files once, and says what is wrong.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::Result;
+use jiff::Timestamp;
+use nix::time::{ClockId, clock_gettime};
+
+use super::agent::{self, PROPERTIES, Seen, elsewhere, last_end};
+use super::model::{Queue, Status, Target};
+use super::problems::{self, RESTART, short_lived, two_towns};
+use crate::agent::Agent;
+use crate::ctl::words::printable;
+use crate::ctl::{directory, dismiss, events, user};
+use crate::spool::Spool;
+use crate::systemd::{Systemd, Unit};
+use crate::tmux::Tmux;
+use crate::town::{self, Town};
+
+/// The timers of which the earlier one starts the next tick.
+const TICK_TIMERS: [&str; 2] = ["gt-heartbeat-next.timer", "gt-heartbeat.timer"];
+
+/// Asks the manager, tmux and the files, once each; `Err` is why there is no manager.
+pub fn collect(town: &Town, systemd: Result<&Systemd, String>) -> Status {
+    let mut found = town.problems();
+    let mut status = Status {
+        town: town.root().display().to_string(),
+        manager: "unknown".into(),
+        target: Target::default(),
+        linger: user::is_lingering(),
+        next_tick: None,
+        last_tick: town::state::load(town).ok().and_then(|s| s.last_heartbeat),
+        agents: Vec::new(),
+        problems: Vec::new(),
+        now: Timestamp::now(),
+        next_reason: None,
+        tick_failure: None,
+        queues: queues(town),
+    };
+    let units = systemd.clone().and_then(|systemd| {
+        status.manager = systemd.state().map_err(|e| format!("{e:#}"))?;
+        let patterns = ["gt-*", "gastown.target"];
+        systemd.units(&patterns).map_err(|e| format!("{e:#}"))
+    });
+    match (&systemd, &units) {
+        (Ok(systemd), Ok(units)) => {
+            let enabled = systemd.unit_file_state("gastown.target").ok().flatten();
+            status.target = Target {
+                active: Some(problems::is_active(units, "gastown.target")),
+                enabled: Some(enabled.as_deref() == Some("enabled")),
+            };
+            if let Some((next, why)) = next_tick(systemd, units) {
+                status.next_tick = Some(next);
+                status.next_reason = why;
+            }
+            if units.contains_key("gt-heartbeat.service")
+                && let Ok(properties) = systemd.properties("gt-heartbeat.service")
+                && properties
+                    .text("Result")
+                    .is_some_and(|result| result != "success")
+            {
+                status.tick_failure = Some(last_end(&properties));
+            }
+            found.extend(problems::of_units(&status, units));
+        }
+        (_, Err(why)) | (Err(why), _) => found.push(why.clone()),
+    }
+    let agents = directory::listed(town, units.as_ref().ok());
+    let panes = Tmux::on(town.socket()).panes();
+    if let Err(e) = &panes {
+        found.push(format!("{e}; sessions are not known"));
+    }
+    let panes = panes.ok();
+    let seen = Seen {
+        town,
+        up: status.target.active == Some(true),
+        panes: panes.as_deref(),
+        roster: town.roster().ok(),
+        ended: match &units {
+            Ok(units)
+                if agents
+                    .iter()
+                    .any(|agent| !units.contains_key(&agent.unit())) =>
+            {
+                events::ends()
+            }
+            _ => BTreeMap::new(),
+        },
+    };
+    let mut roots = Vec::new();
+    let theirs = units.iter().flat_map(BTreeMap::values);
+    let theirs: Vec<&Unit> = theirs
+        .filter(|unit| Agent::from_unit(&unit.name).is_ok())
+        .collect();
+    let properties = match &systemd {
+        Ok(systemd) => systemd.read(&theirs, PROPERTIES).unwrap_or_else(|e| {
+            found.push(format!("{e:#}"));
+            BTreeMap::new()
+        }),
+        Err(_) => BTreeMap::new(),
+    };
+    for agent in agents {
+        let unit = units.as_ref().map(|units| units.get(&agent.unit()));
+        let properties = properties.get(&agent.unit());
+        let one = seen.status(&agent, unit.ok(), properties);
+        found.extend(agent::problem(&one));
+        if let Some(root) = properties.and_then(|p| elsewhere(town, p)) {
+            roots.push(root);
+        } else if one.active_state == "active"
+            && let Some((what, command)) = seen.terminal(&agent)
+        {
+            found.push(format!("{agent}: {what}; run '{command}'"));
+        }
+        status.agents.push(one);
+    }
+    found.extend(
+        two_towns(town, &roots).map(|what| format!("{what}; run '{RESTART}' to mend that")),
+    );
+    found.extend(problems::of_marks(town));
+    for summary in problems::of_alerts(town, units.is_ok()) {
+        if !found.iter().any(|p| p.starts_with(&summary)) {
+            found.push(format!("{summary}; see 'gastownctl history'"));
+        }
+    }
+    found.extend(problems::of_spools(town));
+    found.extend(short_lived(status.target.enabled));
+    status.problems = found;
+    status
+}
+
+/// The earlier of the next elapses of the timers, and why: each tick writes its reason into the
+/// description of the timer that it makes.
+fn next_tick(
+    systemd: &Systemd,
+    units: &BTreeMap<String, Unit>,
+) -> Option<(Timestamp, Option<String>)> {
+    let (at, timer) = TICK_TIMERS
+        .iter()
+        .filter(|timer| units.contains_key(**timer))
+        .filter_map(|timer| {
+            let properties = systemd.properties(timer).ok()?;
+            let usec = properties.number("NextElapseUSecMonotonic")?;
+            (usec != 0).then_some((Duration::from_micros(usec), properties))
+        })
+        .min_by_key(|(at, _)| *at)?;
+    let since_boot = Duration::from(clock_gettime(ClockId::CLOCK_MONOTONIC).ok()?);
+    let ahead = jiff::SignedDuration::try_from(at).ok()?
+        - jiff::SignedDuration::try_from(since_boot).ok()?;
+    let next = (Timestamp::now() + ahead).round(jiff::Unit::Second).ok()?;
+    let described = timer.text("Description").unwrap_or_default();
+    let why = described.split_once(": ").map(|(_, why)| printable(why));
+    Some((next, why))
+}
+
+fn queues(town: &Town) -> Vec<Queue> {
+    dismiss::SPOOLS
+        .map(|(what, dir)| {
+            let counts = Spool::at(&town.path(dir)).counts();
+            Queue {
+                what,
+                dir,
+                pending: counts.new + counts.cur,
+                failed: counts.failed,
+            }
+        })
+        .to_vec()
+}
