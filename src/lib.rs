@@ -16,6 +16,7 @@
 //! - [`spawn`]: spawned polecats, each told to begin once it is ready.
 //! - [`spool`]: directories of work to be done exactly once.
 //! - [`systemd`]: the user manager; the only place that knows zbus.
+//! - [`terminal`]: what a terminal shows: whether its program waits, works or asks.
 //! - [`tmux`]: terminals; the only place that runs tmux.
 //! - [`tools`]: other people's programs, bounded in time and output.
 //! - [`town`]: what lies on disk, one file per format.
@@ -33,6 +34,7 @@ pub mod session;
 pub mod spawn;
 pub mod spool;
 pub mod systemd;
+pub mod terminal;
 pub mod tmux;
 pub mod tools;
 pub mod town;

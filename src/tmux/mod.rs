@@ -6,9 +6,10 @@
 //! - [`server`]: calls of a server, and commands for many panes in one call.
 //! - [`panes`]: which panes there are, and what is noted in them.
 //! - [`sessions`]: sessions and panes made, filled and closed.
-//! - [`screens`]: what panes show.
+//! - [`screens`]: what panes show; [`ansi`]: without the sequences that colour it.
 //! - [`keys`]: what is typed into panes.
 
+mod ansi;
 mod keys;
 #[cfg(test)]
 mod lab;

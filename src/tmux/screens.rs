@@ -2,16 +2,19 @@
 
 use std::collections::HashMap;
 
+use super::ansi;
 use super::server::{Tmux, TmuxError, quoted};
 
 /// The most panes whose screens come back in one call: [`tools::OUTPUT_LIMIT`] holds them.
-const SCREENS: usize = 200;
+const SCREENS: usize = 50;
 
 /// What a pane shows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Screen {
     /// Its lines, without trailing blanks.
     pub lines: Vec<String>,
+    /// The same lines with blanks for what is shown faint, as hints are.
+    pub solid: Vec<String>,
     /// The column of the cursor, from 0.
     pub column: usize,
     /// The line of the cursor, from 0; it may be below `lines`.
@@ -20,6 +23,10 @@ pub struct Screen {
     pub cursor: bool,
     /// How many lines have scrolled off.
     pub history: u64,
+    /// What its process group in the foreground is called.
+    pub command: String,
+    /// Its title, which the program in it sets.
+    pub title: String,
 }
 
 impl Screen {
@@ -52,7 +59,7 @@ impl Screen {
 }
 
 impl Tmux {
-    /// What panes show, by pane id; one call for up to 200. A pane that is gone is not in it.
+    /// What panes show, by pane id; one call for up to 50. A pane that is gone is not in it.
     ///
     /// # Errors
     /// As for [`Tmux::once`].
@@ -93,32 +100,38 @@ impl Tmux {
     }
 }
 
-/// Screens as [`Tmux::screens`] asks for them: each behind a line of `rule`, pane and numbers.
+/// Screens as [`Tmux::screens`] asks for them: each behind a line of `rule`, pane, numbers,
+/// command and title.
 fn parse_screens(text: &str, rule: &str) -> HashMap<String, Screen> {
     let mut screens: HashMap<String, Screen> = HashMap::new();
-    let mut pane = String::new();
-    for line in text.lines() {
-        if let Some(head) = line.strip_prefix(rule) {
-            let mut fields = head.split_whitespace();
-            pane = fields.next().unwrap_or_default().to_string();
-            let mut number = || fields.next().and_then(|f| f.parse::<u32>().ok());
-            let mut number = || number().unwrap_or_default();
-            let screen = Screen {
-                lines: Vec::new(),
-                column: number() as usize,
-                row: number() as usize,
-                cursor: number() == 1,
-                history: number().into(),
-            };
-            screens.insert(pane.clone(), screen);
-        } else if let Some(screen) = screens.get_mut(&pane) {
-            screen.lines.push(line.trim_end().to_string());
+    let mut lines = text.lines().peekable();
+    while let Some(line) = lines.next() {
+        let Some(head) = line.strip_prefix(rule) else {
+            continue;
+        };
+        let (head, title) = head.split_once('\t').unwrap_or((head, ""));
+        let mut fields = head.trim_start().splitn(6, ' ');
+        let pane = fields.next().unwrap_or_default().to_string();
+        let mut number = || fields.next().and_then(|f| f.parse::<u32>().ok());
+        let mut number = || number().unwrap_or_default();
+        let (column, row, cursor, history) = (number(), number(), number(), number());
+        let is_line = |line: &&str| !line.starts_with(rule);
+        let mut shown = ansi::parse(std::iter::from_fn(|| lines.next_if(is_line)));
+        while shown.lines.last().is_some_and(String::is_empty) {
+            shown.lines.pop();
+            shown.solid.pop();
         }
-    }
-    for screen in screens.values_mut() {
-        while screen.lines.last().is_some_and(String::is_empty) {
-            screen.lines.pop();
-        }
+        let screen = Screen {
+            lines: shown.lines,
+            solid: shown.solid,
+            column: column as usize,
+            row: row as usize,
+            cursor: cursor == 1,
+            history: history.into(),
+            command: fields.next().unwrap_or_default().to_string(),
+            title: title.trim().to_string(),
+        };
+        screens.insert(pane, screen);
     }
     screens
 }
@@ -145,7 +158,7 @@ mod tests {
                 column,
                 row: 0,
                 cursor,
-                history: 0,
+                ..Screen::default()
             };
             assert_eq!(screen.is_drafted(&prompts), want, "{line:?} {column}");
         }
@@ -153,7 +166,7 @@ mod tests {
 
     #[test]
     fn screens_are_told_apart() {
-        let text = "R %1 3 1 1 7\nhello  \n> R %2\n\n\nR %2 0 0 0 0\n\n";
+        let text = "R %1 3 1 1 7 vi x\ta title\nhello  \n> R %2\n\n\nR %2 0 0 0 0 sh\t\n\n";
         let screens = parse_screens(text, "R ");
         assert_eq!(screens.len(), 2);
         assert_eq!(screens["%1"].lines, ["hello", "> R %2"]);
@@ -162,6 +175,7 @@ mod tests {
             (one.column, one.row, one.cursor, one.history),
             (3, 1, true, 7)
         );
+        assert_eq!((&*one.command, &*one.title), ("vi x", "a title"));
         assert!(screens["%2"].lines.is_empty());
     }
 }

@@ -1,0 +1,43 @@
+//! What a terminal shows: whether a program waits for input, works, or asks something.
+//!
+//! [`read`] decides it, and is pure. What each program looks like is data, in [`looks`]; the
+//! screens in `tests/screens` were captured from the real ones and are the tests of both.
+
+mod looks;
+mod question;
+mod read;
+
+pub use looks::{Area, LOOKS, Look, Typing, look};
+pub use question::{Kind, Question};
+pub use read::{input, read};
+
+/// What a terminal is ready for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum State {
+    /// An empty input line waits.
+    Free,
+    /// The input line holds what somebody has typed and not sent; the program may be working.
+    Draft,
+    /// The program works, and its input line, if it shows one, is empty.
+    Busy,
+    /// A dialog, menu, question, permission or login is open: an Enter would answer it.
+    Asks(Question),
+    /// A shell would run what is typed: a prompt, or the shell mode of a program.
+    Shell,
+    /// Nothing of that can be told.
+    Unknown,
+}
+
+impl State {
+    /// One word for it, as `status` shows it.
+    pub fn word(&self) -> &'static str {
+        match self {
+            State::Free => "free",
+            State::Draft => "draft",
+            State::Busy => "busy",
+            State::Asks(_) => "asks",
+            State::Shell => "shell",
+            State::Unknown => "unknown",
+        }
+    }
+}
