@@ -1,6 +1,6 @@
 # Throw-away Debian machines with a real systemd. Sourced by packaging/* and tests/run.
 #
-# machine_new SUITE   boots a fresh machine
+# machine_new SUITE   boots a fresh machine; one with hybrid control groups where CGROUPS=hybrid
 # machine_do CMD...   runs a command in it as root
 # machine_copy PATH.. copies files of this tree into its /opt
 # machine_user NAME   makes an ordinary user with linger and waits for its manager
@@ -76,21 +76,28 @@ debian_root() {
     [ -d "$root" ] && echo "$root"
 }
 
+# The mounted control group hierarchies: one on a host with unified control groups, else several.
+hierarchies() { findmnt --noheadings --raw --output TARGET --types cgroup,cgroup2; }
+
 # Without a systemd that gives each container a scope all would share one cgroup, and the managers
 # inside would kill each other's processes.
 own_cgroup() {
     local hierarchy
     [ ! -d /run/systemd/system ] || return 0
-    for hierarchy in /sys/fs/cgroup /sys/fs/cgroup/*; do
-        [ -e "$hierarchy/cgroup.procs" ] || continue
+    for hierarchy in $(hierarchies); do
         mkdir "$hierarchy/$1"
         # A cpuset takes nobody before it has been given processors: systemd does not use it here.
         echo "$BASHPID" >"$hierarchy/$1/cgroup.procs" || [ "${hierarchy##*/}" = cpuset ]
     done 2>/dev/null
+    grep -q "^0::.*/$1\$" /proc/self/cgroup && return
+    echo "No control group of its own for machine '$1'; is cgroup2 mounted and writable?" >&2
+    exit 1
 }
 drop_cgroup() {
-    local dirs=(/sys/fs/cgroup/"${1:?}" /sys/fs/cgroup/*/"$1")
-    find "${dirs[@]}" -depth -type d -exec rmdir {} + 2>/dev/null || true
+    local hierarchy
+    for hierarchy in $(hierarchies); do
+        find "$hierarchy/${1:?}" -depth -type d -exec rmdir {} + 2>/dev/null || true
+    done
 }
 
 MACHINE='' LEADER='' CONSOLE='' NAME='' VM=''
@@ -102,6 +109,8 @@ machine_new() {
     NAME=gastown-$1-$$
     (
         own_cgroup "$NAME"
+        # As a real Debian has them, whatever the host has.
+        [ "${CGROUPS:-}" = hybrid ] || export SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1
         # It shuts down when this script ends, even if that is killed.
         exec setsid setpriv --pdeathsig TERM "${NSPAWN[@]}" -D "$root" --machine="$NAME" --hostname="$1" --boot
     ) </dev/null >"$CONSOLE" 2>&1 &
