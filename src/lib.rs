@@ -10,6 +10,7 @@
 //! - [`files`]: careful reads and durable writes of small files.
 //! - [`generator`]: drop-ins for a town that is not `~/gt`.
 //! - [`heartbeat`]: `gt-heartbeat`, one tick.
+//! - [`hooks`]: what agents say of themselves, by the hooks of their programs.
 //! - [`journal`]: logging and event ids; the only place that knows journald.
 //! - [`lifecycle`]: requests to cycle, restart or shut down agents.
 //! - [`session`]: `gt-agent`, an agent in its pane and its unit.
@@ -28,6 +29,7 @@ pub mod exit;
 pub mod files;
 pub mod generator;
 pub mod heartbeat;
+pub mod hooks;
 pub mod journal;
 pub mod lifecycle;
 pub mod session;

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::hooks;
+
 /// Shown below the help.
 pub const EXAMPLES: &str = "\
 Examples:
@@ -117,6 +119,11 @@ pub enum Command {
     Ready(Ready),
     /// Record that the Deacon is alive
     Heartbeat(Heartbeat),
+    /// Show or install what makes an agent's program report what it does
+    #[command(after_help = HOOKS)]
+    Hooks(Hooks),
+    /// Say what the agent of this terminal does; for the hooks of its program
+    Report(Report),
     /// Attach to an agent's terminal
     Attach(Attach),
     /// Show the journal of an agent, or of the town
@@ -255,6 +262,71 @@ pub struct Heartbeat {
     /// How many are not
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub unhealthy: u32,
+}
+
+/// Shown below the help of `hooks`.
+const HOOKS: &str = "\
+With these hooks an agent says itself whether it works, waits for input, or waits for your answer,
+and 'gastownctl status' need not guess it from its screen. They do nothing outside of a town.
+
+Examples:
+  gastownctl hooks claude               show what would be written, and where to
+  gastownctl hooks claude --install     add it to ~/.claude/settings.json
+  gastownctl hooks codex --remove       take it out again";
+
+/// `hooks`
+#[derive(Debug, Args)]
+pub struct Hooks {
+    /// The program
+    pub program: hooks::config::Program,
+    /// Put them into the program's configuration; what else it has stays
+    #[arg(long, conflicts_with = "remove")]
+    pub install: bool,
+    /// Take them out again
+    #[arg(long)]
+    pub remove: bool,
+    /// Another file than the user's own, such as that of one directory
+    #[arg(long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+}
+
+/// What an agent says that it does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Word {
+    /// It waits for input.
+    Free,
+    /// It works.
+    Busy,
+    /// It waits for an answer.
+    Asks,
+}
+
+/// `report`
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("what").required(true))]
+pub struct Report {
+    /// What it does
+    #[arg(group = "what")]
+    pub word: Option<Word>,
+    /// What it asks
+    #[arg(
+        long,
+        value_name = "TEXT",
+        requires = "word",
+        allow_hyphen_values = true
+    )]
+    pub question: Option<String>,
+    /// By an event of this program's hooks: JSON on standard input
+    #[arg(long, value_name = "PROGRAM", group = "what")]
+    pub from: Option<hooks::events::Source>,
+    /// The event itself, for a program that gives it as an argument
+    #[arg(
+        long,
+        value_name = "JSON",
+        requires = "from",
+        allow_hyphen_values = true
+    )]
+    pub event: Option<String>,
 }
 
 /// `attach`

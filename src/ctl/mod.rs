@@ -25,6 +25,7 @@ pub mod emergency;
 pub mod events;
 pub mod heartbeat;
 pub mod history;
+pub mod hooks;
 pub mod journalctl;
 pub mod logs;
 pub mod names;
@@ -33,6 +34,7 @@ pub mod paint;
 pub mod pause;
 pub mod plan;
 pub mod ready;
+pub mod report;
 pub mod request;
 pub mod rigs;
 pub mod status;
@@ -71,6 +73,8 @@ pub fn run(cli: &Cli) -> Result<Exit> {
         Command::Request(args) => request::run(args),
         Command::Ready(args) => ready::run(args),
         Command::Heartbeat(args) => heartbeat::run(args),
+        Command::Hooks(args) => hooks::run(args),
+        Command::Report(args) => report::run(args),
         Command::Attach(args) => attach::run(args),
         Command::Logs(args) => logs::run(args),
         Command::History(args) => history::run(args),

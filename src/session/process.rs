@@ -7,6 +7,9 @@ use std::os::fd::OwnedFd;
 
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
+/// The most processes between a hook and its pane that are looked at.
+const ANCESTORS: usize = 50;
+
 /// The fields of `/proc/<pid>/stat` that matter here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Stat {
@@ -37,6 +40,31 @@ pub fn tree(root: u32) -> Vec<u32> {
         next += 1;
     }
     found
+}
+
+/// Whether we report for the agent of a pane of this tmux server, and not for another one that the
+/// agent has started: between the pane and the program whose hook called us is no further shell.
+pub fn is_agents_own(server: u32) -> bool {
+    let mut chain = Vec::new();
+    let mut pid = std::process::id();
+    while let Some(stat) = stat(pid).filter(|_| chain.len() < ANCESTORS) {
+        chain.push(is_shell(&arguments(pid)));
+        if stat.parent == server {
+            return is_hook_chain(&chain);
+        }
+        pid = stat.parent;
+    }
+    false
+}
+
+/// Whether such a chain, ourselves first and the pane's process last, is that of a hook, by which
+/// of them are shells: shells that run the hook, the program, its launchers; the last may be any.
+fn is_hook_chain(shells: &[bool]) -> bool {
+    let program = shells.iter().skip(1).position(|shell| !shell);
+    let above = program.map_or(&[][..], |at| &shells[at + 2..]);
+    above
+        .split_last()
+        .is_none_or(|(_, between)| !between.contains(&true))
 }
 
 /// Everything that was started in a pane: the tree of its first process, and what has left that
@@ -148,15 +176,19 @@ fn arguments(pid: u32) -> Vec<String> {
 
 /// A shell without a script or command: nothing but options after its name.
 fn is_interactive_shell(argv: &[String]) -> bool {
-    let Some((program, rest)) = argv.split_first() else {
-        return false;
-    };
-    let name = program.rsplit('/').next().unwrap_or(program);
-    let shells = ["sh", "bash", "zsh", "fish", "dash", "ksh", "tcsh"];
-    shells.contains(&name.trim_start_matches('-'))
-        && rest
+    is_shell(argv)
+        && argv[1..]
             .iter()
             .all(|arg| arg.starts_with('-') && !arg.trim_start_matches('-').starts_with('c'))
+}
+
+fn is_shell(argv: &[String]) -> bool {
+    let name = argv
+        .first()
+        .and_then(|program| program.rsplit('/').next())
+        .unwrap_or_default();
+    let shells = ["sh", "bash", "zsh", "fish", "dash", "ksh", "tcsh"];
+    shells.contains(&name.trim_start_matches('-'))
 }
 
 fn stat(pid: u32) -> Option<Stat> {
@@ -212,6 +244,29 @@ mod tests {
         ] {
             let argv: Vec<String> = argv.into_iter().map(String::from).collect();
             assert_eq!(is_interactive_shell(&argv), want, "{argv:?}");
+        }
+    }
+
+    #[test]
+    fn hooks_of_other_agents_in_the_same_pane_are_not_the_agents_own() {
+        for (chain, want) in [
+            // gastownctl, sh -c, claude
+            ("-s-", true),
+            // gastownctl, codex, its launcher
+            ("---", true),
+            // ... in a shell that gt or a person typed the command into
+            ("-s-s", true),
+            ("-s--s", true),
+            // ... by hand, in the pane's shell
+            ("-s", true),
+            ("-", true),
+            // claude -p, run by the Bash tool of the pane's claude
+            ("-s-s-", false),
+            ("-s-s-s", false),
+            ("---s-", false),
+        ] {
+            let shells: Vec<bool> = chain.chars().map(|c| c == 's').collect();
+            assert_eq!(is_hook_chain(&shells), want, "{chain}");
         }
     }
 

@@ -481,6 +481,7 @@ mod tests {
                 owner: None,
                 server: 9,
                 clients: 0,
+                report: None,
                 home: None,
                 session: session.into(),
             },

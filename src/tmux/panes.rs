@@ -1,6 +1,9 @@
 //! Which panes there are, and what is noted in them.
 
+use jiff::Timestamp;
+
 use super::server::{Tmux, TmuxError};
+use crate::hooks::report::{Report, Word};
 
 /// The pane option that says whose pane it is, by unit instance.
 const OWNER: &str = "@gastown_agent";
@@ -11,13 +14,16 @@ const HOME: &str = "@gastown_session";
 /// Fields without spaces first, the session's name last.
 const PANE_FORMAT: &str = "#{pane_id} #{pane_pid} #{pane_dead} s#{pane_dead_status} \
      g#{pane_dead_signal} o#{@gastown_agent} \
-     h#{@gastown_session} #{pid} #{session_attached} #{session_name}";
+     h#{@gastown_session} #{pid} #{session_attached} r#{@gastown_report} #{session_name}";
 
 /// The pane option with what was typed into the pane at most once, by [`Once::mark`].
 pub(super) const MARKS: &str = "@gastown_spawn";
 
 /// The pane option with the process that said it is ready, by pid.
 const READY: &str = "@gastown_ready";
+
+/// The pane option with what its agent last said of itself, see [`Report`].
+const REPORT: &str = "@gastown_report";
 
 /// The variable of a session by which `gt` says the same, for whatever process.
 pub const READY_ENV: &str = "GT_AGENT_READY";
@@ -44,6 +50,8 @@ pub struct Pane {
     pub server: u32,
     /// How many clients are attached to the session.
     pub clients: u32,
+    /// What its present process last said of itself.
+    pub report: Option<Report>,
     /// The name of the session.
     pub session: String,
 }
@@ -105,6 +113,38 @@ impl Tmux {
             .map(drop)
     }
 
+    /// Keeps what the present process of a pane says of itself, and gives what it said before.
+    ///
+    /// # Errors
+    /// The pane is gone, or tmux fails.
+    pub fn report(
+        &self,
+        pane: &str,
+        word: &Word,
+        at: Timestamp,
+    ) -> Result<Option<Report>, TmuxError> {
+        // Besides the pid, which tmux puts in, these are letters and digits.
+        let report = Report::format(word, at, "#{pane_pid}");
+        let before = format!("#{{pane_pid}} #{{{REPORT}}}");
+        let before = self.run(&[
+            "display-message",
+            "-p",
+            "-t",
+            pane,
+            &before,
+            ";",
+            "set-option",
+            "-p",
+            "-F",
+            "-t",
+            pane,
+            REPORT,
+            &report,
+        ])?;
+        let (pid, before) = before.trim().split_once(' ').unwrap_or_default();
+        Ok(Report::parse(before).filter(|report| pid.parse() == Ok(report.pid)))
+    }
+
     /// Marks a pane as an agent's and lets it outlive its process, so that the status is kept.
     ///
     /// # Errors
@@ -140,9 +180,9 @@ fn parse_pane(line: &str) -> Result<Pane, TmuxError> {
 }
 
 fn parse_fields(line: &str) -> Option<Pane> {
-    let mut fields = line.splitn(10, ' ');
+    let mut fields = line.splitn(11, ' ');
     let mut next = || fields.next();
-    Some(Pane {
+    let mut pane = Pane {
         id: next()?.to_string(),
         pid: next()?.parse().ok()?,
         dead: next()? == "1",
@@ -152,8 +192,11 @@ fn parse_fields(line: &str) -> Option<Pane> {
         home: some(next()?.strip_prefix('h')?),
         server: next()?.parse().ok()?,
         clients: next()?.parse().ok()?,
+        report: Report::parse(next()?.strip_prefix('r')?),
         session: next()?.to_string(),
-    })
+    };
+    pane.report = pane.report.filter(|report| report.pid == pane.pid);
+    Some(pane)
 }
 
 fn some(text: &str) -> Option<String> {
@@ -169,7 +212,8 @@ mod tests {
 
     #[test]
     fn panes_parse() {
-        let pane = parse_pane("%3 812 1 s7 g oa\\x2db-witness hx 99 2 gt-a-b-witness").unwrap();
+        let pane = parse_pane("%3 812 1 s7 g oa\\x2db-witness hx 99 2 rbusy:5:812: gt-a-b-witness")
+            .unwrap();
         assert_eq!(
             pane,
             Pane {
@@ -182,25 +226,44 @@ mod tests {
                 home: Some("x".into()),
                 server: 99,
                 clients: 2,
+                report: Report::parse("busy:5:812:"),
                 session: "gt-a-b-witness".into(),
             }
         );
-        let alive = parse_pane("%1 5 0 s g o h 9 0 my odd session").unwrap();
+        let alive = parse_pane("%1 5 0 s g o h 9 0 rbusy:5:4: my odd session").unwrap();
         assert_eq!((alive.dead, alive.owner), (false, None));
+        assert_eq!(alive.report, None, "it is another process's");
         assert_eq!(alive.session, "my odd session");
         assert!(parse_pane("garbage").is_err());
     }
 
     #[test]
     fn marks_belong_to_a_process() {
-        let marked = parse_marked("812|1| t1 e1|%3 812 0 s g o h 99 0 gt-a|b").unwrap();
+        let marked = parse_marked("812|1| t1 e1|%3 812 0 s g o h 99 0 r gt-a|b").unwrap();
         assert_eq!((marked.ready, marked.ready_env), (true, true));
         assert_eq!(marked.marks, ["t1", "e1"]);
         assert_eq!(marked.pane.session, "gt-a|b");
-        let other = parse_marked("811|0||%3 812 0 s g o h 99 0 gt-a").unwrap();
+        let other = parse_marked("811|0||%3 812 0 s g o h 99 0 r gt-a").unwrap();
         assert_eq!((other.ready, other.ready_env), (false, false));
         assert!(other.marks.is_empty());
         assert!(parse_marked("||%3").is_err());
+    }
+
+    #[test]
+    fn reports_are_those_of_one_process() {
+        let lab = Lab::new("report");
+        let tmux = &lab.0;
+        let at = Timestamp::from_millisecond(5).unwrap();
+        let asks = Word::Asks("#(touch /tmp/gastown-owned) #{pid}; %1 'x'".into());
+        assert_eq!(tmux.report("%0", &asks, at).unwrap(), None);
+        let report = tmux.panes().unwrap()[0].report.clone().unwrap();
+        assert_eq!((&report.word, report.at), (&asks, at));
+        let before = tmux.report("%0", &Word::Free, at).unwrap();
+        assert_eq!(before, Some(report));
+        tmux.respawn("%0", Path::new("/"), &["cat".to_string()])
+            .unwrap();
+        assert_eq!(tmux.panes().unwrap()[0].report, None);
+        assert!(tmux.report("%9", &Word::Busy, at).is_err());
     }
 
     #[test]
