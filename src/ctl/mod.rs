@@ -46,6 +46,7 @@ pub mod words;
 use anyhow::Result;
 
 use crate::exit::Exit;
+use crate::tools::gt;
 use cli::{Cli, Command};
 
 /// Does what the command line says.
@@ -53,6 +54,9 @@ use cli::{Cli, Command};
 /// # Errors
 /// It cannot be done; the error names the thing and the next step.
 pub fn run(cli: &Cli) -> Result<Exit> {
+    if let Command::Status(_) | Command::Doctor(_) | Command::Plan(_) = cli.command {
+        gt::refresh();
+    }
     match &cli.command {
         Command::Status(args) => status::run(args),
         Command::Doctor(args) => doctor::run(args),

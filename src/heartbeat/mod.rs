@@ -27,6 +27,7 @@ use sd_notify::NotifyState;
 use crate::exit::Exit;
 use crate::systemd::{Systemd, runtime_dir};
 use crate::tmux::Tmux;
+use crate::tools::gt;
 use crate::town::{Town, activity, marks};
 use crate::{generator, journal};
 use memory::Memory;
@@ -80,6 +81,7 @@ fn cause(memory: &Memory, stamps: &[String], activity: bool, now: Timestamp) -> 
 /// # Errors
 /// There is no town or no manager, or a step failed; the others were still done.
 pub fn tick() -> Result<Exit> {
+    gt::refresh();
     let town = Town::load()?;
     let systemd = Systemd::connect()?;
     if systemd.town_is_stopped()? {
@@ -102,7 +104,7 @@ pub fn tick() -> Result<Exit> {
     let mut failures = Vec::new();
     for round in 1..=ROUNDS {
         let stamps = stamps(&town);
-        let town = Town::at(town.root(), Some(town.socket()))?;
+        let town = town.again()?;
         let world = World {
             tmux: Tmux::on(town.socket()),
             town: &town,

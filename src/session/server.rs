@@ -14,6 +14,8 @@ use crate::exit::Exit;
 use crate::spool::SPOOLS;
 use crate::systemd::{Systemd, Verb};
 use crate::tmux::Tmux;
+use crate::tools::gt;
+use crate::town::dialect::SOCKET_FILE;
 use crate::town::{self, Town};
 
 /// The unit of our tmux server.
@@ -38,11 +40,13 @@ const DIRECTORIES: [&str; 3] = ["daemon/held", "deacon", "spawn"];
 /// No town, or tmux cannot be run.
 pub fn tmux_server() -> Result<Exit> {
     let town = Town::load()?;
-    let tmux = Tmux::on(town.socket());
+    let tmux = server_to_be(&town)?;
+    let socket_file = town.path(SOCKET_FILE);
+    crate::files::write(&socket_file, format!("{}\n", tmux.socket()).as_bytes())?;
     if let Some(pid) = tmux.server()? {
         log::info!(
             "Using the tmux server that already answers on socket '{}' (process {pid})",
-            town.socket()
+            tmux.socket()
         );
         if let Some(end) = process::watch(pid) {
             poll(
@@ -50,7 +54,7 @@ pub fn tmux_server() -> Result<Exit> {
                 PollTimeout::NONE,
             )?;
         }
-        bail!("The tmux server on socket '{}' has ended", town.socket());
+        bail!("The tmux server on socket '{}' has ended", tmux.socket());
     }
     let mut command = tmux.command();
     let error = command
@@ -60,6 +64,24 @@ pub fn tmux_server() -> Result<Exit> {
         .envs(clean_environment())
         .exec();
     Err(anyhow!(error).context("Failed to execute tmux; is it installed?"))
+}
+
+/// The server that the town is to use. Agents that still run on another one, which the town used
+/// before, keep it there; what is left of others that have ended is cleared away.
+fn server_to_be(town: &Town) -> Result<Tmux> {
+    let (old, new) = (town.socket(), town.wanted_socket());
+    if old != new {
+        let old = Tmux::on(old);
+        let mut ours = old.panes()?;
+        ours.retain(|pane| pane.owner.is_some());
+        if ours.iter().any(|pane| !pane.dead) {
+            return Ok(old);
+        }
+        for pane in ours {
+            old.kill_pane(&pane.id)?;
+        }
+    }
+    Ok(Tmux::on(new))
 }
 
 /// Waits until the server answers.
@@ -126,6 +148,7 @@ pub fn restore_socket(tmux: &Tmux) -> Result<()> {
 /// # Errors
 /// There is no town, or a directory cannot be made.
 pub fn town_start() -> Result<Exit> {
+    gt::refresh();
     let town = Town::load()?;
     for dir in SPOOLS.iter().chain(&DIRECTORIES) {
         let path = town.path(dir);
@@ -171,6 +194,10 @@ pub fn town_stop() -> Result<Exit> {
         ),
         _ => {
             systemd.run(Verb::Stop, SERVICE, STOP_LIMIT)?;
+            // The next start looks anew where the town is to be.
+            if let Ok(town) = Town::load() {
+                crate::files::remove(&town.path(SOCKET_FILE))?;
+            }
         }
     }
     let left = running(&systemd)?;

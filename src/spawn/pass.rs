@@ -13,7 +13,7 @@ use super::state::State;
 use super::{DONE, is_session};
 use crate::spool::{CLAIM_LIMIT, Entry, Spool};
 use crate::tmux::{Keys, Marked, Once, READY_ENV, Screen, Tmux};
-use crate::town::{Era, Town, marks, pending};
+use crate::town::{Town, marks, pending};
 use crate::{alert, files, journal};
 
 /// How long an agent gets to take typed text in before Enter: sooner, some take both for a paste.
@@ -408,7 +408,10 @@ fn arrival(entry: &Entry) -> Option<String> {
 }
 
 fn how_ready(town: &Town, agent: &crate::agent::Agent) -> Readiness {
-    let classic = (town.era() == Era::Classic).then(|| CLASSIC_PROMPT.to_string());
+    let classic = town
+        .dialect()
+        .is_first()
+        .then(|| CLASSIC_PROMPT.to_string());
     let launch = match town.launch(agent) {
         Ok(launch) => launch,
         Err(e) => {

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::agent::Agent;
 use crate::tools::{self, Tools};
-use crate::town::{Era, Town};
+use crate::town::Town;
 
 /// How long one call may take.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -85,9 +85,11 @@ pub fn agents(tools: &Tools, town: &Town, agents: &[Agent]) -> Result<Option<Vec
         "0",
     ];
     // A town may be older or newer than its `bd`: the other generation's form is the second try.
-    let forms: [&[&str]; 2] = match town.era() {
-        Era::Classic => [&by_type, &by_label],
-        Era::Current => [&by_label, &by_type],
+    let is_first = town.dialect().is_first();
+    let forms: [&[&str]; 2] = if is_first {
+        [&by_type, &by_label]
+    } else {
+        [&by_label, &by_type]
     };
     let mut beads = Vec::new();
     for form in forms {
@@ -97,7 +99,7 @@ pub fn agents(tools: &Tools, town: &Town, agents: &[Agent]) -> Result<Option<Vec
             Err(e) if e.is::<tools::ToolError>() || form == forms[1] => return Err(e),
             Err(_) => continue,
         }
-        if !beads.is_empty() || town.era() == Era::Classic {
+        if !beads.is_empty() || is_first {
             break;
         }
     }

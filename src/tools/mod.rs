@@ -5,6 +5,7 @@
 
 pub mod bd;
 pub mod git;
+pub mod gt;
 pub mod mail;
 
 use std::collections::HashMap;
@@ -275,7 +276,11 @@ impl Tools {
     /// A command for a tool that is there, working in `dir`, with a PATH on which it finds
     /// its own helpers.
     pub fn command(&self, name: &str, dir: &Path) -> Option<Command> {
-        let mut command = Command::new(self.path(name)?);
+        Some(self.prepare(self.path(name)?, dir))
+    }
+
+    fn prepare(&self, program: &Path, dir: &Path) -> Command {
+        let mut command = Command::new(program);
         command.current_dir(dir);
         if let Ok(path) = std::env::join_paths(&self.dirs) {
             command.env("PATH", path);
@@ -284,7 +289,7 @@ impl Tools {
         for leaked in ["BD_JSON_ENVELOPE", "GT_ROLE", "BD_ACTOR", "NOTIFY_SOCKET"] {
             command.env_remove(leaked);
         }
-        Some(command)
+        command
     }
 }
 

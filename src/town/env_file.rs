@@ -19,12 +19,15 @@ pub const ROOT: &str = "GT_TOWN_ROOT";
 /// The variable that names the tmux socket.
 pub const SOCKET: &str = "GT_TMUX_SOCKET";
 
+/// The value by which it is left to the `gt` in use.
+pub const AUTO: &str = "auto";
+
 /// Where the town is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Location {
     /// The town's root, absolute. Need not exist.
     pub root: PathBuf,
-    /// The tmux socket that the user asks for; `None`: that of the town's era.
+    /// The tmux socket that the user asks for; `None`: that of the `gt` in use.
     pub socket: Option<String>,
 }
 
@@ -86,7 +89,7 @@ fn choose(
     if !root.is_absolute() || text.contains(char::is_control) {
         bail!("{ROOT}={text:?} is not an absolute path; write the whole path in '~/{FILE}'");
     }
-    let socket = value(SOCKET).filter(|name| name != "default" && name != "auto");
+    let socket = value(SOCKET).filter(|name| name != AUTO);
     if let Some(name) = &socket
         && !agent::is_valid_name(name)
     {
@@ -207,7 +210,7 @@ mod tests {
                 "GT_TMUX_SOCKET=default",
                 [Some("/a/./b//c"), None],
                 "/a/b/c",
-                None,
+                Some("default"),
             ),
         ] {
             let var = |key: &str| env[usize::from(key == SOCKET)].map(String::from);

@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 
 use super::presets::Prompt;
 use super::program::Program;
-use super::{Era, Town, env_file, settings};
+use super::{Town, env_file, settings};
 use crate::agent::{Agent, Role};
 use crate::exit::Exit;
 
@@ -53,10 +53,10 @@ impl Town {
         env.retain(|key, _| !FOREIGN.contains(&key.as_str()));
 
         let mut argv = program.argv;
-        if self.era == Era::Current {
-            if program.is_claude {
-                argv.extend(self.claude_settings(agent));
-            }
+        if program.is_claude && self.dialect.passes_settings() {
+            argv.extend(self.claude_settings(agent));
+        }
+        if !self.dialect.is_first() {
             match program.prompt {
                 Prompt::None => {}
                 Prompt::Last => argv.push(first_words(agent)),
@@ -79,7 +79,7 @@ impl Town {
         })
     }
 
-    /// The variables that tell the agent who and where it is, as Gas Town of this era sets them.
+    /// The variables that tell the agent who and where it is, as the `gt` in use sets them.
     pub fn environment(&self, agent: &Agent) -> BTreeMap<String, String> {
         self.identity(agent, self.program(agent).ok().as_ref())
     }
@@ -109,7 +109,7 @@ impl Town {
                 set("BEADS_AGENT_NAME", &format!("{rig}/{name}"));
             }
         }
-        if self.era == Era::Classic {
+        if !self.dialect.has_address_roles() {
             set("GT_ROLE", agent.role_name());
             if matches!(role, Role::Polecat | Role::Crew | Role::Refinery) {
                 set("BEADS_NO_DAEMON", "1");

@@ -7,6 +7,7 @@
 pub mod activity;
 pub mod agent_state;
 pub mod deacon;
+pub mod dialect;
 pub mod env_file;
 pub mod json;
 pub mod kept;
@@ -26,12 +27,12 @@ pub mod wisp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow, ensure};
-use serde_json::Value;
+use anyhow::{Context, Result, ensure};
 
 use crate::agent::{self, AddressError, Agent};
 use crate::exit::Exit;
 use crate::files;
+use dialect::{Dialect, Said};
 pub use env_file::home;
 use kept::Kept;
 use ours::Ours;
@@ -42,22 +43,16 @@ use settings::Sources;
 /// The marker of a town, below its root.
 const FILE: &str = "mayor/town.json";
 
-/// Which of Gas Town's conventions a town follows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Era {
-    /// `mayor/town.json` of version 1, or none: `gt-deacon`, the default tmux socket.
-    Classic,
-    /// Version 2 or later: `hq-deacon`, prefixes, a socket per town.
-    Current,
-}
-
 /// A town and its configuration, as it was at one moment. Marks, heartbeats and other things that
 /// change by the minute are read when they are asked for.
 #[derive(Debug, Clone)]
 pub struct Town {
     root: PathBuf,
-    era: Era,
+    dialect: Dialect,
+    said: Kept<Said>,
     socket: String,
+    wanted_socket: String,
+    wish: Option<String>,
     rigs: Kept<Rigs>,
     patrols: Kept<patrols::Blocks>,
     accounts: Kept<Option<String>>,
@@ -76,14 +71,14 @@ impl Town {
         Town::at(&at.root, at.socket.as_deref())
     }
 
-    /// The town at `root`, with another tmux socket than its era's if one is given. A broken file
+    /// The town at `root`, with another tmux socket than its dialect's if one is given. A broken file
     /// of its configuration does not fail it: see [`Town::problems`].
     ///
     /// # Errors
     /// [`Exit::BadConfig`]: `root` is no directory, or `mayor/town.json` is broken.
     pub fn at(root: &Path, socket: Option<&str>) -> Result<Town> {
         let shown = root.display();
-        let era = || {
+        let by_itself = || {
             ensure!(
                 root.is_dir() && root.to_str().is_some(),
                 "There is no town at '{shown}'; make one with 'gt install', or set {} in '~/{}'",
@@ -92,15 +87,18 @@ impl Town {
             );
             let path = root.join(FILE);
             let text = files::read(&path)?;
-            text.map_or(Ok(Era::Classic), |text| parse_era(&text))
+            text.map_or(Ok(Dialect::OLDEST), |text| dialect::parse_town(&text))
                 .with_context(|| format!("Cannot use '{}'; mend it", path.display()))
         };
-        let era = era().map_err(|e| e.context(Exit::BadConfig))?;
-        let socket = match (socket, era) {
-            (Some(socket), _) => socket.to_string(),
-            (None, Era::Classic) => "default".into(),
-            (None, Era::Current) => names::socket(root),
-        };
+        let by_itself = by_itself().map_err(|e| e.context(Exit::BadConfig))?;
+        let ours = Kept::load(root, ours::FILE, ours::parse);
+        let said = Kept::load(root, dialect::FILE, dialect::parse_said);
+        let release = ours.value.gt_version.or(said.value.release);
+        let dialect = release.map_or(by_itself, Dialect::of);
+        let wanted_socket = socket
+            .or(ours.value.tmux_socket.as_deref())
+            .filter(|name| *name != env_file::AUTO)
+            .map_or_else(|| dialect.socket(root), String::from);
         let rigs = Kept::load_filled(root, rigs::FILE, rigs::parse, Rigs::is_empty);
         let rig_sources = rigs.value.names().map(|rig| {
             let sources = Sources::load(root, &format!("{rig}/"));
@@ -108,14 +106,17 @@ impl Town {
         });
         Ok(Town {
             root: root.to_path_buf(),
-            era,
-            socket,
+            dialect,
+            said,
+            socket: served_socket(root).unwrap_or_else(|| wanted_socket.clone()),
+            wanted_socket,
+            wish: socket.map(String::from),
             rig_sources: rig_sources.collect(),
             rigs,
             patrols: Kept::load(root, patrols::FILE, patrols::parse),
             sources: Sources::load(root, ""),
             accounts: Kept::load(root, settings::ACCOUNTS_FILE, settings::parse_accounts),
-            ours: Kept::load(root, ours::FILE, ours::parse),
+            ours,
         })
     }
 
@@ -129,14 +130,29 @@ impl Town {
         self.root.join(below)
     }
 
-    /// The conventions that the town follows.
-    pub fn era(&self) -> Era {
-        self.era
+    /// The conventions that the town follows: those of the `gt` in use.
+    pub fn dialect(&self) -> Dialect {
+        self.dialect
     }
 
-    /// The tmux socket, a name for `tmux -L`.
+    /// The tmux socket that the town's sessions are on, a name for `tmux -L`: while its tmux
+    /// server runs the one that it was started for, else [`Town::wanted_socket`].
     pub fn socket(&self) -> &str {
         &self.socket
+    }
+
+    /// The tmux socket that the next start of the town's tmux server takes: by the user's wish,
+    /// else where the `gt` in use looks for sessions.
+    pub fn wanted_socket(&self) -> &str {
+        &self.wanted_socket
+    }
+
+    /// The town as its files have it now, with the same socket asked for.
+    ///
+    /// # Errors
+    /// As [`Town::at`].
+    pub fn again(&self) -> Result<Town> {
+        Town::at(&self.root, self.wish.as_deref())
     }
 
     /// The rigs; the last that were known when the registry is broken now.
@@ -170,7 +186,7 @@ impl Town {
             self.patrols.known()?.clone(),
             self.sources.settings.known()?.disabled_patrols.clone(),
             self.ours.known()?.mayor,
-            self.era,
+            self.dialect,
         ))
     }
 
@@ -184,7 +200,7 @@ impl Town {
 
     /// Our own settings, complete; defaults where they are not known.
     pub fn ours(&self) -> Ours {
-        Ours::new(&self.ours.value, &self.sources.settings.value, self.era)
+        Ours::new(&self.ours.value, &self.sources.settings.value, self.dialect)
     }
 
     /// Why our own settings cannot be used now.
@@ -214,6 +230,7 @@ impl Town {
             &self.patrols.error,
             &self.accounts.error,
             &self.ours.error,
+            &self.said.error,
         ];
         let sources = [&self.sources].into_iter().chain(self.rig_sources.values());
         let errors = errors.into_iter().chain(sources.flat_map(Sources::errors));
@@ -224,8 +241,31 @@ impl Town {
     pub fn problems(&self) -> Vec<String> {
         let mut problems: Vec<String> = self.errors().iter().map(|e| e.to_string()).collect();
         problems.extend_from_slice(self.rigs().problems());
-        if self.era == Era::Current {
+        if self.dialect.has_prefix_sessions() {
             problems.extend(self.rigs().shared_prefixes());
+        }
+        problems.extend(self.dialect_problems());
+        problems
+    }
+
+    /// What keeps the town and the `gt` in use apart.
+    fn dialect_problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        let (said, release) = (&self.said.value, self.dialect.release());
+        if let (None, Some(error)) = (self.ours.value.gt_version, &said.error) {
+            problems.push(format!(
+                "'{}' does not tell which release it is ({error}), so the town keeps to the \
+                 conventions of gt {release}; mend it, or name the release as 'gt_version' in '{}'",
+                said.program.display(),
+                self.path(ours::FILE).display()
+            ));
+        }
+        if self.socket != self.wanted_socket {
+            problems.push(format!(
+                "The town runs on tmux socket '{}', but is to be on '{}', where gt {release} looks \
+                 for it; 'gastownctl down', then 'gastownctl up' moves it",
+                self.socket, self.wanted_socket
+            ));
         }
         problems
     }
@@ -241,6 +281,7 @@ impl Town {
         self.patrols.keep(root, patrols::FILE)?;
         self.accounts.keep(root, settings::ACCOUNTS_FILE)?;
         self.ours.keep(root, ours::FILE)?;
+        self.said.keep(root, dialect::FILE)?;
         self.sources.keep(root, "")?;
         for (rig, sources) in &self.rig_sources {
             sources.keep(root, &format!("{rig}/"))?;
@@ -249,16 +290,12 @@ impl Town {
     }
 }
 
-fn parse_era(text: &str) -> Result<Era> {
-    let town: BTreeMap<String, Value> = serde_json::from_str(text)?;
-    match town.get("version") {
-        None | Some(Value::Null) => Ok(Era::Classic),
-        Some(version) => match version.as_i64() {
-            Some(2..) => Ok(Era::Current),
-            Some(_) => Ok(Era::Classic),
-            None => Err(anyhow!("'version' is not a whole number")),
-        },
-    }
+/// The socket that the town's tmux server was started for; `None`: none runs, or
+/// it is not known.
+fn served_socket(root: &Path) -> Option<String> {
+    let text = files::read(&root.join(dialect::SOCKET_FILE)).ok()??;
+    let name = text.trim();
+    agent::is_valid_name(name).then(|| name.to_string())
 }
 
 #[cfg(test)]
@@ -294,27 +331,13 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn eras() {
-        for (text, want) in [
-            (r#"{"type":"town","version":2}"#, Ok(Era::Current)),
-            (r#"{"version":3}"#, Ok(Era::Current)),
-            (r#"{"version":1}"#, Ok(Era::Classic)),
-            (r#"{"version":null}"#, Ok(Era::Classic)),
-            ("{}", Ok(Era::Classic)),
-            (r#"{"version":"2"}"#, Err(())),
-            (r#"{"version":2.5}"#, Err(())),
-            ("[]", Err(())),
-            ("", Err(())),
-        ] {
-            assert_eq!(parse_era(text).map_err(|_| ()), want, "{text}");
-        }
-    }
-
-    #[test]
     fn a_town_needs_a_directory_and_a_sound_marker() {
         let dir = tempfile::tempdir().unwrap();
         let town = Town::at(dir.path(), None).unwrap();
-        assert_eq!((town.era(), town.socket()), (Era::Classic, "default"));
+        assert_eq!(
+            (town.dialect(), town.socket()),
+            (Dialect::OLDEST, "default")
+        );
         assert!(town.rigs().is_empty() && town.problems().is_empty());
         assert_eq!(Town::at(dir.path(), Some("s1")).unwrap().socket(), "s1");
 

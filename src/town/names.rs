@@ -1,5 +1,5 @@
 //! Where an agent lives in this town: tmux session and socket, bead, directory. Gas Town's names,
-//! by era.
+//! since the release of each.
 
 use std::fmt::Write;
 use std::os::unix::ffi::OsStrExt;
@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use super::{Era, Town};
+use super::Town;
+use super::dialect::Dialect;
 use crate::agent::{Agent, Role};
 
 /// tmux would make these changes by itself, and then not find the session by its name.
@@ -15,9 +16,8 @@ fn tmux_name(name: &str) -> String {
     name.replace(['.', ':'], "_")
 }
 
-/// The town's socket in a current town: the directory's name and a hash of its real path, so that
-/// two towns never share a server.
-pub(super) fn socket(root: &Path) -> String {
+/// The name of the town's directory, as a tmux socket can have it.
+pub(super) fn socket_base(root: &Path) -> String {
     let name = root.file_name().unwrap_or_default().to_string_lossy();
     let mut base = String::new();
     for c in name.to_lowercase().chars() {
@@ -27,10 +27,15 @@ pub(super) fn socket(root: &Path) -> String {
             _ => base.push('-'),
         }
     }
-    let base = match base.trim_matches('-') {
-        "" => "default",
-        base => base,
-    };
+    match base.trim_matches('-') {
+        "" => "default".into(),
+        base => base.into(),
+    }
+}
+
+/// That name and a hash of the directory's real path, so that two towns never share a server.
+pub(super) fn socket(root: &Path) -> String {
+    let base = socket_base(root);
     let real = root.canonicalize().unwrap_or_else(|_| root.to_path_buf());
     let hash = Sha256::digest(real.as_os_str().as_bytes());
     let mut socket = format!("{base}-");
@@ -43,57 +48,37 @@ pub(super) fn socket(root: &Path) -> String {
 impl Town {
     /// The agent's tmux session.
     pub fn session(&self, agent: &Agent) -> String {
+        self.session_in(agent, self.dialect)
+    }
+
+    /// What releases with other conventions than the one in use call the agent's session.
+    pub fn other_sessions(&self, agent: &Agent) -> Vec<String> {
+        let session = self.session(agent);
+        let others = Dialect::OF_NAMES.map(|dialect| self.session_in(agent, dialect));
+        let mut others = Vec::from(others);
+        others.retain(|other| *other != session);
+        others.dedup();
+        others
+    }
+
+    fn session_in(&self, agent: &Agent, dialect: Dialect) -> String {
         let rig = agent.rig().unwrap_or_default();
         let name = agent.name().unwrap_or_default();
         let role = agent.role_name();
-        let (town, rig) = match self.era {
-            Era::Classic => ("gt", format!("gt-{rig}")),
-            Era::Current => ("hq", self.rigs().prefix(rig).to_string()),
+        let hq = |is_hq| if is_hq { "hq" } else { "gt" };
+        let (town, helpers) = (hq(dialect.has_hq_sessions()), hq(dialect.has_hq_helpers()));
+        let rig = if dialect.has_prefix_sessions() {
+            self.rigs().prefix(rig).to_string()
+        } else {
+            format!("gt-{rig}")
         };
         tmux_name(&match agent.role() {
-            Role::Mayor | Role::Deacon | Role::Boot => format!("{town}-{role}"),
-            Role::Dog => format!("{town}-dog-{name}"),
+            Role::Mayor | Role::Deacon => format!("{town}-{role}"),
+            Role::Boot => format!("{helpers}-{role}"),
+            Role::Dog => format!("{helpers}-dog-{name}"),
             Role::Witness | Role::Refinery => format!("{rig}-{role}"),
             Role::Crew => format!("{rig}-crew-{name}"),
             Role::Polecat => format!("{rig}-{name}"),
-        })
-    }
-
-    /// The agent that a session's name stands for. A guess: names are not unique, and a `.` is
-    /// lost in them. The pane option of a session that is ours says for certain.
-    pub fn agent_of_session(&self, session: &str) -> Option<Agent> {
-        let town = match self.era {
-            Era::Classic => "gt-",
-            Era::Current => "hq-",
-        };
-        let of_town = session.strip_prefix(town).and_then(|rest| match rest {
-            "mayor" => Some(Agent::mayor()),
-            "deacon" => Some(Agent::deacon()),
-            "boot" => Agent::new(Role::Boot, None, None).ok(),
-            _ => Agent::new(Role::Dog, None, Some(rest.strip_prefix("dog-")?)).ok(),
-        });
-        of_town.or_else(|| {
-            // The longest start wins: the rig `a-b` over the rig `a`.
-            let (rest, rig) = self
-                .rigs()
-                .names()
-                .filter_map(|rig| {
-                    let start = match self.era {
-                        Era::Classic => format!("gt-{rig}-"),
-                        Era::Current => format!("{}-", self.rigs().prefix(rig)),
-                    };
-                    Some((session.strip_prefix(&tmux_name(&start))?, rig))
-                })
-                .min_by_key(|(rest, _)| rest.len())?;
-            let (role, name) = match rest {
-                "witness" => (Role::Witness, None),
-                "refinery" => (Role::Refinery, None),
-                _ => match rest.strip_prefix("crew-") {
-                    Some(name) => (Role::Crew, Some(name)),
-                    None => (Role::Polecat, Some(rest)),
-                },
-            };
-            Agent::new(role, Some(rig), name).ok()
         })
     }
 
@@ -124,12 +109,17 @@ impl Town {
         })
     }
 
-    /// The bead that stands for the agent; `None` for roles that have none in this era.
+    /// The bead that stands for the agent; `None` for roles that have none.
     pub fn bead(&self, agent: &Agent) -> Option<String> {
         let rig = agent.rig().unwrap_or_default();
         let name = agent.name().unwrap_or_default();
         let role = agent.role_name();
-        if self.era == Era::Classic {
+        let hq = if self.dialect.has_hq_beads() {
+            "hq"
+        } else {
+            "gt"
+        };
+        if !self.dialect.has_prefix_beads() {
             return match agent.role() {
                 Role::Boot | Role::Dog => None,
                 Role::Mayor | Role::Deacon => Some(format!("gt-{role}")),
@@ -145,8 +135,8 @@ impl Town {
         };
         match agent.role() {
             Role::Boot => None,
-            Role::Mayor | Role::Deacon => Some(format!("hq-{role}")),
-            Role::Dog => Some(format!("hq-dog-{name}")),
+            Role::Mayor | Role::Deacon => Some(format!("{hq}-{role}")),
+            Role::Dog => Some(format!("{hq}-dog-{name}")),
             Role::Witness | Role::Refinery => Some(format!("{start}-{role}")),
             Role::Crew | Role::Polecat => Some(format!("{start}-{role}-{name}")),
         }
@@ -157,19 +147,17 @@ impl Town {
     pub fn workdir(&self, agent: &Agent) -> PathBuf {
         let rig = agent.rig().unwrap_or_default();
         let name = agent.name().unwrap_or_default();
-        let places = match (agent.role(), self.era) {
-            (Role::Mayor, Era::Classic) => vec![],
-            (Role::Mayor, Era::Current) => vec!["mayor".into()],
-            (Role::Deacon, _) => vec!["deacon".into()],
-            (Role::Boot, _) => vec!["deacon/dogs/boot".into(), "deacon".into()],
-            (Role::Dog, _) => vec![format!("deacon/dogs/{name}"), "deacon".into()],
-            (Role::Witness, Era::Classic) => vec![format!("{rig}/witness")],
-            (Role::Witness, Era::Current) => {
-                vec![format!("{rig}/witness/rig"), format!("{rig}/witness")]
-            }
-            (Role::Refinery, _) => vec![format!("{rig}/refinery/rig"), format!("{rig}/mayor/rig")],
-            (Role::Crew, _) => vec![format!("{rig}/crew/{name}")],
-            (Role::Polecat, _) => vec![
+        let places = match agent.role() {
+            Role::Mayor if !self.dialect.has_mayor_dir() => vec![],
+            Role::Mayor => vec!["mayor".into()],
+            Role::Deacon => vec!["deacon".into()],
+            Role::Boot => vec!["deacon/dogs/boot".into(), "deacon".into()],
+            Role::Dog => vec![format!("deacon/dogs/{name}"), "deacon".into()],
+            Role::Witness if !self.dialect.has_prefix_beads() => vec![format!("{rig}/witness")],
+            Role::Witness => vec![format!("{rig}/witness/rig"), format!("{rig}/witness")],
+            Role::Refinery => vec![format!("{rig}/refinery/rig"), format!("{rig}/mayor/rig")],
+            Role::Crew => vec![format!("{rig}/crew/{name}")],
+            Role::Polecat => vec![
                 format!("{rig}/polecats/{name}/{rig}"),
                 format!("{rig}/polecats/{name}"),
             ],
@@ -188,111 +176,105 @@ impl Town {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::town::tests::town;
+    use crate::town::tests::{town, town_with};
     use std::fs;
 
     fn agent(text: &str) -> Agent {
         Agent::parse(text).unwrap()
     }
 
+    /// A town as it is with a release of gt.
+    fn town_of(release: &str) -> (tempfile::TempDir, Town) {
+        let ours = format!(r#"{{"gt_version":"{release}"}}"#);
+        town_with(2, &[(crate::town::ours::FILE, &ours)])
+    }
+
     #[test]
-    fn sessions_and_beads_of_both_eras() {
-        let (_dir, classic) = town(1);
-        let (_dir, current) = town(2);
-        for (text, old_session, new_session, old_bead, new_bead) in [
-            (
-                "mayor",
-                "gt-mayor",
-                "hq-mayor",
-                Some("gt-mayor"),
-                Some("hq-mayor"),
-            ),
-            (
-                "deacon",
-                "gt-deacon",
-                "hq-deacon",
-                Some("gt-deacon"),
-                Some("hq-deacon"),
-            ),
-            ("boot", "gt-boot", "hq-boot", None, None),
+    fn sessions_of_each_release() {
+        let releases = [
+            "0.1.0", "0.2.0", "0.2.1", "0.2.6", "0.6.0", "0.7.0", "1.0.1",
+        ];
+        let towns = releases.map(town_of);
+        for (text, [first, hq, prefix]) in [
+            ("mayor", ["gt-mayor", "hq-mayor", "hq-mayor"]),
+            ("deacon", ["gt-deacon", "hq-deacon", "hq-deacon"]),
+            ("boot", ["gt-boot", "gt-boot", "hq-boot"]),
             (
                 "dog alpha",
-                "gt-dog-alpha",
-                "hq-dog-alpha",
-                None,
-                Some("hq-dog-alpha"),
+                ["gt-dog-alpha", "gt-dog-alpha", "hq-dog-alpha"],
             ),
             (
                 "gastown/witness",
-                "gt-gastown-witness",
-                "gt-witness",
-                Some("gt-witness-gastown"),
-                Some("gt-gastown-witness"),
+                ["gt-gastown-witness", "gt-gastown-witness", "gt-witness"],
             ),
             (
                 "ff/refinery",
-                "gt-ff-refinery",
-                "ff-refinery",
-                Some("gt-refinery-ff"),
-                Some("ff-refinery"),
+                ["gt-ff-refinery", "gt-ff-refinery", "ff-refinery"],
             ),
             (
                 "a.b-c/crew/max",
-                "gt-a_b-c-crew-max",
-                "ab-crew-max",
-                Some("gt-crew-a.b-c-max"),
-                Some("ab-a.b-c-crew-max"),
+                ["gt-a_b-c-crew-max", "gt-a_b-c-crew-max", "ab-crew-max"],
             ),
             (
                 "gastown/polecats/nux",
-                "gt-gastown-nux",
-                "gt-nux",
-                Some("gt-polecat-gastown-nux"),
-                Some("gt-gastown-polecat-nux"),
+                ["gt-gastown-nux", "gt-gastown-nux", "gt-nux"],
             ),
         ] {
             let agent = agent(text);
-            assert_eq!(classic.session(&agent), old_session);
-            assert_eq!(current.session(&agent), new_session);
-            assert_eq!(classic.bead(&agent).as_deref(), old_bead, "{text}");
-            assert_eq!(current.bead(&agent).as_deref(), new_bead, "{text}");
-            for (town, session) in [(&classic, old_session), (&current, new_session)] {
-                assert_eq!(
-                    town.agent_of_session(session).as_ref(),
-                    Some(&agent),
-                    "{session}"
-                );
+            let want = [first, first, hq, hq, hq, prefix, prefix];
+            for ((_dir, town), want) in towns.iter().zip(want) {
+                assert_eq!(town.session(&agent), want, "{text}");
+                let mut others = vec![first, hq, prefix];
+                others.dedup();
+                others.retain(|other| *other != want);
+                assert_eq!(town.other_sessions(&agent), others, "{text}");
             }
         }
     }
 
     #[test]
-    fn sessions_of_others_are_nobodys() {
-        let (_dir, classic) = town(1);
-        let (_dir, current) = town(2);
-        for session in [
-            "",
-            "gt",
-            "dotfiles-main",
-            "gt-other-witness",
-            "hq-mayor",
-            "gt-gastown-",
+    fn beads_of_each_release() {
+        let towns = ["0.1.0", "0.1.1", "0.2.0", "1.0.1"].map(town_of);
+        for (text, want) in [
+            ("mayor", ["gt-mayor", "gt-mayor", "hq-mayor", "hq-mayor"]),
+            ("boot", ["", "", "", ""]),
+            (
+                "dog alpha",
+                ["", "gt-dog-alpha", "hq-dog-alpha", "hq-dog-alpha"],
+            ),
+            (
+                "gastown/witness",
+                [
+                    "gt-witness-gastown",
+                    "gt-gastown-witness",
+                    "gt-gastown-witness",
+                    "gt-gastown-witness",
+                ],
+            ),
+            (
+                "ff/refinery",
+                [
+                    "gt-refinery-ff",
+                    "ff-refinery",
+                    "ff-refinery",
+                    "ff-refinery",
+                ],
+            ),
+            (
+                "a.b-c/crew/max",
+                [
+                    "gt-crew-a.b-c-max",
+                    "ab-a.b-c-crew-max",
+                    "ab-a.b-c-crew-max",
+                    "ab-a.b-c-crew-max",
+                ],
+            ),
         ] {
-            assert_eq!(classic.agent_of_session(session), None, "{session}");
+            for ((_dir, town), want) in towns.iter().zip(want) {
+                let bead = town.bead(&agent(text)).unwrap_or_default();
+                assert_eq!(bead, want, "{text}");
+            }
         }
-        for session in [
-            "",
-            "hq-lookalike",
-            "hq-overseer",
-            "zz-witness",
-            "gt-",
-            "gt-a b",
-        ] {
-            assert_eq!(current.agent_of_session(session), None, "{session}");
-        }
-        // The longer rig wins.
-        let got = classic.agent_of_session("gt-gastown-x-witness").unwrap();
-        assert_eq!(got, agent("gastown-x/witness"));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use jiff::SignedDuration;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::Era;
+use super::dialect::{Dialect, Release};
 use super::json;
 use super::settings::Settings;
 
@@ -29,6 +29,9 @@ pub struct File {
     retry_first: Option<Length>,
     retry_longest: Option<Length>,
     alert_mail: Option<bool>,
+    pub(super) gt_version: Option<Release>,
+    #[serde(deserialize_with = "socket")]
+    pub(super) tmux_socket: Option<String>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -48,6 +51,17 @@ impl<'de> Deserialize<'de> for Length {
         let text = String::deserialize(de)?;
         let length = duration(&text).map_err(serde::de::Error::custom)?;
         Ok(Length(length))
+    }
+}
+
+fn socket<'de, D: Deserializer<'de>>(de: D) -> Result<Option<String>, D::Error> {
+    let name: Option<String> = Option::deserialize(de)?;
+    match name {
+        Some(name) if !crate::agent::is_valid_name(&name) => {
+            let text = format!("{name:?} is not the name of a tmux socket");
+            Err(serde::de::Error::custom(text))
+        }
+        name => Ok(name),
     }
 }
 
@@ -75,7 +89,7 @@ pub fn parse(text: &str) -> Result<File> {
 }
 
 /// Our settings, complete: what the file says, else the town's `operational` settings, else the
-/// default of the era.
+/// default, which may follow the `gt` in use: classic is gt 0.1.0.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Ours {
@@ -95,10 +109,10 @@ pub struct Ours {
     pub poke_witnesses: bool,
     /// `poke_spacing`: the shortest time between two pokes of the Deacon. 5 min.
     pub poke_spacing: SignedDuration,
-    /// `mayor`: whether the Mayor is kept running; `None`: as `mayor/daemon.json` and the era have it.
+    /// `mayor`: whether the Mayor is kept running; `None`: as `mayor/daemon.json` has it, else as the `gt` in use does.
     pub mayor: Option<bool>,
     /// `verify_requests`: whether `requesting_<action>` must be true in the agent's state.json for
-    /// a request to be executed. Classic yes, current no.
+    /// a request to be executed. No: no `gt` ever sets it.
     pub verify_requests: bool,
     /// `request_max_age`: requests older than this are refused. 6 h.
     /// Town: `operational.daemon.max_lifecycle_message_age`.
@@ -119,16 +133,16 @@ pub struct Ours {
 impl Default for Ours {
     /// Those of a classic town that says nothing.
     fn default() -> Ours {
-        Ours::new(&File::default(), &Settings::default(), Era::Classic)
+        Ours::new(&File::default(), &Settings::default(), Dialect::OLDEST)
     }
 }
 
 impl Ours {
     /// Completes the file.
-    pub fn new(file: &File, town: &Settings, era: Era) -> Ours {
-        let classic = era == Era::Classic;
+    pub fn new(file: &File, town: &Settings, dialect: Dialect) -> Ours {
+        let classic = dialect.pokes_by_tick();
         let mins = SignedDuration::from_mins;
-        let by_era = |old, new| mins(if classic { old } else { new });
+        let by_dialect = |old, new| mins(if classic { old } else { new });
         let of = |key: Option<Length>, default| key.map_or(default, |length| length.0);
         let or_town = |key: Option<Length>, section, name, default| {
             let town = || town.duration(section, name);
@@ -140,13 +154,13 @@ impl Ours {
             deacon.stale,
             "deacon",
             "heartbeat_stale_threshold",
-            by_era(2, 5),
+            by_dialect(2, 5),
         );
         let very_stale = or_town(
             deacon.very_stale,
             "deacon",
             "heartbeat_very_stale_threshold",
-            by_era(5, 20),
+            by_dialect(5, 20),
         );
         let retry_first = of(file.retry_first, mins(10));
         Ours {
@@ -157,7 +171,7 @@ impl Ours {
             poke_witnesses: file.poke_witnesses.unwrap_or(classic),
             poke_spacing: of(file.poke_spacing, mins(5)),
             mayor: file.mayor,
-            verify_requests: file.verify_requests.unwrap_or(classic),
+            verify_requests: file.verify_requests.unwrap_or(false),
             request_max_age: or_town(
                 file.request_max_age,
                 "daemon",
@@ -178,32 +192,36 @@ mod tests {
     use super::*;
     use crate::town::settings;
 
-    fn ours(text: &str, town: &str, era: Era) -> Ours {
-        Ours::new(&parse(text).unwrap(), &settings::parse(town).unwrap(), era)
+    fn ours(text: &str, town: &str, dialect: Dialect) -> Ours {
+        Ours::new(
+            &parse(text).unwrap(),
+            &settings::parse(town).unwrap(),
+            dialect,
+        )
     }
 
     #[test]
-    fn file_over_town_over_era() {
+    fn file_over_town_over_default() {
         let town = r#"{"operational":{"deacon":{"heartbeat_stale_threshold":"3m",
             "heartbeat_very_stale_threshold":"9m"},"daemon":{"deacon_grace_period":"1m"}}}"#;
-        for (text, town, era, want) in [
-            ("{}", "{}", Era::Classic, [120, 300, 300]),
-            ("{}", "{}", Era::Current, [300, 1200, 300]),
-            ("{}", town, Era::Current, [180, 540, 60]),
+        for (text, town, dialect, want) in [
+            ("{}", "{}", Dialect::OLDEST, [120, 300, 300]),
+            ("{}", "{}", Dialect::NEWEST, [300, 1200, 300]),
+            ("{}", town, Dialect::NEWEST, [180, 540, 60]),
             (
                 r#"{"deacon":{"stale":"90s","grace":"1h 30m"}}"#,
                 town,
-                Era::Classic,
+                Dialect::OLDEST,
                 [90, 540, 5400],
             ),
             (
                 r#"{"deacon":{"stale":"15m"}}"#,
                 "{}",
-                Era::Classic,
+                Dialect::OLDEST,
                 [900, 900, 300],
             ),
         ] {
-            let got = ours(text, town, era);
+            let got = ours(text, town, dialect);
             let got = [got.stale, got.very_stale, got.grace].map(|d| d.as_secs());
             assert_eq!(got, want, "{text} {town}");
         }
@@ -217,7 +235,7 @@ mod tests {
                 "request_max_age":"6s","presync_limit":"7s","spawn_deadline":"8s",
                 "retry_first":"9s","retry_longest":"10s","alert_mail":false}"#,
             "{}",
-            Era::Classic,
+            Dialect::OLDEST,
         );
         let secs = SignedDuration::from_secs;
         assert_eq!(
@@ -239,12 +257,12 @@ mod tests {
                 alert_mail: false,
             }
         );
-        let era = |era| {
-            let ours = ours("{}", "{}", era);
+        let defaults = |dialect| {
+            let ours = ours("{}", "{}", dialect);
             (ours.poke_witnesses, ours.verify_requests, ours.alert_mail)
         };
-        assert_eq!(era(Era::Classic), (true, true, true));
-        assert_eq!(era(Era::Current), (false, false, true));
+        assert_eq!(defaults(Dialect::OLDEST), (true, false, true));
+        assert_eq!(defaults(Dialect::NEWEST), (false, false, true));
     }
 
     #[test]
@@ -260,6 +278,11 @@ mod tests {
             (r#"{"poke_spacing":"-5m"}"#, "\"-5m\" is not between"),
             (r#"{"poke_spacing":"721h"}"#, "\"721h\" is not between"),
             (r#"{"poke_spacing":5}"#, "invalid type: integer `5`"),
+            (r#"{"gt_version":"new"}"#, "\"new\" is not a release of gt"),
+            (
+                r#"{"tmux_socket":"a/b"}"#,
+                "\"a/b\" is not the name of a tmux socket",
+            ),
             (r#"{"mayor":"yes"}"#, "invalid type: string \"yes\""),
             ("", "it is not a JSON object"),
         ] {

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use anyhow::Result;
 use serde::Deserialize;
 
-use super::Era;
+use super::dialect::Dialect;
 use super::json::{self, nullable};
 use super::rigs::Rigs;
 use crate::agent::{Agent, Role};
@@ -60,11 +60,16 @@ pub struct Patrols {
 
 impl Patrols {
     /// Joins the file with `disabled_patrols` of the town's settings and our own `mayor` setting.
-    /// Without either, the Mayor is kept running in a current town only, the others in both.
-    pub fn new(blocks: Blocks, disabled: BTreeSet<String>, mayor: Option<bool>, era: Era) -> Self {
+    /// Without either, the Mayor is kept running where the `gt` in use does it, the others always.
+    pub fn new(
+        blocks: Blocks,
+        disabled: BTreeSet<String>,
+        mayor: Option<bool>,
+        dialect: Dialect,
+    ) -> Self {
         let mayor = mayor
             .or(blocks.mayor.as_ref().map(|block| block.enabled))
-            .unwrap_or(era == Era::Current);
+            .unwrap_or(dialect.keeps_mayor());
         Patrols {
             blocks,
             disabled,
@@ -110,45 +115,45 @@ pub fn all(rigs: &Rigs) -> impl Iterator<Item = Agent> {
 mod tests {
     use super::*;
 
-    fn roster(text: &str, disabled: &[&str], mayor: Option<bool>, era: Era) -> String {
+    fn roster(text: &str, disabled: &[&str], mayor: Option<bool>, dialect: Dialect) -> String {
         let rigs = super::super::rigs::parse(r#"{"rigs":{"a":{},"b":{}}}"#).unwrap();
         let disabled = disabled.iter().map(|name| name.to_string()).collect();
-        let agents = Patrols::new(parse(text).unwrap(), disabled, mayor, era).roster(&rigs);
+        let agents = Patrols::new(parse(text).unwrap(), disabled, mayor, dialect).roster(&rigs);
         let names: Vec<String> = agents.iter().map(Agent::to_string).collect();
         names.join(" ")
     }
 
     #[test]
     fn rosters() {
-        use Era::{Classic, Current};
+        let (classic, current) = (Dialect::OLDEST, Dialect::NEWEST);
         let rigs = "a/witness a/refinery b/witness b/refinery";
         let no_rigs = r#"{"patrols":{"witness":{"enabled":false},"refinery":{}}}"#;
-        for (text, disabled, mayor, era, want) in [
-            ("{}", &[][..], None, Classic, format!("deacon {rigs}")),
-            ("{}", &[], None, Current, format!("mayor deacon {rigs}")),
+        for (text, disabled, mayor, dialect, want) in [
+            ("{}", &[][..], None, classic, format!("deacon {rigs}")),
+            ("{}", &[], None, current, format!("mayor deacon {rigs}")),
             (
                 "{}",
                 &[],
                 Some(true),
-                Classic,
+                classic,
                 format!("mayor deacon {rigs}"),
             ),
             (
                 "{}",
                 &["mayor"],
                 Some(true),
-                Classic,
+                classic,
                 format!("deacon {rigs}"),
             ),
             (
                 "{}",
                 &["witness", "handler"],
                 None,
-                Classic,
+                classic,
                 "deacon a/refinery b/refinery".into(),
             ),
-            (no_rigs, &[], None, Classic, "deacon".into()),
-            (no_rigs, &["deacon"], Some(false), Current, String::new()),
+            (no_rigs, &[], None, classic, "deacon".into()),
+            (no_rigs, &["deacon"], Some(false), current, String::new()),
             (
                 r#"{"patrols":{"mayor":{"enabled":true},"deacon":{"enabled":false,"interval":5},
                     "witness":{"enabled":true,"rigs":["b","gone","../x"]},
@@ -156,26 +161,26 @@ mod tests {
                     "restart_tracker":{"initial_backoff":30000000000}}}"#,
                 &[],
                 None,
-                Classic,
+                classic,
                 "mayor a/refinery b/witness b/refinery".into(),
             ),
             (
                 r#"{"patrols":{"mayor":{}}}"#,
                 &[],
                 None,
-                Current,
+                current,
                 format!("deacon {rigs}"),
             ),
             (
                 r#"{"patrols":null}"#,
                 &[],
                 None,
-                Classic,
+                classic,
                 format!("deacon {rigs}"),
             ),
         ] {
             assert_eq!(
-                roster(text, disabled, mayor, era),
+                roster(text, disabled, mayor, dialect),
                 want,
                 "{text} {disabled:?}"
             );
@@ -196,7 +201,7 @@ mod tests {
 
     #[test]
     fn workers_are_nobodys_patrol() {
-        let patrols = Patrols::new(Blocks::default(), BTreeSet::new(), None, Era::Current);
+        let patrols = Patrols::new(Blocks::default(), BTreeSet::new(), None, Dialect::NEWEST);
         for text in [
             "a/crew/max",
             "a/polecats/nux",

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 
 use anyhow::{Result, anyhow};
 
+use super::Town;
 use super::presets::{PRESETS, Preset, Prompt, preset};
 use super::settings::{self, Custom, Sources};
-use super::{Era, Town};
 use crate::agent::{Agent, Role};
 
 /// The program where no setting names one.
@@ -71,7 +71,7 @@ impl Town {
         });
         if let (None, Some(runtime)) = (&found, &rig.runtime) {
             let name = runtime.provider.as_deref().unwrap_or(DEFAULT);
-            return complete(name, preset(name), runtime, effort, self.era);
+            return complete(name, preset(name), runtime, effort);
         }
         let defaults = [
             (true, "agent", &rig.agent),
@@ -95,8 +95,8 @@ impl Town {
         ];
         let base = preset(name);
         match definitions.iter().find_map(|agents| entry(agents, name)) {
-            Some(custom) => complete(name, base, custom, effort, self.era),
-            None if base.is_some() => complete(name, base, &Custom::default(), effort, self.era),
+            Some(custom) => complete(name, base, custom, effort),
+            None if base.is_some() => complete(name, base, &Custom::default(), effort),
             None => {
                 let mut known: Vec<&str> = PRESETS.iter().map(|preset| preset.name).collect();
                 known.extend(
@@ -135,7 +135,6 @@ fn complete(
     base: Option<&'static Preset>,
     custom: &Custom,
     effort: &str,
-    era: Era,
 ) -> Result<Program> {
     let command = custom
         .command
@@ -174,13 +173,7 @@ fn complete(
 
     let tmux = custom.tmux.clone().unwrap_or_default();
     let is_claude = base.is_some_and(|base| base.name == "claude");
-    let usual_prompt = base.and_then(|base| base.ready_prompt).map(|prompt| {
-        if is_claude && era == Era::Classic {
-            "> "
-        } else {
-            prompt
-        }
-    });
+    let usual_prompt = base.and_then(|base| base.ready_prompt);
     let prompt = base.map_or(Prompt::None, |base| base.prompt);
     Ok(Program {
         name: name.to_string(),
@@ -227,13 +220,13 @@ mod tests {
 
     #[test]
     fn without_settings_it_is_claude() {
-        for (version, prompt, argc) in [(1, "> ", 2), (2, "❯ ", 3)] {
+        for (version, argc) in [(1, 2), (2, 3)] {
             let (_dir, town) = town(version);
             let launch = town.launch(&agent("gastown/witness")).unwrap();
             assert_eq!(launch.argv[..2].join(" "), CLAUDE);
             assert_eq!(launch.argv.len(), argc);
             assert_eq!(launch.preset, "claude");
-            assert_eq!(launch.ready_prompt.as_deref(), Some(prompt));
+            assert_eq!(launch.ready_prompt.as_deref(), Some("❯ "));
             assert_eq!(launch.ready_delay_ms, Some(10_000));
         }
         let (_dir, town) = town(2);

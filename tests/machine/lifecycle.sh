@@ -11,11 +11,6 @@ put() {
 }
 ask_at() { put "$1" "{\"from\":\"$2\",\"action\":\"$3\",\"timestamp\":\"$4\"}"; }
 ask() { ask_at "$1" "$2" "$3" "$(stamp)"; }
-# The town does not want requests confirmed in state.json.
-no_confirmation() {
-    mkdir -p "$TOWN/settings"
-    echo '{"verify_requests":false}' >"$TOWN/settings/systemd.json"
-}
 count() { find "$SPOOL/$1" -mindepth 1 -maxdepth 1 ! -name '.*' ! -name '*.reason' -printf x | wc -c; }
 failed() { count failed; }
 settled() { [ "$(count new)" = 0 ] && [ "$(count cur)" = 0 ]; }

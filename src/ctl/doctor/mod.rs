@@ -94,9 +94,9 @@ fn examine() -> Report {
         report.fact(
             "town",
             format!(
-                "{} ({:?}, tmux socket {})",
+                "{} (as with gt {}, tmux socket {})",
                 town.root().display(),
-                town.era(),
+                town.dialect().release(),
                 town.socket()
             ),
         );

@@ -28,7 +28,7 @@ use crate::exit::Exit;
 use crate::journal;
 use crate::lifecycle::{self, Action, Worktree};
 use crate::tmux::{Pane, Tmux};
-use crate::town::{Era, Town, marks};
+use crate::town::{Town, marks};
 
 /// More clean exits than this within [`CLEAN_WINDOW`] are a failure.
 const CLEAN_EXITS: usize = 30;
@@ -48,7 +48,7 @@ struct Run {
     identity: Vec<(String, String)>,
     /// The town's root, as text.
     town: String,
-    /// Whether the town's era tells an agent its pane.
+    /// Whether the `gt` in use looks for an agent by its pane.
     names_pane: bool,
     release: Release,
     tmux: Tmux,
@@ -82,7 +82,9 @@ fn prepared_and_run(instance: &str) -> Result<u8> {
     let launch = town.launch(&agent)?;
     let mut env = launch.env;
     let identity = town.environment(&agent).into_iter().collect();
-    if let (Era::Current, Ok(id)) = (town.era(), std::env::var("INVOCATION_ID")) {
+    if town.dialect().has_address_roles()
+        && let Ok(id) = std::env::var("INVOCATION_ID")
+    {
         env.insert("GT_RUN".into(), id);
     }
     let asked = lifecycle::asked(&town, &agent);
@@ -96,7 +98,7 @@ fn prepared_and_run(instance: &str) -> Result<u8> {
         session: town.session(&agent),
         identity,
         town: town.root().display().to_string(),
-        names_pane: town.era() == Era::Current,
+        names_pane: town.dialect().has_address_roles(),
         release: Release {
             argv: launch.argv,
             env,

@@ -1,0 +1,163 @@
+//! Which release of `gt` is in use: `gt version`, asked once per program file.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Result;
+use jiff::{SignedDuration, Timestamp};
+
+use super::{Tools, run};
+use crate::files;
+use crate::town::dialect::{FILE, Release, Said, parse_answer, parse_said};
+use crate::town::{env_file, home};
+
+/// How long `gt version` may take.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// How long a program that did not tell its release is not asked again.
+const RETRY: SignedDuration = SignedDuration::from_mins(10);
+
+/// As [`ask`], for the user's town and what is on the user's PATH, before the town is read. A
+/// failure costs only what is new.
+pub fn refresh() {
+    let refreshed = || ask(&env_file::locate()?.root, &Tools::locate(&home()?));
+    if let Err(e) = refreshed() {
+        log::warn!("What release of gt is in use is as it was: {e:#}");
+    }
+}
+
+/// Has `gt` tell its release, unless it is known of the same file already, and writes it into the
+/// town. A `gt` that fails, hangs or says nothing of use changes nothing but the reason.
+///
+/// Programs that the manager runs find `gt` by one PATH, a person's by another one: the latter
+/// believe what is written as long as that program is the same file.
+///
+/// # Errors
+/// The answer cannot be written.
+pub fn ask(root: &Path, tools: &Tools) -> Result<()> {
+    if !root.is_dir() {
+        return Ok(());
+    }
+    let path = root.join(FILE);
+    let text = files::read(&path).unwrap_or_default();
+    let said = text
+        .and_then(|text| parse_said(&text).ok())
+        .unwrap_or_default();
+    let by_manager = std::env::var_os("INVOCATION_ID").is_some();
+    let program = match tools.path("gt") {
+        Some(_) if !by_manager && stamp(&said.program).is_some() => said.program.as_path(),
+        Some(program) => program,
+        // Its last word holds: it may be on its way to its next release.
+        None => return Ok(()),
+    };
+    let Some(stamp) = stamp(program) else {
+        return Ok(());
+    };
+    let now = Timestamp::now();
+    let is_same = said.program == program && said.stamp == stamp;
+    let is_recent = said
+        .asked
+        .is_some_and(|asked| now.duration_since(asked).abs() < RETRY);
+    if is_same && (said.error.is_none() || is_recent) {
+        return Ok(());
+    }
+    let answer = answer(tools, program, root);
+    let said = Said {
+        program: program.to_path_buf(),
+        stamp,
+        release: answer.as_ref().ok().copied().or(said.release),
+        error: answer.err().map(|e| format!("{e:#}")),
+        asked: Some(now),
+    };
+    files::write(&path, &serde_json::to_vec_pretty(&said)?)
+}
+
+fn answer(tools: &Tools, program: &Path, root: &Path) -> Result<Release> {
+    let mut command = tools.prepare(program, root);
+    let out = run(command.arg("version"), LIMIT)?;
+    anyhow::ensure!(out.status.success(), "it failed: {}", out.complaint());
+    parse_answer(&out.stdout)
+}
+
+/// What tells a file from its successor at the same path.
+fn stamp(program: &Path) -> Option<String> {
+    let meta = program.metadata().ok()?;
+    let time = (meta.mtime(), meta.mtime_nsec());
+    Some(format!(
+        "{} {} {}.{:09}",
+        meta.ino(),
+        meta.size(),
+        time.0,
+        time.1
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    /// A town, and a `gt` on the path that does what the script says.
+    struct Fixture(tempfile::TempDir);
+
+    impl Fixture {
+        fn gt(&self, script: &str) {
+            let path = self.0.path().join("bin/gt");
+            let new = path.with_extension("new");
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            let script = format!(
+                "#!/bin/sh\necho x >>'{}'\n{script}\n",
+                self.calls().display()
+            );
+            std::fs::write(&new, script).unwrap();
+            std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o755)).unwrap();
+            std::fs::rename(new, path).unwrap();
+        }
+
+        fn calls(&self) -> std::path::PathBuf {
+            self.0.path().join("calls")
+        }
+
+        /// Asks; the release that is known then, whether there is an error, and the calls so far.
+        fn ask(&self) -> (Option<String>, bool, usize) {
+            let tools = Tools {
+                dirs: vec!["/bin".into()],
+                found: [("gt", self.0.path().join("bin/gt"))]
+                    .into_iter()
+                    .filter(|(_, path)| path.exists())
+                    .collect(),
+            };
+            ask(self.0.path(), &tools).unwrap();
+            let text = files::read(&self.0.path().join(FILE)).unwrap();
+            let said = text.map_or_else(Said::default, |text| parse_said(&text).unwrap());
+            let calls = std::fs::read_to_string(self.calls()).unwrap_or_default();
+            (
+                said.release.map(|release| release.to_string()),
+                said.error.is_some(),
+                calls.lines().count(),
+            )
+        }
+    }
+
+    #[test]
+    fn each_file_is_asked_once_and_the_last_answer_holds() {
+        let town = Fixture(tempfile::tempdir().unwrap());
+        let is = |release: &str, error, calls| (Some(release.to_string()), error, calls);
+        assert_eq!(town.ask(), (None, false, 0));
+        town.gt("echo 'gt version 0.2.6 (dev)'");
+        assert_eq!(town.ask(), is("0.2.6", false, 1));
+        assert_eq!(town.ask(), is("0.2.6", false, 1));
+        town.gt("echo 'gt version 0.7.0 (dev: main@abcdef)'");
+        assert_eq!(town.ask(), is("0.7.0", false, 2));
+        town.gt("echo 'gt version unknown'");
+        assert_eq!(town.ask(), is("0.7.0", true, 3));
+        assert_eq!(town.ask(), is("0.7.0", true, 3));
+        town.gt("echo 'gt version 1.0.1'; exit 1");
+        assert_eq!(town.ask(), is("0.7.0", true, 4));
+        std::fs::remove_file(town.0.path().join("bin/gt")).unwrap();
+        assert_eq!(town.ask(), is("0.7.0", true, 4));
+        town.gt("echo 'gt version 1.0.1 (dev)'");
+        assert_eq!(town.ask(), is("1.0.1", false, 5));
+    }
+}
