@@ -47,6 +47,9 @@ pub struct Look {
     pub dialogs: &'static [(&'static str, Kind)],
     /// What becomes of a text that is sent while it works.
     pub while_busy: Typing,
+    /// Its hooks report also when it begins to work, so that their "free" counts against a screen
+    /// that looks busy, see [`super::judge`].
+    pub reports_begin: bool,
     /// The keys, as tmux calls them, that take back what is typed.
     pub clear: &'static [&'static str],
 }
@@ -63,6 +66,7 @@ pub(super) const PLAIN: Look = Look {
     spinners: &[],
     dialogs: &[],
     while_busy: Typing::Untried,
+    reports_begin: false,
     clear: &[],
 };
 
@@ -73,6 +77,7 @@ pub(super) const BRAILLE: std::ops::RangeInclusive<char> = '\u{2800}'..='\u{28ff
 pub const LOOKS: &[Look] = &[
     Look {
         program: "claude",
+        reports_begin: true,
         seen: &["2.1.197"],
         area: Area::Ruled,
         prompts: &["❯", ">"],
@@ -121,6 +126,7 @@ pub const LOOKS: &[Look] = &[
     },
     Look {
         program: "opencode",
+        reports_begin: true,
         area: Area::Barred,
         prompts: &[""],
         hints: &["Ask anything"],
@@ -130,6 +136,7 @@ pub const LOOKS: &[Look] = &[
     },
     Look {
         program: "gemini",
+        reports_begin: true,
         area: Area::Ruled,
         prompts: &["*", ">", "!"],
         hints: &["Type your message"],
@@ -139,6 +146,7 @@ pub const LOOKS: &[Look] = &[
     },
     Look {
         program: "pi",
+        reports_begin: true,
         area: Area::Ruled,
         prompts: &[""],
         ..PLAIN

@@ -3,10 +3,12 @@
 //! [`read`] decides it, and is pure. What each program looks like is data, in [`looks`]; the
 //! screens in `tests/screens` were captured from the real ones and are the tests of both.
 
+mod judge;
 mod looks;
 mod question;
 mod read;
 
+pub use judge::judge;
 pub use looks::{Area, LOOKS, Look, Typing, look};
 pub use question::{Kind, Question};
 pub use read::{input, read};
