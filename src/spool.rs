@@ -9,6 +9,7 @@ use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -44,8 +45,21 @@ const STAGED_LIMIT: Duration = Duration::from_secs(3600);
 /// The longest name that [`Spool::put`] makes of a stem as it is, in bytes.
 const STEM_MAX: usize = 100;
 
-/// How many names are tried for a file whose name is taken.
-const NAMES_TRIED: usize = 10_000;
+/// The longest name of a file in `cur/` and `failed/`, in bytes: the kernel allows 255, and
+/// [`DISMISSED`] is put behind it.
+const NAME_MAX: usize = 240;
+
+/// What is left of a longer one, in bytes, number and `.json` apart.
+const NAME_CUT: usize = 200;
+
+/// How many short numbers are tried for a file whose name is taken.
+const NAMES_TRIED: u128 = 100;
+
+/// The most entries that `failed/` keeps.
+pub const FAILED_MAX: usize = 10_000;
+
+/// How many entries of `failed/` are left when there were more.
+const FAILED_KEPT: usize = 9_000;
 
 /// A spool in a directory.
 #[derive(Debug, Clone)]
@@ -106,13 +120,13 @@ impl Spool {
     /// # Errors
     /// A directory cannot be read, or a file cannot be moved.
     pub fn claim(&self, limit: usize) -> Result<Vec<Entry>> {
-        for name in names(&self.dir("new"))?.into_iter().take(limit) {
-            let from = self.dir("new").join(&name);
-            if name.as_bytes().starts_with(b".") {
-                sweep(&from);
-            } else {
-                self.shift(&from, "cur")?;
-            }
+        let new = self.dir("new");
+        let (staged, ready): (Vec<_>, Vec<_>) = names(&new)?.into_iter().partition(is_staged);
+        for name in staged {
+            sweep(&new.join(name));
+        }
+        for name in ready.into_iter().take(limit) {
+            self.shift(&new.join(name), "cur")?;
         }
         self.entries("cur", limit)
     }
@@ -190,8 +204,7 @@ impl Spool {
 
     /// Whether anything visible waits in `new/`.
     pub fn has_new(&self) -> bool {
-        names(&self.dir("new"))
-            .is_ok_and(|names| names.iter().any(|n| !n.as_bytes().starts_with(b".")))
+        names(&self.dir("new")).is_ok_and(|names| !names.iter().all(is_staged))
     }
 
     /// Moves an entry to `failed/`, with the reason beside it; gives its new path.
@@ -208,8 +221,8 @@ impl Spool {
     }
 
     /// Why an entry of `failed/` could not be done; `None` where it is not known.
-    pub fn reason(&self, entry: &Entry) -> Option<String> {
-        let text = files::read_untrusted(&beside(&entry.path, REASON), files::ENTRY_LIMIT);
+    pub fn reason(&self, entry: &Path) -> Option<String> {
+        let text = files::read_untrusted(&beside(entry, REASON), files::ENTRY_LIMIT);
         Some(text.ok()??.trim().to_string())
     }
 
@@ -218,6 +231,11 @@ impl Spool {
     /// # Errors
     /// The mark cannot be made.
     pub fn dismiss(&self, path: &Path) -> Result<()> {
+        let is_long = path.file_name().is_some_and(|name| name.len() > NAME_MAX);
+        let path = match is_long {
+            true => &self.shift(path, "failed")?.unwrap_or_default(),
+            false => path,
+        };
         let (from, to) = (beside(path, REASON), beside(path, DISMISSED));
         match fs::rename(&from, &to) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => files::write(&to, b""),
@@ -225,6 +243,47 @@ impl Spool {
                 .and_then(|()| files::sync_dir(&self.dir("failed")))
                 .with_context(|| format!("Failed to dismiss '{}'", path.display())),
         }
+    }
+
+    /// Bounds `failed/`: where it has more than [`FAILED_MAX`] entries, the oldest go, first those
+    /// that somebody has seen to. The journal has the reason for each.
+    ///
+    /// # Errors
+    /// The directory cannot be read, or a file cannot be removed.
+    pub fn tidy(&self) -> Result<()> {
+        let all = names(&self.dir("failed"))?;
+        let open: HashSet<OsString> = work("failed", all.clone()).into_iter().collect();
+        let is_word = |name: &OsString| {
+            let ends = |what: &str| name.as_bytes().ends_with(what.as_bytes());
+            ends(REASON) || ends(DISMISSED)
+        };
+        let entries = all.into_iter().filter(|n| !is_word(n) && !is_staged(n));
+        let mut entries: Vec<PathBuf> = entries.map(|n| self.dir("failed").join(n)).collect();
+        if entries.len() <= FAILED_MAX {
+            return Ok(());
+        }
+        entries.sort_by_cached_key(|path| {
+            let is_open = path.file_name().is_some_and(|name| open.contains(name));
+            let refused = path.symlink_metadata().map(|m| (m.ctime(), m.ctime_nsec()));
+            (is_open, refused.unwrap_or_default())
+        });
+        let extra = entries.len() - FAILED_KEPT;
+        for path in &entries[..extra] {
+            let removed = match path.symlink_metadata() {
+                Ok(meta) if meta.is_dir() => fs::remove_dir_all(path),
+                _ => fs::remove_file(path),
+            };
+            removed.with_context(|| format!("Failed to remove '{}'", path.display()))?;
+            for word in [REASON, DISMISSED] {
+                let _ = fs::remove_file(beside(path, word));
+            }
+        }
+        log::warn!(
+            "'{}' had more than {FAILED_MAX} entries, so the {extra} oldest were removed; \
+             'journalctl --user -t gt-lifecycle -t gt-spawn-trigger' has the reason for each",
+            self.dir("failed").display()
+        );
+        Ok(())
     }
 
     /// How many files there are; what cannot be read counts as empty.
@@ -240,13 +299,15 @@ impl Spool {
         }
     }
 
-    /// Moves a file to the directory of another state, under another name if its own is taken
-    /// there; `None` when it is gone.
+    /// Moves a file to the directory of a state, under another name if its own is taken there or
+    /// too long; `None` when it is gone.
     fn shift(&self, from: &Path, state: &str) -> Result<Option<PathBuf>> {
         let name = from.file_name().unwrap_or_default();
-        for n in 0..NAMES_TRIED {
-            let to = self.dir(state).join(numbered(name, n));
-            match renameat2(AT_FDCWD, from, AT_FDCWD, &to, RenameFlags::RENAME_NOREPLACE) {
+        // A number that nobody has used, should all the short ones be taken.
+        let unique = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+        let numbers = (0..NAMES_TRIED).chain([unique.as_nanos()]);
+        for to in numbers.map(|n| self.dir(state).join(numbered(name, n))) {
+            match rename_new(from, &to) {
                 Ok(()) => return Ok(Some(to)),
                 Err(Errno::EEXIST) => {}
                 Err(Errno::ENOENT) => return Ok(None),
@@ -260,10 +321,30 @@ impl Spool {
             }
         }
         Err(anyhow!(
-            "'{}' has {NAMES_TRIED} files called '{}'; remove some",
+            "Too many files in '{}' are called '{}'; remove some",
             self.dir(state).display(),
             name.display()
         ))
+    }
+}
+
+/// Renames a file unless there is one of the new name already.
+fn rename_new(from: &Path, to: &Path) -> Result<(), Errno> {
+    match renameat2(AT_FDCWD, from, AT_FDCWD, to, RenameFlags::RENAME_NOREPLACE) {
+        // NFS, eCryptfs and older ZFS cannot do that in one step.
+        Err(Errno::EINVAL | Errno::ENOSYS | Errno::EOPNOTSUPP) => rename_in_two_steps(from, to),
+        result => result,
+    }
+}
+
+/// As [`rename_new`]. Only the holder of the spool's lock moves files out of `new/`, and nobody
+/// else makes files in `cur/` and `failed/`, so nothing comes between the look and the move.
+fn rename_in_two_steps(from: &Path, to: &Path) -> Result<(), Errno> {
+    let errno = |e: std::io::Error| Errno::from_raw(e.raw_os_error().unwrap_or_default());
+    match to.symlink_metadata() {
+        Ok(_) => Err(Errno::EEXIST),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => fs::rename(from, to).map_err(errno),
+        Err(e) => Err(errno(e)),
     }
 }
 
@@ -284,7 +365,7 @@ fn work(state: &str, names: Vec<OsString>) -> Vec<OsString> {
     let all: HashSet<OsString> = names.iter().cloned().collect();
     let is_work = |name: &OsString| {
         let bytes = name.as_bytes();
-        if bytes.starts_with(b".") {
+        if is_staged(name) {
             return false;
         }
         let says = |what: &str| all.contains(beside(Path::new(name), what).as_os_str());
@@ -294,6 +375,11 @@ fn work(state: &str, names: Vec<OsString>) -> Vec<OsString> {
             || !(is_word(REASON) || is_word(DISMISSED) || (says(DISMISSED) && !says(REASON)))
     };
     names.into_iter().filter(is_work).collect()
+}
+
+/// Whether a producer has not finished the file: its name begins with a dot.
+fn is_staged(name: &OsString) -> bool {
+    name.as_bytes().starts_with(b".")
 }
 
 /// A name fit to be shown.
@@ -329,19 +415,21 @@ fn sweep(path: &Path) {
     }
 }
 
-/// `a.json`, `a.1.json`, `a.2.json`, ...
-fn numbered(name: &OsStr, n: usize) -> OsString {
-    if n == 0 {
+/// `a.json`, `a.1.json`, `a.2.json`, ...; long names are cut, so that a word can be put beside them.
+fn numbered(name: &OsStr, n: u128) -> OsString {
+    let bytes = name.as_bytes();
+    if n == 0 && bytes.len() <= NAME_MAX {
         return name.to_os_string();
     }
-    let bytes = name.as_bytes();
     let (stem, end) = match bytes.strip_suffix(b".json") {
         Some(stem) => (stem, ".json"),
         None => (bytes, ""),
     };
-    let mut numbered = stem.to_vec();
-    numbered.truncate(200);
-    numbered.extend(format!(".{n}{end}").bytes());
+    let mut numbered = stem[..stem.len().min(NAME_CUT)].to_vec();
+    if n > 0 {
+        numbered.extend(format!(".{n}").bytes());
+    }
+    numbered.extend(end.bytes());
     OsString::from_vec(numbered)
 }
 
@@ -457,7 +545,7 @@ mod tests {
         };
         let first = fail();
         let entries = spool.entries("failed", CLAIM_LIMIT).unwrap();
-        assert_eq!(spool.reason(&entries[0]).as_deref(), Some("it is bad"));
+        assert_eq!(spool.reason(&entries[0].path).as_deref(), Some("it is bad"));
         spool.dismiss(&first).unwrap();
         spool.dismiss(&first).unwrap();
         assert_eq!(spool.counts().failed, 0);
@@ -525,6 +613,83 @@ mod tests {
         file.unwrap().set_modified(old).unwrap();
         assert!(spool.claim(CLAIM_LIMIT).unwrap().is_empty());
         assert_eq!(listed(&spool, "new"), [".tmp-young"]);
+    }
+
+    #[test]
+    fn what_is_not_work_blocks_nothing() {
+        let (_dir, spool) = spool();
+        for n in 0..1100 {
+            drop_file(&spool, &format!(".tmp-{n}"), "");
+        }
+        drop_file(&spool, "z.json", "1");
+        let entries = spool.claim(CLAIM_LIMIT).unwrap();
+        assert_eq!(entries.len(), 1);
+        assert_eq!(spool.counts().new, 0);
+    }
+
+    #[test]
+    fn the_longest_names_are_refused_and_dismissed() {
+        let (_dir, spool) = spool();
+        let long = ["a", "b"].map(|end| format!("{}{end}.json", "y".repeat(249)));
+        long.iter().for_each(|name| drop_file(&spool, name, "bad"));
+        let entries = spool.claim(CLAIM_LIMIT).unwrap();
+        assert_eq!(entries.len(), 2);
+        for entry in &entries {
+            let path = spool.fail(entry, "it is bad").unwrap();
+            assert_eq!(path.extension(), Some(OsStr::new("json")));
+            assert!(beside(&path, REASON).exists());
+        }
+        assert_eq!(spool.counts().failed, 2);
+        // One that an older version has left.
+        fs::write(spool.dir("failed").join(&long[0]), "bad").unwrap();
+        for entry in spool.entries("failed", CLAIM_LIMIT).unwrap() {
+            spool.dismiss(&entry.path).unwrap();
+        }
+        assert_eq!(spool.counts().failed, 0);
+    }
+
+    #[test]
+    fn any_number_of_refusals_of_one_name() {
+        let (_dir, spool) = spool();
+        let mut paths = HashSet::new();
+        for _ in 0..NAMES_TRIED + 20 {
+            drop_file(&spool, "a.json", "bad");
+            let entries = spool.claim(CLAIM_LIMIT).unwrap();
+            paths.insert(spool.fail(&entries[0], "it is bad").unwrap());
+        }
+        assert_eq!(paths.len() as u128, NAMES_TRIED + 20);
+        assert_eq!(spool.counts().failed, paths.len());
+    }
+
+    #[test]
+    fn failed_is_bounded_and_what_was_seen_to_goes_first() {
+        let (_dir, spool) = spool();
+        let failed = spool.dir("failed");
+        for n in 0..=FAILED_MAX {
+            fs::write(failed.join(format!("{n}.json")), "").unwrap();
+        }
+        for n in 5000..6000 {
+            fs::write(failed.join(format!("{n}.json.dismissed")), "").unwrap();
+        }
+        spool.tidy().unwrap();
+        assert_eq!(spool.counts().failed, FAILED_KEPT);
+        assert!(!failed.join("5000.json.dismissed").exists());
+        assert!(!failed.join("0.json").exists() && failed.join("10000.json").exists());
+        spool.tidy().unwrap();
+        assert_eq!(spool.counts().failed, FAILED_KEPT);
+    }
+
+    #[test]
+    fn a_move_in_two_steps_replaces_nothing() {
+        let (_dir, spool) = spool();
+        drop_file(&spool, "a", "1");
+        drop_file(&spool, "b", "2");
+        let [a, b, c] = ["a", "b", "c"].map(|name| spool.dir("new").join(name));
+        assert_eq!(rename_in_two_steps(&a, &b), Err(Errno::EEXIST));
+        assert_eq!(rename_in_two_steps(&a, &c), Ok(()));
+        assert_eq!(rename_in_two_steps(&a, &a), Err(Errno::ENOENT));
+        assert_eq!(fs::read_to_string(&b).unwrap(), "2");
+        assert_eq!(fs::read_to_string(&c).unwrap(), "1");
     }
 
     #[test]

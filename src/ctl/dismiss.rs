@@ -15,9 +15,6 @@ use crate::{lifecycle, spawn};
 /// The spools, by what their entries are.
 pub const SPOOLS: [(&str, &str); 2] = [("request", lifecycle::SPOOL), ("spawn", spawn::SPOOL)];
 
-/// The most entries of a spool that are looked at.
-const MOST: usize = 1000;
-
 /// An entry that could not be executed.
 #[derive(Debug)]
 pub struct Refused {
@@ -33,12 +30,12 @@ pub struct Refused {
 /// # Errors
 /// The spool cannot be read.
 pub fn refused(spool: &Spool) -> Result<Vec<Refused>> {
-    let entries = spool.entries("failed", MOST)?.into_iter();
+    let entries = spool.entries("failed", usize::MAX)?.into_iter();
     Ok(entries
         .map(|entry| {
             let subject = entry.text.as_deref().ok().and_then(subject);
             let subject = subject.unwrap_or_else(|| entry.name.clone());
-            let reason = spool.reason(&entry);
+            let reason = spool.reason(&entry.path);
             let reason = reason
                 .as_deref()
                 .unwrap_or("for a reason that is not known");
