@@ -6,12 +6,12 @@ use anyhow::{Context, Result};
 use jiff::Timestamp;
 
 use super::deliver::deliver;
-use super::store::{all, begin, dir, end};
+use super::store::{all, begin, begin_in, dirs, end};
 use crate::agent::Agent;
 use crate::exit::Exit;
 use crate::systemd::{Systemd, runtime_dir};
 use crate::town::Town;
-use crate::town::env_file::locate;
+use crate::town::env_file::{home, locate};
 
 /// The one condition that a town cannot keep itself.
 const NO_TOWN: &str = "town";
@@ -48,7 +48,7 @@ pub fn handle(unit: &str) -> Result<Exit> {
                 fields.push(("GT_AGENT", &agent));
             }
             let key = unit_key(unit);
-            begin(&dir(&town), &key, &summary, &fields, Timestamp::now())?;
+            begin_in(&dirs(&town), &key, &summary, &fields, Timestamp::now())?;
         }
     }
     if is_homeless() {
@@ -56,14 +56,20 @@ pub fn handle(unit: &str) -> Result<Exit> {
         end(&homeless()?, NO_TOWN, &over, Timestamp::now())?;
         deliver(&homeless()?, town.root(), None)?;
     }
-    deliver(&dir(&town), town.root(), Some(&town))?;
+    // One that cannot be written holds up no other.
+    let dirs = dirs(&town).into_iter().filter(|dir| !all(dir).is_empty());
+    let told: Vec<Result<()>> = dirs
+        .map(|dir| deliver(&dir, town.root(), Some(&town)))
+        .collect();
+    told.into_iter().collect::<Result<()>>()?;
     Ok(Exit::Ok)
 }
 
 /// Without a town nobody is looked after, whichever unit it was that failed for it. This one
 /// condition is written down in the user's runtime directory.
 fn without_town(why: &anyhow::Error) -> Result<Exit> {
-    let root = locate()?.root;
+    // Where it is may be what is not known.
+    let root = locate().map_or_else(|_| home(), |at| Ok(at.root))?;
     begin(
         &homeless()?,
         NO_TOWN,

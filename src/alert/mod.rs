@@ -17,7 +17,7 @@ use jiff::Timestamp;
 use crate::systemd::{Systemd, Verb};
 use crate::town::Town;
 pub use failure::{DELIVER, failed, gave_up, handle, is_homeless, unit_key};
-use store::{all, begin, dir, end};
+use store::{begin_in, dirs, end_in, of_all};
 
 /// The unit that tells of alerts.
 const DELIVERER: &str = "gt-alert@deliver.service";
@@ -28,7 +28,7 @@ const DELIVERER: &str = "gt-alert@deliver.service";
 /// # Errors
 /// The condition cannot be written down.
 pub fn raise(town: &Town, key: &str, summary: &str, fields: &[(&str, &str)]) -> Result<()> {
-    if begin(&dir(town), key, summary, fields, Timestamp::now())? {
+    if begin_in(&dirs(town), key, summary, fields, Timestamp::now())? {
         wake();
     }
     Ok(())
@@ -39,7 +39,7 @@ pub fn raise(town: &Town, key: &str, summary: &str, fields: &[(&str, &str)]) -> 
 /// # Errors
 /// The condition cannot be written down.
 pub fn clear(town: &Town, key: &str, summary: &str) -> Result<()> {
-    if end(&dir(town), key, summary, Timestamp::now())? {
+    if end_in(&dirs(town), key, summary, Timestamp::now())? {
         wake();
     }
     Ok(())
@@ -52,13 +52,15 @@ pub fn open(town: &Town) -> BTreeSet<String> {
 
 /// The conditions that hold, by key.
 pub fn summaries(town: &Town) -> BTreeMap<String, String> {
-    let held = all(&dir(town)).into_iter().filter(|(_, a)| a.end.is_none());
+    let held = of_all(&dirs(town))
+        .into_iter()
+        .filter(|(_, a)| a.end.is_none());
     held.map(|(_, alert)| (alert.key, alert.summary)).collect()
 }
 
 /// When something is next to be told; `None`: everybody knows everything.
 pub fn next_delivery(town: &Town) -> Option<Timestamp> {
-    let all = all(&dir(town));
+    let all = of_all(&dirs(town));
     all.iter().filter_map(|(_, alert)| alert.next).min()
 }
 

@@ -5,22 +5,81 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest, Sha256};
 
 use super::condition::{Alert, End, Told};
+use crate::systemd::runtime_dir;
 use crate::town::Town;
 use crate::{files, journal};
 
 /// Where the conditions are, below the town's root.
 const DIR: &str = "daemon/alerts";
 
+/// Where they are while the town cannot be written, below the runtime directory.
+const SPARE: &str = "gastown/spare-alerts";
+
+/// How long somebody else may be changing a condition.
+const LOCK_LIMIT: Duration = Duration::from_secs(2);
+
 /// The most alerts that are looked at.
 pub const MOST: usize = 1000;
 
 pub fn dir(town: &Town) -> PathBuf {
     town.path(DIR)
+}
+
+/// Where conditions are written down: in the town, or, as long as that cannot be written, in the
+/// user's runtime directory.
+pub fn dirs(town: &Town) -> Vec<PathBuf> {
+    let spare = runtime_dir().map(|dir| dir.join(SPARE));
+    [dir(town)].into_iter().chain(spare).collect()
+}
+
+/// The conditions of all these directories.
+pub fn of_all(dirs: &[PathBuf]) -> Vec<(PathBuf, Alert)> {
+    dirs.iter().flat_map(|dir| all(dir)).collect()
+}
+
+/// Begins a condition in the first directory that can be written.
+pub fn begin_in(
+    dirs: &[PathBuf],
+    key: &str,
+    summary: &str,
+    fields: &[(&str, &str)],
+    now: Timestamp,
+) -> Result<bool> {
+    let holds = |(_, alert): &(PathBuf, Alert)| alert.key == key && alert.end.is_none();
+    if of_all(dirs).iter().any(holds) {
+        return Ok(false);
+    }
+    let mut failed = Ok(false);
+    for dir in dirs {
+        match begin(dir, key, summary, fields, now) {
+            Err(e) if failed.is_ok() => failed = Err(e),
+            Err(_) => {}
+            begun => {
+                if let Err(e) = failed {
+                    log::warn!("{e:#}; the alert is kept in '{}'", dir.display());
+                }
+                return begun;
+            }
+        }
+    }
+    failed
+}
+
+/// Ends a condition wherever it was written down.
+pub fn end_in(dirs: &[PathBuf], key: &str, summary: &str, now: Timestamp) -> Result<bool> {
+    let is_it = |(_, alert): &(PathBuf, Alert)| alert.key == key && alert.end.is_none();
+    let mut ended = false;
+    for dir in dirs {
+        if all(dir).iter().any(is_it) {
+            ended |= end(dir, key, summary, now)?;
+        }
+    }
+    Ok(ended)
 }
 
 /// Names a file after a key, readably, for any key.
@@ -59,19 +118,8 @@ pub fn all(dir: &Path) -> Vec<(PathBuf, Alert)> {
 
 /// Changes to conditions are short, so whoever comes second waits.
 fn lock(dir: &Path) -> Result<File> {
-    let failed = || format!("Failed to lock '{}'", dir.display());
-    std::fs::create_dir_all(dir).with_context(failed)?;
-    let file = File::create(dir.join(".lock")).with_context(failed)?;
-    for _ in 0..100 {
-        match file.try_lock() {
-            Ok(()) => return Ok(file),
-            Err(_) => std::thread::sleep(Duration::from_millis(20)),
-        }
-    }
-    Err(anyhow!(
-        "Failed to lock '{}': somebody else holds it",
-        dir.display()
-    ))
+    files::lock(&dir.join(".lock"), LOCK_LIMIT)?
+        .with_context(|| format!("Failed to lock '{}': somebody else holds it", dir.display()))
 }
 
 pub fn begin(
@@ -247,6 +295,25 @@ mod tests {
         told.end.as_mut().unwrap().told = both;
         settle(&dir(&town), &path, &alert, told).unwrap();
         assert!(all(&dir(&town)).is_empty() && next_delivery(&town).is_none());
+    }
+
+    #[test]
+    fn what_the_town_cannot_keep_is_kept_elsewhere() {
+        let root = tempfile::tempdir().unwrap();
+        let dirs = ["town", "spare"].map(|name| root.path().join(name));
+        // A file in its place: not even root can make a directory there.
+        fs::write(&dirs[0], "").unwrap();
+        assert!(begin_in(&dirs, "k", "the disk is full", &[], at(1)).unwrap());
+        assert_eq!(all(&dirs[1]).len(), 1);
+        fs::remove_file(&dirs[0]).unwrap();
+        assert!(!begin_in(&dirs, "k", "the disk is full", &[], at(2)).unwrap());
+        assert!(begin_in(&dirs, "j", "x", &[], at(2)).unwrap());
+        assert_eq!(all(&dirs[0]).len(), 1);
+        for key in ["k", "j"] {
+            assert!(end_in(&dirs, key, "over", at(3)).unwrap());
+            assert!(!end_in(&dirs, key, "over", at(4)).unwrap());
+        }
+        assert!(of_all(&dirs).iter().all(|(_, alert)| alert.end.is_some()));
     }
 
     #[test]
