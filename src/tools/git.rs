@@ -4,13 +4,13 @@
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use jiff::Timestamp;
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
-use super::{Tools, run, run_until};
+use super::{ToolError, Tools, run_until};
 use crate::files;
 
 /// What is kept back of the time for putting things right again.
@@ -194,13 +194,41 @@ impl<'a> Git<'a> {
     }
 
     fn local(&self, args: &[&str]) -> Result<String, String> {
-        said(args, run(&mut self.command(args)?, LOCAL))
+        self.run(args, LOCAL, None)
     }
 
     /// For what may take long: until the deadline, or until we are to stop.
     fn within(&self, args: &[&str]) -> Result<String, String> {
         let left = self.deadline.saturating_duration_since(Instant::now());
-        said(args, run_until(&mut self.command(args)?, left, self.stop))
+        self.run(args, left, self.stop)
+    }
+
+    fn run(
+        &self,
+        args: &[&str],
+        limit: Duration,
+        stop: Option<BorrowedFd<'_>>,
+    ) -> Result<String, String> {
+        // Files get the time of the kernel's last tick.
+        let begun = SystemTime::now() - Duration::from_millis(100);
+        let out = run_until(&mut self.command(args)?, limit, stop);
+        if matches!(out, Err(ToolError::TimedOut(_) | ToolError::Stopped)) {
+            self.unlock_since(begun);
+        }
+        said(args, out)
+    }
+
+    /// Removes the locks of a git that had to be killed, so that the next one can work here.
+    fn unlock_since(&self, begun: SystemTime) {
+        let own = std::fs::read_dir(&self.dir).into_iter().flatten().flatten();
+        let own = own.map(|entry| entry.path());
+        for lock in own.chain([self.dir.join("refs/stash.lock")]) {
+            let made = || lock.symlink_metadata().and_then(|m| m.modified());
+            let is_lock = lock.extension().is_some_and(|end| end == "lock");
+            if is_lock && made().is_ok_and(|made| made >= begun) {
+                let _ = std::fs::remove_file(&lock);
+            }
+        }
     }
 
     /// The stash whose line in the list of stashes satisfies `is`, by its place there.
@@ -311,6 +339,7 @@ fn quiet(git: &mut Command) -> &mut Command {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tools::run;
     use std::fs;
 
     struct Setup {

@@ -25,6 +25,12 @@ use nix::unistd::Pid;
 /// The most that is kept of one output stream, in bytes; more is an error.
 pub const OUTPUT_LIMIT: usize = 8 << 20;
 
+/// How long a program that took too long has to end by itself.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// How often it is asked whether it has.
+const GRACE_POLL: Duration = Duration::from_millis(10);
+
 /// What a program said.
 #[derive(Debug, Clone)]
 pub struct Output {
@@ -51,7 +57,7 @@ impl Output {
 pub enum ToolError {
     /// The program is not there or cannot be executed.
     NotRun(io::Error),
-    /// It did not end within its limit, and was killed.
+    /// It did not end within its limit, and was ended.
     TimedOut(Duration),
     /// It wrote more than [`OUTPUT_LIMIT`], and was killed.
     TooMuchOutput,
@@ -102,10 +108,22 @@ pub fn run_until(
         .map_err(ToolError::NotRun)?;
     let result = collect(&mut child, deadline, limit, stop);
     if result.is_err() {
-        let _ = killpg(Pid::from_raw(child.id() as i32), Signal::SIGKILL);
-        let _ = child.wait();
+        end(&mut child);
     }
     result
+}
+
+/// Ends a program and what it has started: gently first, so that it can take back what it has
+/// half done, such as git its locks.
+fn end(child: &mut Child) {
+    let group = Pid::from_raw(child.id() as i32);
+    let _ = killpg(group, Signal::SIGTERM);
+    let deadline = Instant::now() + GRACE;
+    while Instant::now() < deadline && matches!(child.try_wait(), Ok(None)) {
+        std::thread::sleep(GRACE_POLL);
+    }
+    let _ = killpg(group, Signal::SIGKILL);
+    let _ = child.wait();
 }
 
 fn collect(
