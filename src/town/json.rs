@@ -4,7 +4,7 @@
 use std::fmt;
 
 use anyhow::{Context, Result, anyhow, ensure};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::de::{DeserializeOwned, Deserializer, MapAccess, Visitor};
 use serde::ser::{SerializeMap, Serializer};
 use serde::{Deserialize, Serialize};
@@ -26,6 +26,21 @@ pub fn parse<T: DeserializeOwned>(text: &str) -> Result<T> {
         "it is not a JSON object"
     );
     Ok(serde_json::from_str(text)?)
+}
+
+/// Reads a duration such as `"5m"`: longer than nothing, at most 30 days.
+///
+/// # Errors
+/// The text is no such duration.
+pub fn duration(text: &str) -> Result<SignedDuration> {
+    let bad = || format!("{text:?} is not a duration such as \"90s\", \"5m\" or \"1h 30m\"");
+    let length: SignedDuration = text.parse().with_context(bad)?;
+    // So that no sum of times and durations overflows.
+    ensure!(
+        length.is_positive() && length <= SignedDuration::from_hours(30 * 24),
+        "{text:?} is not between nothing and 720h"
+    );
+    Ok(length)
 }
 
 /// For `#[serde(deserialize_with)]`: `null` reads as the default, as in Go.

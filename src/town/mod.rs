@@ -48,6 +48,7 @@ const FILE: &str = "mayor/town.json";
 #[derive(Debug, Clone)]
 pub struct Town {
     root: PathBuf,
+    marker: Kept<Option<Dialect>>,
     dialect: Dialect,
     said: Kept<Said>,
     socket: String,
@@ -75,22 +76,21 @@ impl Town {
     /// of its configuration does not fail it: see [`Town::problems`].
     ///
     /// # Errors
-    /// [`Exit::BadConfig`]: `root` is no directory, or `mayor/town.json` is broken.
+    /// [`Exit::BadConfig`]: `root` is no directory, or `mayor/town.json` is broken and was never good.
     pub fn at(root: &Path, socket: Option<&str>) -> Result<Town> {
-        let shown = root.display();
-        let by_itself = || {
+        let usable = || {
             ensure!(
                 root.is_dir() && root.to_str().is_some(),
-                "There is no town at '{shown}'; make one with 'gt install', or set {} in '~/{}'",
+                "There is no town at '{}'; make one with 'gt install', or set {} in '~/{}'",
+                root.display(),
                 env_file::ROOT,
                 env_file::FILE
             );
-            let path = root.join(FILE);
-            let text = files::read(&path)?;
-            text.map_or(Ok(Dialect::OLDEST), |text| dialect::parse_town(&text))
-                .with_context(|| format!("Cannot use '{}'; mend it", path.display()))
+            Ok(())
         };
-        let by_itself = by_itself().map_err(|e| e.context(Exit::BadConfig))?;
+        usable().map_err(|e| e.context(Exit::BadConfig))?;
+        let marker = Kept::load_filled(root, FILE, parse_marker, Option::is_none);
+        let by_itself = marker.known()?.unwrap_or(Dialect::OLDEST);
         let ours = Kept::load(root, ours::FILE, ours::parse);
         let said = Kept::load(root, dialect::FILE, dialect::parse_said);
         let release = ours.value.gt_version.or(said.value.release);
@@ -106,6 +106,7 @@ impl Town {
         });
         Ok(Town {
             root: root.to_path_buf(),
+            marker,
             dialect,
             said,
             socket: served_socket(root).unwrap_or_else(|| wanted_socket.clone()),
@@ -226,6 +227,7 @@ impl Town {
     /// Configuration files that are broken now, each in words.
     pub fn errors(&self) -> Vec<&str> {
         let errors = [
+            &self.marker.error,
             &self.rigs.error,
             &self.patrols.error,
             &self.accounts.error,
@@ -277,6 +279,7 @@ impl Town {
     /// A copy cannot be written.
     pub fn keep_good(&self) -> Result<()> {
         let root = &self.root;
+        self.marker.keep(root, FILE)?;
         self.rigs.keep(root, rigs::FILE)?;
         self.patrols.keep(root, patrols::FILE)?;
         self.accounts.keep(root, settings::ACCOUNTS_FILE)?;
@@ -296,6 +299,10 @@ fn served_socket(root: &Path) -> Option<String> {
     let text = files::read(&root.join(dialect::SOCKET_FILE)).ok()??;
     let name = text.trim();
     agent::is_valid_name(name).then(|| name.to_string())
+}
+
+fn parse_marker(text: &str) -> Result<Option<Dialect>> {
+    dialect::parse_town(text).map(Some)
 }
 
 #[cfg(test)]
@@ -343,7 +350,7 @@ pub(crate) mod tests {
 
         files::write(&dir.path().join(FILE), b"{").unwrap();
         for (root, want) in [
-            (dir.path().to_path_buf(), "mayor/town.json'; mend it: "),
+            (dir.path().to_path_buf(), "mayor/town.json': "),
             (dir.path().join("none"), "There is no town at '"),
         ] {
             let error = Town::at(&root, None).unwrap_err();
@@ -359,7 +366,7 @@ pub(crate) mod tests {
         assert_eq!(town.socket(), names::socket(dir.path()));
         assert!(town.problems().is_empty(), "{:?}", town.problems());
         town.keep_good().unwrap();
-        for file in [rigs::FILE, patrols::FILE, settings::FILE, ours::FILE] {
+        for file in [FILE, rigs::FILE, patrols::FILE, settings::FILE, ours::FILE] {
             files::write(&town.path(file), b"{\"x").unwrap();
         }
         let broken = Town::at(dir.path(), None).unwrap();
@@ -367,10 +374,14 @@ pub(crate) mod tests {
         assert!(broken.ours_error().is_some());
         assert_eq!(broken.rigs(), town.rigs());
         assert_eq!(broken.roster().unwrap(), town.roster().unwrap());
-        assert_eq!(broken.errors().len(), 4);
+        assert_eq!(broken.errors().len(), 5);
+        assert_eq!(broken.socket(), town.socket());
         // The next tick does not take what stands in for good.
         broken.keep_good().unwrap();
         assert_eq!(Town::at(dir.path(), None).unwrap().rigs(), town.rigs());
+        // Whoever replaces the marker takes it away for a moment.
+        fs::remove_file(town.path(FILE)).unwrap();
+        assert_eq!(Town::at(dir.path(), None).unwrap().socket(), town.socket());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //!
 //! Durations are texts such as `"90s"`, `"5m"` or `"1h 30m"`.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::Result;
 use jiff::SignedDuration;
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -49,7 +49,7 @@ struct Length(SignedDuration);
 impl<'de> Deserialize<'de> for Length {
     fn deserialize<D: Deserializer<'de>>(de: D) -> Result<Self, D::Error> {
         let text = String::deserialize(de)?;
-        let length = duration(&text).map_err(serde::de::Error::custom)?;
+        let length = json::duration(&text).map_err(serde::de::Error::custom)?;
         Ok(Length(length))
     }
 }
@@ -63,21 +63,6 @@ fn socket<'de, D: Deserializer<'de>>(de: D) -> Result<Option<String>, D::Error> 
         }
         name => Ok(name),
     }
-}
-
-/// Reads a duration such as `"5m"`: longer than nothing, at most 30 days.
-///
-/// # Errors
-/// The text is no such duration.
-pub fn duration(text: &str) -> Result<SignedDuration> {
-    let bad = || format!("{text:?} is not a duration such as \"90s\", \"5m\" or \"1h 30m\"");
-    let length: SignedDuration = text.parse().with_context(bad)?;
-    // So that no sum of times and durations overflows.
-    ensure!(
-        length.is_positive() && length <= SignedDuration::from_hours(30 * 24),
-        "{text:?} is not between nothing and 720h"
-    );
-    Ok(length)
 }
 
 /// Reads the file.
@@ -302,7 +287,7 @@ mod tests {
             ("", None),
             ("999999999999h", None),
         ] {
-            let got = duration(text).ok().map(|d| d.as_millis());
+            let got = json::duration(text).ok().map(|d| d.as_millis());
             assert_eq!(got, want, "{text}");
         }
     }

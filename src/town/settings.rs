@@ -11,7 +11,6 @@ use serde_json::Value;
 
 use super::json::{self, nullable};
 use super::kept::Kept;
-use super::ours;
 
 /// The settings file, below the root of the town or of a rig.
 pub const FILE: &str = "settings/config.json";
@@ -61,7 +60,7 @@ impl Settings {
     /// A duration of `operational.<section>.<key>`, if there is a usable one.
     pub fn duration(&self, section: &str, key: &str) -> Option<SignedDuration> {
         let text = self.operational.get(section)?.get(key)?.as_str()?;
-        ours::duration(text).ok()
+        json::duration(text).ok()
     }
 }
 
