@@ -5,10 +5,11 @@
 //! and never takes more than its limit. A write is complete and on disk, or it
 //! did not happen.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use nix::fcntl::OFlag;
@@ -18,6 +19,9 @@ pub const CONFIG_LIMIT: u64 = 4 << 20;
 
 /// The largest spool entry that is read, in bytes.
 pub const ENTRY_LIMIT: u64 = 64 << 10;
+
+/// How often [`lock`] looks whether the lock is free.
+const LOCK_POLL: Duration = Duration::from_millis(20);
 
 /// Reads a configuration or state file of at most [`CONFIG_LIMIT`] bytes.
 /// `Ok(None)` when there is no such file.
@@ -163,9 +167,50 @@ pub fn remove(path: &Path) -> Result<bool> {
     }
 }
 
+/// Locks a file, which is made where it is missing and keeps its content and times. The lock
+/// ends with the value. `None`: somebody else has held it for all of `limit`.
+///
+/// # Errors
+/// The file cannot be made or locked.
+pub fn lock(path: &Path, limit: Duration) -> Result<Option<File>> {
+    let failed = || format!("Failed to lock '{}'", path.display());
+    let dir = path.parent().with_context(failed)?;
+    fs::create_dir_all(dir).with_context(failed)?;
+    let file = File::options().create(true).append(true).open(path);
+    let file = file.with_context(failed)?;
+    let deadline = Instant::now() + limit;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(Some(file)),
+            Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
+                std::thread::sleep(LOCK_POLL);
+            }
+            Err(TryLockError::WouldBlock) => return Ok(None),
+            Err(TryLockError::Error(e)) => return Err(e).with_context(failed),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_holds_a_lock_and_the_file_stays_as_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("sub/lock");
+        let first = lock(&path, Duration::ZERO).unwrap();
+        assert!(first.is_some());
+        fs::write(&path, "x").unwrap();
+        let begin = Instant::now();
+        let limit = Duration::from_millis(50);
+        assert!(lock(&path, limit).unwrap().is_none());
+        assert!(begin.elapsed() >= limit);
+        drop(first);
+        assert!(lock(&path, Duration::ZERO).unwrap().is_some());
+        assert_eq!(fs::read(&path).unwrap(), b"x");
+        assert!(lock(&path.join("below"), Duration::ZERO).is_err());
+    }
 
     #[test]
     fn write_keeps_the_mode_and_replaces_the_content() {

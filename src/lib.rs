@@ -11,6 +11,7 @@
 //! - [`generator`]: drop-ins for a town that is not `~/gt`.
 //! - [`heartbeat`]: `gt-heartbeat`, one tick.
 //! - [`hooks`]: what agents say of themselves, by the hooks of their programs.
+//! - [`job`]: the frame of the programs that timers and path units start.
 //! - [`journal`]: logging and event ids; the only place that knows journald.
 //! - [`lifecycle`]: requests to cycle, restart or shut down agents.
 //! - [`session`]: `gt-agent`, an agent in its pane and its unit.
@@ -30,6 +31,7 @@ pub mod files;
 pub mod generator;
 pub mod heartbeat;
 pub mod hooks;
+pub mod job;
 pub mod journal;
 pub mod lifecycle;
 pub mod session;

@@ -120,6 +120,15 @@ pub enum Verb {
     Restart,
 }
 
+/// When a timer elapses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum After {
+    /// So long after now.
+    Now(Duration),
+    /// So long after its service has ended, each time that it ends.
+    End(Duration),
+}
+
 /// A job in the manager's queue.
 #[derive(Debug)]
 pub struct Job {
@@ -557,23 +566,24 @@ impl Systemd {
             .map_err(|e| anyhow!("Failed to reload the user manager: {e}"))
     }
 
-    /// Arms a transient timer `<stem>.timer` that starts `<stem>.service` once, `after` from
-    /// now, unless the town is stopped. An earlier one of that name is replaced.
+    /// Arms a transient timer `<stem>.timer` that starts `<stem>.service`, unless the town is
+    /// stopped. An earlier one of that name is replaced.
     ///
     /// # Errors
     /// The manager refuses.
-    pub fn arm_timer(&self, stem: &str, description: &str, after: Duration) -> Result<()> {
+    pub fn arm_timer(&self, stem: &str, description: &str, after: After) -> Result<()> {
         let timer = format!("{stem}.timer");
         if self.units(&[&timer])?.contains_key(&timer) {
             self.discard(&timer)?;
         }
+        let (base, after) = match after {
+            After::Now(after) => ("OnActiveSec", after),
+            After::End(after) => ("OnUnitInactiveSec", after),
+        };
         let usec = u64::try_from(after.as_micros()).unwrap_or(u64::MAX);
         let properties = [
             ("Description", Variant::from(description)),
-            (
-                "TimersMonotonic",
-                Variant::from(vec![("OnActiveSec", usec)]),
-            ),
+            ("TimersMonotonic", Variant::from(vec![(base, usec)])),
             ("AccuracyUSec", Variant::from(100_000u64)),
             ("RemainAfterElapse", Variant::from(false)),
             ("PartOf", Variant::from(vec![TARGET])),

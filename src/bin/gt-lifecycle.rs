@@ -19,7 +19,5 @@ struct Cli {}
 fn main() -> ExitCode {
     let Cli {} = Cli::parse();
     gastown::journal::init("gt-lifecycle");
-    // The manager says which unit started us (systemd 252 and later).
-    let by = std::env::var("TRIGGER_UNIT").unwrap_or_default();
-    exit::report(lifecycle::run(by == "gt-lifecycle.path"))
+    exit::report(lifecycle::run())
 }

@@ -19,7 +19,5 @@ struct Cli {}
 fn main() -> ExitCode {
     let Cli {} = Cli::parse();
     gastown::journal::init("gt-spawn-trigger");
-    // The manager says which unit started us (systemd 252 and later).
-    let by = std::env::var("TRIGGER_UNIT").unwrap_or_default();
-    exit::report(spawn::run(by == format!("{}.timer", spawn::NEXT)))
+    exit::report(spawn::run())
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::decide::dead_beads;
 use super::memory::Memory;
@@ -18,24 +18,25 @@ use crate::tmux::TmuxError;
 use crate::tools::{Tools, bd};
 use crate::town::{activity, home, state};
 
-/// The stem of the transient units that bring the next tick.
+/// The stem of the transient path unit that brings the next tick.
 const NEXT: &str = "gt-heartbeat-next";
 
 /// After this, nothing slow is begun; the unit may take 5 min.
 const TOOL_LIMIT: Duration = Duration::from_secs(180);
 
+/// How soon a tick of which a part failed is followed by the next one.
+const RETRY: SignedDuration = SignedDuration::from_secs(60);
+
 /// Carries out what [`super::decide`] decided, and keeps the books. Agents come first, the tools
-/// of others last: a hanging one delays no restart.
-///
-/// # Errors
-/// The books cannot be kept. What failed of the plan is in the value, in words.
+/// of others last: a hanging one delays no restart. Gives what failed of the plan, in words, and
+/// when the next tick is due, and what for.
 pub fn act(
     world: &World<'_>,
     observed: &Observed,
-    plan: Plan,
+    mut plan: Plan,
     full: bool,
     begin: Instant,
-) -> Result<Vec<String>> {
+) -> (Vec<String>, (Instant, String)) {
     let mut acting = Acting {
         world,
         observed,
@@ -46,13 +47,15 @@ pub fn act(
         log::info!(message_id = journal::NOBODY_JUDGED, gt_reason = gap.as_str();
             "Nobody is judged this time: {gap}");
     }
+    // First, for what is done and not remembered would be done again by each tick.
+    let remembered = acting.memory.save(world.town);
+    if !acting.note(remembered) {
+        plan.steps.retain(|step| !step.action.is_counted());
+    }
     acting.steps(&plan.steps);
     acting.pokes(&plan.steps);
-    acting.memory.save(world.town)?;
-    let due = Instant::now() + Duration::from_secs(plan.next.seconds);
+    let decided = Instant::now();
     if full {
-        // The tools may take long: were we ended meanwhile, the next tick would come anyway.
-        acting.arm(&plan, due);
         acting.jobs();
         acting.beads(begin);
         acting.memory.full = acting.memory.ticked;
@@ -60,12 +63,28 @@ pub fn act(
     let kept = world.town.keep_good();
     acting.note(kept);
     acting.alerts(&plan);
-    acting.arm(&plan, due);
-    acting.memory.save(world.town)?;
-    acting.state()?;
+    acting.watch(&plan);
+    let counted = acting.state();
+    acting.note(counted);
+    if !acting.failures.is_empty() {
+        let now = Timestamp::now();
+        plan.bring_forward(now, Some(now + RETRY), "what failed is tried again");
+    }
+    acting.memory.next.clone_from(&plan.memory.next);
+    let saved = acting.memory.save(world.town);
+    acting.note(saved);
     let failures = acting.failures;
     super::report(observed, &plan, begin, failures.len(), full);
-    Ok(failures)
+    // A second from now at least: whatever comes sooner is within this run.
+    let due = decided + Duration::from_secs(plan.next.seconds);
+    let due = due.max(Instant::now() + Duration::from_secs(1));
+    (
+        failures,
+        (
+            due,
+            format!("Next Gas Town Heartbeat: {}", plan.next.reason),
+        ),
+    )
 }
 
 struct Acting<'a> {
@@ -259,14 +278,9 @@ impl Acting<'_> {
         }
     }
 
-    /// Times the next tick, and has what the units cannot name bring it forward: the emergency
-    /// stops of rigs, and activity in an idle town.
-    fn arm(&mut self, plan: &Plan, due: Instant) {
-        let systemd = self.world.systemd;
-        let after = due.saturating_duration_since(Instant::now());
-        let after = after.max(Duration::from_secs(1));
-        let what = format!("Next Gas Town Heartbeat: {}", plan.next.reason);
-        self.note(systemd.arm_timer(NEXT, &what, after));
+    /// Has what the units cannot name bring the next tick forward: the emergency stops of rigs,
+    /// and activity in an idle town.
+    fn watch(&mut self, plan: &Plan) {
         let town = self.world.town;
         let mut paths = super::stops(town);
         if plan.next.wake {
@@ -274,7 +288,7 @@ impl Acting<'_> {
         }
         let paths: Vec<String> = paths.iter().map(|p| p.display().to_string()).collect();
         let what = "Gas Town Heartbeat on New Activity and Emergency Stops of Rigs";
-        let watched = systemd.watch(NEXT, what, &paths);
+        let watched = self.world.systemd.watch(NEXT, what, &paths);
         self.note(watched);
     }
 

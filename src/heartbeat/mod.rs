@@ -15,16 +15,15 @@ pub mod plan;
 mod pokes;
 pub mod tips;
 
-use std::fs::{File, TryLockError};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::Result;
 use jiff::Timestamp;
-use sd_notify::NotifyState;
 
 use crate::exit::Exit;
+use crate::job::{self, Desk, Done, Job};
 use crate::systemd::{Systemd, runtime_dir};
 use crate::tmux::Tmux;
 use crate::tools::gt;
@@ -37,12 +36,6 @@ use plan::Plan;
 
 /// Changes to watched files during a tick start another round; at most this many in all.
 const ROUNDS: usize = 3;
-
-/// How long a tick waits for another one, by hand or by the manager, to end.
-const LOCK_LIMIT: Duration = Duration::from_secs(30);
-
-/// How often it looks.
-const LOCK_POLL: Duration = Duration::from_millis(50);
 
 /// The most files of a watched directory that count.
 const ENTRIES: usize = 1000;
@@ -76,39 +69,61 @@ fn cause(memory: &Memory, stamps: &[String], activity: bool, now: Timestamp) -> 
     }
 }
 
+/// One tick.
+const JOB: Job = Job {
+    name: "gt-heartbeat",
+    lock: "daemon/.heartbeat.lock",
+    lock_limit: Duration::from_secs(30),
+    // Only changes and timers start it, so it need not last for the path unit.
+    patience: Duration::from_secs(8),
+    arms_first: true,
+};
+
 /// Does one tick.
 ///
 /// # Errors
 /// There is no town or no manager, or a step failed; the others were still done.
 pub fn tick() -> Result<Exit> {
     gt::refresh();
-    let town = Town::load()?;
-    let systemd = Systemd::connect()?;
-    if systemd.town_is_stopped()? {
-        ready("The town is stopped");
-        log::info!(
-            "The town is stopped, so no agent is started; \
-             'gastownctl up' starts it"
-        );
-        return Ok(Exit::Ok);
-    }
-    let _lock = lock(&town)?;
+    job::run(&JOB, |desk| match desk.stopped {
+        true => {
+            job::ready_for("The town is stopped");
+            log::info!(
+                "The town is stopped, so no agent is started; \
+                 'gastownctl up' starts it"
+            );
+            Ok(Done::default())
+        }
+        false => tend(desk),
+    })
+}
+
+fn tend(desk: &Desk<'_>) -> Result<Done> {
     let begin = Instant::now();
-    let changed = activity_changed(&town);
-    let (memory, _) = Memory::load(&town)?;
-    let cause = cause(&memory, &stamps(&town), changed, Timestamp::now());
-    if cause == Cause::Activity && !is_honest(&town) {
-        ready("Nobody has done anything");
-        return Ok(Exit::Ok);
+    let town = desk.town;
+    let changed = activity_changed(town);
+    let (memory, _) = Memory::load(town)?;
+    let cause = cause(&memory, &stamps(town), changed, Timestamp::now());
+    if let (Cause::Activity, Some(next)) = (cause, &memory.next)
+        && !is_honest(town)
+    {
+        job::ready_for("Nobody has done anything");
+        let wait = Duration::try_from(next.at.duration_since(Timestamp::now()));
+        let due = begin + wait.unwrap_or_default();
+        let next = Some((due, "Next Gas Town Heartbeat: as planned".into()));
+        return Ok(Done {
+            failures: Vec::new(),
+            next,
+        });
     }
-    let mut failures = Vec::new();
+    let mut done = Done::default();
     for round in 1..=ROUNDS {
-        let stamps = stamps(&town);
+        let stamps = stamps(town);
         let town = town.again()?;
         let world = World {
             tmux: Tmux::on(town.socket()),
             town: &town,
-            systemd: &systemd,
+            systemd: desk.systemd,
         };
         let (mut memory, junk) = Memory::load(&town)?;
         memory.stamps.clone_from(&stamps);
@@ -117,7 +132,7 @@ pub fn tick() -> Result<Exit> {
             Memory::set_aside(&town)?;
         }
         let observed = observe::observe(&world, memory)?;
-        ready("Tending the agents");
+        job::ready_for("Tending the agents");
         let now = Timestamp::now();
         let due = observed.memory.full_due();
         let full = match cause {
@@ -132,19 +147,14 @@ pub fn tick() -> Result<Exit> {
         if cause == Cause::Change || round > 1 {
             plan.bring_forward(now, Some(now), "files have just changed");
         }
-        failures.extend(act::act(&world, &observed, plan, full, begin)?);
+        let (failures, next) = act::act(&world, &observed, plan, full, begin);
+        done.failures.extend(failures);
+        done.next = Some(next);
         if stamps == self::stamps(&town) {
             break;
         }
     }
-    match failures.first() {
-        None => Ok(Exit::Ok),
-        Some(first) if failures.len() == 1 => Err(anyhow!("{first}")),
-        Some(first) => Err(anyhow!(
-            "{} steps failed; the first: {first}",
-            failures.len()
-        )),
-    }
+    Ok(done)
 }
 
 /// What a tick would do now. Changes nothing.
@@ -165,42 +175,11 @@ pub fn plan() -> Result<Plan> {
     Ok(decide::decide(&observed, Timestamp::now()))
 }
 
-/// Tells the manager that the inputs are read and the bus answers. By hand it goes nowhere.
-fn ready(status: &str) {
-    let _ = sd_notify::notify(&[NotifyState::Ready, NotifyState::Status(status)]);
-}
-
 fn is_honest(town: &Town) -> bool {
     // What cannot be read may be a person's doing.
     activity::load(town).map_or(true, |activity| {
         activity.is_some_and(|activity| activity.honest().is_some())
     })
-}
-
-/// Ticks by the manager never overlap; this keeps one by hand apart from them.
-fn lock(town: &Town) -> Result<File> {
-    let path = town.path("daemon/.heartbeat.lock");
-    let failed = || format!("Failed to lock '{}'", path.display());
-    std::fs::create_dir_all(town.path("daemon")).with_context(failed)?;
-    let file = File::create(&path).with_context(failed)?;
-    let deadline = Instant::now() + LOCK_LIMIT;
-    loop {
-        match file.try_lock() {
-            Ok(()) => return Ok(file),
-            Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
-                std::thread::sleep(LOCK_POLL);
-            }
-            Err(TryLockError::WouldBlock) => {
-                return Err(anyhow!(
-                    "Another tick has not ended within {} s; see 'systemctl --user status \
-                     gt-heartbeat.service'",
-                    LOCK_LIMIT.as_secs()
-                )
-                .context(Exit::TryAgain));
-            }
-            Err(TryLockError::Error(e)) => return Err(e).with_context(failed),
-        }
-    }
 }
 
 /// What tells whether a file has changed: its identity, size and time, or those of its entries.

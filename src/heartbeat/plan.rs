@@ -58,6 +58,16 @@ impl Action {
     }
 }
 
+impl Action {
+    /// Whether it is done only so often, so that it has to be remembered.
+    pub fn is_counted(&self) -> bool {
+        matches!(
+            self,
+            Action::Poke { .. } | Action::Retry { .. } | Action::Restart { .. }
+        )
+    }
+}
+
 impl std::fmt::Display for Action {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

@@ -18,7 +18,7 @@ use crate::spool::CLAIM_LIMIT;
 use crate::systemd::Properties;
 use crate::town::{agent_state, marks};
 
-impl Run {
+impl Run<'_> {
     /// Claims what is there, refuses what must be refused, and begins the rest; tells whether
     /// there may be more.
     pub(super) fn claim(&mut self) -> Result<bool> {
@@ -183,7 +183,7 @@ impl Run {
         let standing = Standing {
             unknown: self.unknown(agent, &properties),
             started: properties.main_started(),
-            refusal: marks::refusal(&self.town, agent).map(|r| r.to_string()),
+            refusal: marks::refusal(self.town, agent).map(|r| r.to_string()),
             unconfirmed: None,
             last: self.state.done.get(agent).copied(),
         };
@@ -203,7 +203,7 @@ impl Run {
             return None;
         }
         let (agent, action) = (&request.agent, request.action.name());
-        let verified = agent_state::verify(&self.town, agent, action);
+        let verified = agent_state::verify(self.town, agent, action);
         verified.err().map(|e| format!("{e:#}"))
     }
 }

@@ -17,7 +17,7 @@ use crate::town::marks;
 /// start, and a reserve.
 const JOB_LIMIT: Duration = Duration::from_secs(120);
 
-impl Run {
+impl Run<'_> {
     /// Begins what is planned for an agent, or finds that an earlier run has done it: only a
     /// plan that was `resumed` can have been carried out.
     pub(super) fn begin(&mut self, agent: &Agent, resumed: bool) -> Result<()> {
@@ -34,9 +34,9 @@ impl Run {
                 // It was stopped, and somebody has started it since.
                 return Ok(());
             }
-            if marks::held(&self.town, agent).is_none() {
+            if marks::held(self.town, agent).is_none() {
                 let reason = self.reason(agent);
-                marks::hold(&self.town, agent, &reason, Timestamp::now())?;
+                marks::hold(self.town, agent, &reason, Timestamp::now())?;
             }
             step("held");
             if let Some(planned) = self.state.planned.get_mut(agent) {
@@ -51,7 +51,7 @@ impl Run {
             return Ok(());
         }
         // It was allowed when this was planned; that may be long ago.
-        if let Some(refusal) = marks::refusal(&self.town, agent).filter(|_| resumed) {
+        if let Some(refusal) = marks::refusal(self.town, agent).filter(|_| resumed) {
             bail!("{agent} may not run: {refusal}");
         }
         self.systemd.reset_failed(&unit)?;
@@ -133,7 +133,7 @@ impl Run {
             Action::Shutdown if was_held && renewed => None,
             Action::Shutdown => Some(format!("{agent} is still {active}")),
             _ if renewed && runs => None,
-            _ => Some(match marks::refusal(&self.town, agent) {
+            _ => Some(match marks::refusal(self.town, agent) {
                 Some(refusal) => format!("{agent} may not run: {refusal}"),
                 None => format!(
                     "{agent} did not start ({}); see 'gastownctl logs {agent}'",

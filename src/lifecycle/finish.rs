@@ -13,7 +13,7 @@ use crate::journal;
 use crate::spool::Entry;
 use crate::town::agent_state;
 
-impl Run {
+impl Run<'_> {
     /// Reports and removes requests that were executed; without `executed`, they were done with
     /// by an earlier one.
     pub(super) fn finish(
@@ -25,7 +25,7 @@ impl Run {
         if self.town.ours().verify_requests {
             let actions: BTreeSet<Action> = taken.iter().map(|t| t.action).collect();
             for action in actions {
-                if let Err(e) = agent_state::clear(&self.town, agent, action.name()) {
+                if let Err(e) = agent_state::clear(self.town, agent, action.name()) {
                     log::warn!("{e:#}, ignoring");
                 }
             }

@@ -23,6 +23,7 @@ mod presync;
 pub mod request;
 mod run;
 mod state;
+mod work;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -36,8 +37,9 @@ use crate::town::{Town, agent_state};
 pub use presync::Worktree;
 pub use request::Action;
 use request::Written;
-pub use run::run;
+
 use state::State;
+pub use work::run;
 
 /// What is under way, in the spool.
 const STATE: &str = "state.json";
@@ -92,15 +94,13 @@ pub fn wait(town: &Town, path: &Path, limit: Duration) -> Result<bool> {
         }
         std::thread::sleep(WAIT_POLL);
     }
-    // The reason is written a moment after the file is moved.
+    // Its name is its own, so it keeps it in `failed/`.
+    let failed = dir.join("failed").join(name);
     let spool = Spool::at(&dir);
-    loop {
-        let failed = spool.entries("failed", usize::MAX)?;
-        let Some(entry) = failed.iter().find(|e| e.path.file_name() == Some(name)) else {
-            return Ok(true);
-        };
-        if let Some(reason) = spool.reason(entry) {
-            spool.dismiss(&entry.path)?;
+    // The reason is written a moment after the file is moved.
+    while failed.exists() {
+        if let Some(reason) = spool.reason(&failed) {
+            spool.dismiss(&failed)?;
             bail!("The request was refused: {reason}");
         }
         if Instant::now() >= deadline {
@@ -108,6 +108,7 @@ pub fn wait(town: &Town, path: &Path, limit: Duration) -> Result<bool> {
         }
         std::thread::sleep(WAIT_POLL);
     }
+    Ok(true)
 }
 
 /// What a start of the agent now is the answer to: a cycle or a restart that is planned and not

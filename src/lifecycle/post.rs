@@ -1,5 +1,6 @@
 //! The Deacon's inbox: read apart from all else, for `gt` may hang; its requests become entries of
-//! the spool first, and are deleted before they are executed.
+//! the spool first, and are deleted before they are executed. Mails that tell of a spawn become
+//! entries of the other spool.
 
 use std::sync::mpsc::{self, Receiver, Sender, TryRecvError};
 use std::time::Duration;
@@ -11,9 +12,9 @@ use super::run::Run;
 use super::{mail, step};
 use crate::tools::Tools;
 use crate::tools::mail::{self as gt_mail, Mail};
-use crate::town;
+use crate::{spawn, town};
 
-/// How often mail is read by runs that the spool started.
+/// How often mail is read by runs that find work in the spool; one that finds none is there for it.
 const MAIL_EVERY: Duration = Duration::from_secs(60);
 
 /// After so many failures no more mails are deleted in this run.
@@ -35,7 +36,7 @@ pub(super) enum Post {
     Done,
 }
 
-impl Run {
+impl Run<'_> {
     /// Has the inbox read apart from us: `gt` may hang, and no request waits for it.
     pub(super) fn begin_mail(&self, spooled: bool) -> Result<Post> {
         let stamp = self.spool.dir("mail-read");
@@ -109,6 +110,7 @@ impl Run {
         if self.state.mails.len() < known {
             self.state.save(Timestamp::now())?;
         }
+        let spawns = spawn::take_mails(self.town.root(), &inbox)?;
         let is_agent = mail::is_address(|text| self.town.agent(text).ok());
         let mut mails = Vec::new();
         for mail in inbox.into_iter().filter(mail::is_request) {
@@ -121,6 +123,7 @@ impl Run {
             }
             mails.push(mail);
         }
+        mails.extend(spawns);
         Ok(mails)
     }
 }

@@ -18,7 +18,7 @@ use super::decide::hash;
 use super::{DONE, SPOOL};
 use crate::files;
 use crate::spool::{self, Spool};
-use crate::tools::{Tools, mail};
+use crate::tools::mail::Mail;
 use crate::town::pending::{self, Pending};
 
 /// What a file of pending spawns that we have taken away is called, with a number behind.
@@ -29,9 +29,6 @@ const STEADY: Duration = Duration::from_secs(3);
 
 /// The same for one that does not parse: its writer may be slow.
 const BROKEN: Duration = Duration::from_secs(10);
-
-/// Whom the mails are for.
-const IDENTITY: &str = "deacon/";
 
 /// How the subject of such a mail begins; rig and polecat follow, with a slash between.
 const SUBJECT: &str = "POLECAT_STARTED ";
@@ -56,6 +53,9 @@ pub fn take_pending(root: &Path, spool: &Spool) -> Result<Found> {
     for taken in taken_files(dir)? {
         collect(&taken, spool, &mut found)?;
     }
+    // The path unit does not see what is written while we run, so what has just been written is
+    // looked at once more.
+    found.unsteady |= age(&file).is_some_and(|age| age < STEADY);
     let text = match files::read_untrusted(&file, files::CONFIG_LIMIT) {
         Ok(None) => return Ok(found),
         Ok(Some(text)) => pending::parse_list(&text).map_err(|e| format!("it cannot be read: {e}")),
@@ -169,28 +169,25 @@ fn put(spool: &Spool, stem: &str, raw: &RawValue) -> Result<bool> {
     spool.put(stem, &raw).map(|_| true)
 }
 
-/// Takes over the mails that tell of a spawn; tells how many were new. A mail that cannot be
-/// deleted comes again, and is known then.
+/// Takes over those of the mails that tell of a spawn, and gives them, to be deleted. One that
+/// comes again is known.
 ///
 /// # Errors
-/// The inbox is unknown, or the spool cannot be written.
-pub fn take_mail(tools: &Tools, root: &Path) -> Result<usize> {
+/// The spool cannot be written.
+pub fn take_mails(root: &Path, inbox: &[Mail]) -> Result<Vec<Mail>> {
     let spool = Spool::open(&root.join(SPOOL))?;
-    let mut new = 0;
-    for mail in mail::inbox(tools, root, IDENTITY)? {
-        let Some(spawn) = parse_mail(&mail) else {
-            continue;
-        };
-        let stem = format!("mail-{}", mail.id);
-        new += usize::from(put(&spool, &stem, &to_raw_value(&spawn)?)?);
-        if let Err(e) = mail::delete(tools, root, &mail) {
-            log::warn!("A mail cannot be deleted, ignoring: {e}");
+    let mut taken = Vec::new();
+    for mail in inbox {
+        if let Some(spawn) = parse_mail(mail) {
+            let stem = format!("mail-{}", mail.id);
+            put(&spool, &stem, &to_raw_value(&spawn)?)?;
+            taken.push(mail.clone());
         }
     }
-    Ok(new)
+    Ok(taken)
 }
 
-fn parse_mail(mail: &mail::Mail) -> Option<Pending> {
+fn parse_mail(mail: &Mail) -> Option<Pending> {
     let (rig, polecat) = mail.subject.strip_prefix(SUBJECT)?.split_once('/')?;
     let value = |key: &str| {
         let lines = mail.body.lines().rev();
@@ -255,7 +252,10 @@ mod tests {
         let lab = Lab::new();
         assert_eq!(lab.take(), (0, false));
         for empty in ["null", "[]"] {
+            // What has just been written may be written again.
             lab.write(empty);
+            assert_eq!(lab.take(), (0, true));
+            lab.grow_old(&lab.file());
             assert_eq!(lab.take(), (0, false));
             assert_eq!(fs::read_to_string(lab.file()).unwrap(), empty);
         }
@@ -264,6 +264,7 @@ mod tests {
         assert_eq!(fs::read_to_string(lab.file()).unwrap(), "null\n");
         assert_eq!(lab.take(), (0, true));
         lab.grow_old(&lab.taken()[0]);
+        lab.grow_old(&lab.file());
         assert_eq!(lab.take(), (0, false));
         assert!(lab.taken().is_empty());
         let names: Vec<_> = lab
@@ -321,11 +322,11 @@ mod tests {
 
     #[test]
     fn mails() {
-        let mail = |subject: &str, body: &str| mail::Mail {
+        let mail = |subject: &str, body: &str| Mail {
             id: "m-1".into(),
             subject: subject.into(),
             body: body.into(),
-            ..mail::Mail::default()
+            ..Mail::default()
         };
         for (subject, body, want) in [
             (

@@ -1,0 +1,194 @@
+//! The frame of the programs that timers and path units start: `gt-heartbeat`, `gt-lifecycle` and
+//! `gt-spawn-trigger`. Each is a [`Job`] with a function that does its work.
+//!
+//! [`run`] connects to the manager, arms the next run, loads the town, takes the job's lock, has
+//! the work done, and reports. A path unit starts its service again as soon as it has ended with
+//! the cause still there. So a service that cannot do its work does not end at once: it says why
+//! in its status, and tries again with growing pauses.
+
+pub mod starts;
+
+use std::fs::File;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, anyhow};
+use sd_notify::NotifyState;
+
+use crate::exit::{self, Exit};
+use crate::files;
+use crate::systemd::{After, Systemd};
+use crate::town::Town;
+
+/// The pause before a run that could not work is tried again; it doubles each time.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+
+/// The longest such pause: this soon it is noticed that the cause is mended.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// How long a run tries to reach the manager. Without it no timer can be armed; the service may
+/// run for 5 min.
+const BUS_PATIENCE: Duration = Duration::from_secs(240);
+
+/// When the run after one that failed, or was killed, begins.
+const AFTER_FAILURE: Duration = Duration::from_secs(60);
+
+/// A program that timers and path units start.
+#[derive(Debug)]
+pub struct Job {
+    /// Its name, which is the stem of its service too. `<name>-next.timer` brings the next run.
+    pub name: &'static str,
+    /// Its lock, below the town's root.
+    pub lock: &'static str,
+    /// How long another run may hold the lock.
+    pub lock_limit: Duration,
+    /// How long a run that cannot work tries again before it fails.
+    pub patience: Duration,
+    /// Whether the next run is armed before this one begins, because nothing else brings it if
+    /// this one is killed. Otherwise the unit has `Restart=`.
+    pub arms_first: bool,
+}
+
+/// What a run works with.
+#[derive(Debug)]
+pub struct Desk<'a> {
+    /// The town, as it is now.
+    pub town: &'a Town,
+    /// The manager.
+    pub systemd: &'a Systemd,
+    /// Whether somebody has stopped the town.
+    pub stopped: bool,
+    /// The lock that is held meanwhile.
+    pub lock: &'a File,
+}
+
+/// What a run has done.
+#[derive(Debug, Default)]
+pub struct Done {
+    /// What went wrong with parts of it, in words. They make the run fail.
+    pub failures: Vec<String>,
+    /// When the next run is due, and what for; `None`: when something else starts it.
+    pub next: Option<(Instant, String)>,
+}
+
+/// Does a job once.
+///
+/// # Errors
+/// There is no manager or no town, another run holds the lock, or the work or a part of it failed.
+pub fn run(job: &Job, mut work: impl FnMut(&Desk<'_>) -> Result<Done>) -> Result<Exit> {
+    let is_service = std::env::var_os("NOTIFY_SOCKET").is_some();
+    if is_service {
+        starts::note(job.name);
+    }
+    let begin = Instant::now();
+    let mut pause = FIRST_PAUSE;
+    let mut armed = !job.arms_first;
+    let mut told = String::new();
+    loop {
+        let error = match attempt(job, &mut armed, &mut work) {
+            Ok(failures) => return report(&failures),
+            Err(error) => error,
+        };
+        let patience = match exit::of(&error) {
+            Exit::NoManager => BUS_PATIENCE,
+            _ => job.patience,
+        };
+        if !is_service || begin.elapsed() + pause > patience {
+            // The cause may need no path unit to start us again, such as a file that changed.
+            if !job.arms_first && exit::of(&error) != Exit::NoManager {
+                arm_for_failure(job)?;
+            }
+            return Err(error);
+        }
+        let text = format!("{error:#}");
+        let left = patience.saturating_sub(begin.elapsed()).as_secs();
+        if text != told {
+            log::warn!("{text}; trying again for {left} s");
+        }
+        let _ = sd_notify::notify(&[
+            NotifyState::ExtendTimeoutUsec(120_000_000),
+            NotifyState::Status(&format!("{text}; trying again in {} s", pause.as_secs())),
+        ]);
+        told = text;
+        std::thread::sleep(pause);
+        pause = (2 * pause).min(LONGEST_PAUSE);
+    }
+}
+
+fn attempt(
+    job: &Job,
+    armed: &mut bool,
+    work: &mut impl FnMut(&Desk<'_>) -> Result<Done>,
+) -> Result<Vec<String>> {
+    let systemd = Systemd::connect()?;
+    let stopped = systemd.town_is_stopped()?;
+    if !*armed && !stopped {
+        arm_first(job, &systemd)?;
+        *armed = true;
+    }
+    let town = Town::load()?;
+    let path = town.path(job.lock);
+    let Some(lock) = files::lock(&path, job.lock_limit)? else {
+        return Err(anyhow!(
+            "Another {0} has not ended within {1} s; see 'systemctl --user status {0}.service'",
+            job.name,
+            job.lock_limit.as_secs()
+        )
+        .context(Exit::TryAgain));
+    };
+    let desk = Desk {
+        town: &town,
+        systemd: &systemd,
+        stopped,
+        lock: &lock,
+    };
+    let done = work(&desk)?;
+    let next = next(job);
+    match done.next {
+        Some((due, what)) => {
+            let wait = due.saturating_duration_since(Instant::now());
+            systemd.arm_timer(&next, &what, After::Now(wait))?;
+        }
+        None => systemd.disarm_timer(&next)?,
+    }
+    Ok(done.failures)
+}
+
+/// The stem of the timer that brings the next run.
+fn next(job: &Job) -> String {
+    format!("{}-next", job.name)
+}
+
+/// Has the job run again a while after this run has ended, however it ends.
+fn arm_first(job: &Job, systemd: &Systemd) -> Result<()> {
+    let what = format!("Another {} after One That Failed", job.name);
+    systemd.arm_timer(&next(job), &what, After::End(AFTER_FAILURE))
+}
+
+fn arm_for_failure(job: &Job) -> Result<()> {
+    let systemd = Systemd::connect()?;
+    if systemd.town_is_stopped()? {
+        return Ok(());
+    }
+    arm_first(job, &systemd)
+}
+
+/// Tells the manager that the inputs are read and the bus answers. By hand it goes nowhere.
+pub fn ready() {
+    let _ = sd_notify::notify(&[NotifyState::Ready]);
+}
+
+/// As [`ready`], and what is done now.
+pub fn ready_for(status: &str) {
+    let _ = sd_notify::notify(&[NotifyState::Ready, NotifyState::Status(status)]);
+}
+
+fn report(failures: &[String]) -> Result<Exit> {
+    match failures {
+        [] => Ok(Exit::Ok),
+        [only] => Err(anyhow!("{only}")),
+        [first, ..] => Err(anyhow!(
+            "{} steps failed; the first: {first}",
+            failures.len()
+        )),
+    }
+}

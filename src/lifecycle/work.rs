@@ -1,0 +1,106 @@
+//! One run of `gt-lifecycle`: takes requests from the spool and from mail, and has them done.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use jiff::Timestamp;
+
+use super::post::Post;
+use super::run::Run;
+use super::state::State;
+use super::{SPOOL, STATE};
+use crate::exit::Exit;
+use crate::job::{self, Desk, Done, Job};
+use crate::spool::Spool;
+
+/// How often jobs, mail and spool are looked at.
+const POLL: Duration = Duration::from_millis(10);
+
+/// After this what is new is left to the next run: the service may run for 5 min.
+const LONG: Duration = Duration::from_secs(90);
+
+/// One run.
+const JOB: Job = Job {
+    name: "gt-lifecycle",
+    lock: "daemon/lifecycle/lock",
+    lock_limit: Duration::from_secs(10),
+    patience: Duration::from_secs(45),
+    arms_first: false,
+};
+
+/// Runs `gt-lifecycle` once.
+///
+/// # Errors
+/// The town, the manager or the spool cannot be used, or something is to be tried again.
+pub fn run() -> Result<Exit> {
+    job::run(&JOB, attempt)
+}
+
+/// Does all there is to do; gives what did not work meanwhile. What it began and an error cut off,
+/// the next one finds on disk.
+fn attempt(desk: &Desk<'_>) -> Result<Done> {
+    let spool = Spool::open(&desk.town.path(SPOOL))?;
+    let state = State::load(&spool.dir(STATE))?;
+    job::ready();
+    let mut run = Run {
+        town: desk.town,
+        systemd: desk.systemd,
+        spool,
+        state,
+        pending: BTreeMap::new(),
+        held_back: BTreeSet::new(),
+        errors: Vec::new(),
+        executed: 0,
+        refused: 0,
+    };
+    run.work()?;
+    if run.refused > 0 {
+        run.spool.tidy()?;
+    }
+    if run.executed + run.refused > 0 {
+        log::info!(
+            "{} requests executed, {} refused",
+            run.executed,
+            run.refused
+        );
+    }
+    Ok(Done {
+        failures: run.errors,
+        next: None,
+    })
+}
+
+impl Run<'_> {
+    fn work(&mut self) -> Result<()> {
+        let begin = Instant::now();
+        let spooled = self.spool.has_new();
+        let mut post = Post::Unread;
+        let mut claim = true;
+        loop {
+            let has_new = self.spool.has_new();
+            if has_new && matches!(post, Post::Done) && begin.elapsed() > LONG {
+                // The next run, which the path unit starts, goes on with what is under way.
+                return Ok(());
+            }
+            let more = (claim || has_new) && self.claim()?;
+            // What is waiting now goes first; mail is slow.
+            if matches!(post, Post::Unread) {
+                post = self.begin_mail(spooled)?;
+            }
+            claim = self.mail(&mut post)? | self.advance()? | more;
+            let idle = self.pending.is_empty() && matches!(post, Post::Done);
+            if idle && !claim && !self.spool.has_new() {
+                // A plan whose requests are all gone has been carried out.
+                if !self.state.planned.is_empty() {
+                    self.state.planned.clear();
+                    self.state.save(Timestamp::now())?;
+                }
+                return Ok(());
+            }
+            if !claim {
+                std::thread::sleep(POLL);
+            }
+        }
+    }
+}
