@@ -47,4 +47,7 @@ pub struct End {
     pub at: Timestamp,
     #[serde(default)]
     pub told: Told,
+    /// Somebody is being told, or was when the one who tells was killed.
+    #[serde(default)]
+    pub tried: bool,
 }

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use jiff::Timestamp;
 
 use super::condition::{Alert, Told};
-use super::store::{MOST, all, settle};
+use super::store::{MOST, all, settle, trying};
 use crate::tools::{self, Tools, mail};
 use crate::town::Town;
 use crate::town::env_file::{home, is_variable};
@@ -52,6 +52,9 @@ pub fn deliver(dir: &Path, root: &Path, town: Option<&Town>) -> Result<()> {
         let Some((path, alert)) = due else { break };
         if begin.elapsed() > DELIVER_LIMIT {
             break;
+        }
+        if !trying(dir, &path, &alert)? {
+            continue;
         }
         let mut told = alert.clone();
         teller.tell(&alert, false, &mut told.told);

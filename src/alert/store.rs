@@ -135,24 +135,56 @@ pub fn begin(
     if before.as_ref().is_some_and(|alert| alert.end.is_none()) {
         return Ok(false);
     }
+    let (since, told) = match before {
+        Some(alert) => heard(&alert, now),
+        None => (now, Told::default()),
+    };
     let alert = Alert {
         key: key.into(),
         summary: summary.into(),
-        since: now,
+        since,
         fields: fields
             .iter()
             .map(|(k, v)| (k.to_string(), v.to_string()))
             .collect(),
-        // An end that somebody has not heard of yet did not happen for them.
-        told: before
-            .and_then(|alert| alert.end.map(|end| and_not(&alert.told, &end.told)))
-            .unwrap_or_default(),
+        told,
         end: None,
         failures: 0,
         next: Some(now),
     };
     save(&path, &alert)?;
     tell_journal(&alert, journal::ALERT_BEGAN, log::Level::Warn, summary);
+    Ok(true)
+}
+
+/// Since when a condition that begins again holds, and who knows of it: for those who have not
+/// heard of the end of the last one it never ended. Where somebody may be hearing of that end just
+/// now, all are told anew.
+fn heard(before: &Alert, now: Timestamp) -> (Timestamp, Told) {
+    match &before.end {
+        Some(end) if end.tried => (now, Told::default()),
+        Some(end) if end.told == Told::default() => (before.since, before.told.clone()),
+        Some(end) => (now, and_not(&before.told, &end.told)),
+        None => (before.since, before.told.clone()),
+    }
+}
+
+/// Writes down that somebody is about to be told of an alert as it was read; `false`: it has changed.
+///
+/// # Errors
+/// It cannot be written.
+pub fn trying(dir: &Path, path: &Path, alert: &Alert) -> Result<bool> {
+    if alert.end.is_none() {
+        return Ok(true);
+    }
+    let _lock = lock(dir)?;
+    let Some(mut current) = load(path).filter(|current| current == alert) else {
+        return Ok(false);
+    };
+    if let Some(end) = &mut current.end {
+        end.tried = true;
+    }
+    save(path, &current)?;
     Ok(true)
 }
 
@@ -173,6 +205,7 @@ pub fn end(dir: &Path, key: &str, summary: &str, now: Timestamp) -> Result<bool>
         summary: summary.into(),
         at: now,
         told: Told::default(),
+        tried: false,
     });
     (alert.failures, alert.next) = (0, Some(now));
     save(&path, &alert)?;
@@ -203,6 +236,7 @@ pub fn settle(dir: &Path, path: &Path, before: &Alert, told: Alert) -> Result<()
     current.told = told.told;
     if let (Some(end), Some(told), true) = (&mut current.end, told.end, is_same_end) {
         end.told = told.told;
+        end.tried = false;
     }
     let over = current.end.as_ref().is_some_and(|end| end.told.all());
     if current.told.all() && over {
@@ -314,6 +348,33 @@ mod tests {
             assert!(!end_in(&dirs, key, "over", at(4)).unwrap());
         }
         assert!(of_all(&dirs).iter().all(|(_, alert)| alert.end.is_some()));
+    }
+
+    #[test]
+    fn one_that_begins_while_its_end_is_told_is_told_anew() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path();
+        let both = Told {
+            mail: true,
+            hook: true,
+        };
+        let one = || all(dir).remove(0);
+        begin(dir, "k", "it broke", &[], at(1)).unwrap();
+        let (path, alert) = one();
+        let mut told = alert.clone();
+        told.told = both.clone();
+        settle(dir, &path, &alert, told).unwrap();
+        end(dir, "k", "mended", at(2)).unwrap();
+        let (_, ended) = one();
+        assert!(trying(dir, &path, &ended).unwrap());
+        // It begins again while the hook runs that tells of the end, or after that was killed.
+        begin(dir, "k", "it broke", &[], at(3)).unwrap();
+        assert!(!trying(dir, &path, &ended).unwrap());
+        let mut told = ended.clone();
+        told.end.as_mut().unwrap().told = both;
+        settle(dir, &path, &ended, told).unwrap();
+        let (_, alert) = one();
+        assert_eq!((alert.told, alert.next), (Told::default(), Some(at(3))));
     }
 
     #[test]
