@@ -6,12 +6,14 @@
 //! - [`check`]: whether an agent may start now (`ExecCondition=`).
 //! - [`server`]: the tmux server's own service, and the town's start and stop.
 //! - [`process`]: what /proc says.
+//! - [`whose`]: whose session it is.
 
 pub mod check;
 pub mod exec;
 pub mod process;
 pub mod run;
 pub mod server;
+pub mod whose;
 
 use std::ffi::{OsStr, OsString};
 

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::fs;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
@@ -81,21 +82,28 @@ pub fn pane_members(root: u32, pane: &str, server: u32) -> Vec<u32> {
 /// The environment that a process was started with names its pane and, in TMUX, the server:
 /// `<socket path>,<server pid>,<session number>`.
 fn was_started_in(pid: u32, pane: &str, server: u32) -> bool {
-    let Ok(environ) = fs::read(format!("/proc/{pid}/environ")) else {
+    let Some(environment) = environment(pid) else {
         return false;
     };
-    let variables = environ
+    let value = |key: &str| environment.get(key).map(String::as_str);
+    let of_server = value("TMUX").and_then(|tmux| tmux.rsplit(',').nth(1));
+    value("TMUX_PANE") == Some(pane) && of_server == Some(&server.to_string())
+}
+
+/// The environment that a process was started with, as far as it is text; `None`: it has ended, or
+/// does not let itself be looked at.
+pub fn environment(pid: u32) -> Option<HashMap<String, String>> {
+    let bytes = fs::read(format!("/proc/{pid}/environ")).ok()?;
+    let variables = bytes
         .split(|&b| b == 0)
         .filter_map(|v| std::str::from_utf8(v).ok()?.split_once('='));
-    let (mut same_pane, mut same_server) = (false, false);
-    for (key, value) in variables {
-        match key {
-            "TMUX_PANE" => same_pane = value == pane,
-            "TMUX" => same_server = value.rsplit(',').nth(1) == Some(&server.to_string()),
-            _ => {}
-        }
-    }
-    same_pane && same_server
+    let owned = |(key, value): (&str, &str)| (key.to_string(), value.to_string());
+    Some(variables.map(owned).collect())
+}
+
+/// The directory that a process works in.
+pub fn directory(pid: u32) -> Option<PathBuf> {
+    fs::read_link(format!("/proc/{pid}/cwd")).ok()
 }
 
 fn all() -> impl Iterator<Item = u32> {
@@ -147,7 +155,12 @@ pub fn head(pid: u32) -> Head {
     if stat.foreground != stat.group && self::stat(stat.foreground).is_some() {
         return Head::Process(stat.foreground);
     }
-    if tree(pid).len() > 1 {
+    // A shell that does not control jobs yet, such as one that reads its start-up files, has what
+    // it runs in its own process group. What it has in the background is in groups of their own.
+    let shares_group = |&child: &u32| {
+        child != pid && self::stat(child).is_some_and(|child| child.group == stat.group)
+    };
+    if tree(pid).iter().any(shares_group) {
         return Head::Process(pid);
     }
     Head::IdleShell

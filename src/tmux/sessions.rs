@@ -6,6 +6,15 @@ use super::panes::READY_ENV;
 use super::server::{Tmux, TmuxError, argument};
 
 impl Tmux {
+    /// Gives the session of a pane another name.
+    ///
+    /// # Errors
+    /// The pane is gone, the name is taken, or tmux fails.
+    pub fn rename_session(&self, pane: &str, name: &str) -> Result<(), TmuxError> {
+        self.run(&["rename-session", "-t", pane, "--", name])
+            .map(drop)
+    }
+
     /// Makes a detached session whose pane runs `argv` in `dir`; gives the pane's id.
     ///
     /// # Errors

@@ -10,6 +10,7 @@ mod start;
 
 use std::collections::VecDeque;
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -23,8 +24,9 @@ use self::place::Place;
 use self::start::START_LIMIT;
 use super::exec::Release;
 use super::process;
+use super::whose::{Names, OtherServers};
 use crate::agent::{Agent, Role};
-use crate::exit::Exit;
+use crate::exit::{self, Exit};
 use crate::journal;
 use crate::lifecycle::{self, Action, Worktree};
 use crate::tmux::{Pane, Tmux};
@@ -43,7 +45,9 @@ struct Run {
     agent: Agent,
     instance: String,
     unit: String,
-    session: String,
+    names: Names,
+    /// The tmux servers on which it may run without our doing.
+    others: OtherServers,
     /// The environment of the session itself, for what people start in it.
     identity: Vec<(String, String)>,
     /// The town's root, as text.
@@ -95,7 +99,8 @@ fn prepared_and_run(instance: &str) -> Result<u8> {
     let mut run = Run {
         unit: agent.unit(),
         instance: instance.to_string(),
-        session: town.session(&agent),
+        names: Names::of(&town, &agent),
+        others: OtherServers::look(&town)?,
         identity,
         town: town.root().display().to_string(),
         names_pane: town.dialect().has_address_roles(),
@@ -123,15 +128,24 @@ fn prepared_and_run(instance: &str) -> Result<u8> {
             let _ = sd_notify::notify(&[NotifyState::Status(&reason)]);
             log::error!(message_id = journal::AGENT_NOT_STARTED, gt_agent:% = run.agent, gt_reason = reason.as_str();
                 "{} could not be started: {reason}", run.agent);
-            return Ok(127);
+            if exit::of(&e) != Exit::TryAgain {
+                return Ok(127);
+            }
+            wait(&waits)?;
+            return Ok(Exit::TryAgain as u8);
         }
     }
     let status = run.supervise()?;
     // The manager forgets a unit that is down and has not failed, so its status is kept here.
     if status == Exit::TryAgain as u8 {
-        crate::files::write(&waits, format!("{}\n", jiff::Timestamp::now()).as_bytes())?;
+        wait(&waits)?;
     }
     Ok(status)
+}
+
+/// Notes that the agent is to be tried again later.
+fn wait(mark: &Path) -> Result<()> {
+    crate::files::write(mark, format!("{}\n", jiff::Timestamp::now()).as_bytes())
 }
 
 /// What the unit says of itself while its agent runs.
@@ -180,12 +194,16 @@ impl Run {
             Place::Dead(pane) => self.respawn(&pane)?,
             Place::Window => self.start(|run, argv| {
                 run.tmux
-                    .new_first_window(&run.session, &run.release.dir, argv)
+                    .new_first_window(&run.names.session, &run.release.dir, argv)
             })?,
             Place::Nowhere => self.start(|run, argv| {
                 run.tmux
-                    .new_session(&run.session, &run.release.dir, &run.identity, argv)
+                    .new_session(&run.names.session, &run.release.dir, &run.identity, argv)
             })?,
+        }
+        // The agent runs, whatever its session is called.
+        if let Err(e) = self.rename() {
+            log::warn!("The session of {} keeps its name: {e:#}", self.agent);
         }
         Ok(true)
     }
@@ -211,7 +229,7 @@ impl Run {
     }
 
     fn ready(&self) {
-        let status = status_text(self.pid, &self.session, &self.town);
+        let status = status_text(self.pid, &self.names.session, &self.town);
         let _ = sd_notify::notify(&[NotifyState::Ready, NotifyState::Status(&status)]);
     }
 
@@ -233,7 +251,7 @@ impl Run {
                     self.pid = pid;
                     self.move_in(pid)?;
                     log::info!(message_id = journal::AGENT_ADOPTED, gt_agent:% = self.agent,
-                        gt_session = self.session.as_str(), gt_pid = pid;
+                        gt_session = self.names.session.as_str(), gt_pid = pid;
                         "{} was started anew in its pane by somebody else; adopted process {pid}", self.agent);
                     self.ready();
                     continue;

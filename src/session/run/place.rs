@@ -1,12 +1,13 @@
 //! Where an agent's pane is, and taking over what runs in it.
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 
 use super::{MOVE_ROUNDS, Run};
-use crate::agent::Agent;
+use crate::exit::Exit;
 use crate::journal;
 use crate::session::process::{self, Head};
 use crate::session::server;
+use crate::session::whose::Found;
 use crate::systemd::Systemd;
 use crate::tmux::Pane;
 
@@ -29,29 +30,46 @@ impl Run {
             server::restore_socket(&self.tmux)?;
             panes = self.tmux.panes()?;
         }
-        let is_ours = |p: &&Pane| p.owner.as_ref() == Some(&self.instance);
-        if let Some(pane) = panes.iter().find(is_ours) {
-            return Ok(match process::head(pane.pid) {
+        match self.names.find(&panes) {
+            Found::Own(pane) => Ok(match process::head(pane.pid) {
                 Head::Process(pid) if !pane.dead => Place::Running(pane.clone(), pid),
                 _ => Place::Dead(pane.id.clone()),
-            });
-        }
-        let Some(first) = panes.iter().find(|p| p.session == self.session) else {
-            return Ok(Place::Nowhere);
-        };
-        match &first.home {
-            Some(other) if *other != self.instance => bail!(
-                "session '{}' is that of {} already; rename one of the two",
-                self.session,
-                Agent::from_instance(other).map_or_else(|_| other.clone(), String::from)
-            ),
-            None if first.dead => Ok(Place::Dead(first.id.clone())),
-            None if let Head::Process(pid) = process::head(first.pid) => {
+            }),
+            Found::Taken(whose) => bail!("session '{}' is {whose}", self.names.session),
+            Found::Session(first) if first.home.is_none() && first.dead => {
+                Ok(Place::Dead(first.id.clone()))
+            }
+            Found::Session(first)
+                if first.home.is_none()
+                    && let Head::Process(pid) = process::head(first.pid) =>
+            {
                 Ok(Place::Running(first.clone(), pid))
             }
             // An idle shell, or what people opened beside a pane of ours that is gone.
-            _ => Ok(Place::Window),
+            Found::Session(_) => Ok(Place::Window),
+            Found::Nowhere => match self.others.find(&self.names) {
+                None => Ok(Place::Nowhere),
+                Some(place) => Err(anyhow!(
+                    "it runs already, in {place}; end it there, and it starts in its unit"
+                )
+                .context(Exit::TryAgain)),
+            },
         }
+    }
+
+    /// A session that another release of `gt` has named gets the name by which the one in use
+    /// looks for it.
+    pub(super) fn rename(&self) -> Result<()> {
+        let Some(pane) = self.tmux.pane(&self.pane)? else {
+            return Ok(());
+        };
+        if self.names.others.contains(&pane.session) {
+            self.tmux.rename_session(&pane.id, &self.names.session)?;
+            log::info!(gt_agent:% = self.agent, gt_session = self.names.session.as_str();
+                "Session '{}' of {} is called '{}' now, as the gt in use has it",
+                pane.session, self.agent, self.names.session);
+        }
+        Ok(())
     }
 
     /// Takes over what already runs in a pane: nothing is restarted.

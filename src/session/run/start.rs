@@ -65,8 +65,8 @@ impl Run {
             return Err(anyhow!(complaint));
         }
         log::info!(message_id = journal::AGENT_STARTED, gt_agent:% = self.agent,
-            gt_session = self.session.as_str(), gt_pid = pid;
-            "{} runs as process {pid} in session '{}'", self.agent, self.session);
+            gt_session = self.names.session.as_str(), gt_pid = pid;
+            "{} runs as process {pid} in session '{}'", self.agent, self.names.session);
         self.ready();
         Ok(())
     }
@@ -87,7 +87,10 @@ impl Run {
             let wait = deadline.saturating_duration_since(Instant::now());
             let mut fds = [PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
             if poll(&mut fds, tools::timeout(wait))? == 0 {
-                bail!("the pane in session '{}' did not call back", self.session);
+                bail!(
+                    "the pane in session '{}' did not call back",
+                    self.names.session
+                );
             }
             let (stream, _) = listener.accept()?;
             let peer = getsockopt(&stream, PeerCredentials)?;

@@ -1,0 +1,258 @@
+//! Whose session it is. A name alone does not tell: the Deacon of every town is called the same,
+//! and a `gt` of another release calls it otherwise, or has it on another tmux server.
+
+use std::collections::HashMap;
+use std::fs;
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
+
+use super::process::{self, Head};
+use crate::agent::Agent;
+use crate::tmux::{Pane, Tmux, TmuxError};
+use crate::town::Town;
+use crate::town::dialect::Dialect;
+
+/// What is to be known of an agent to find its terminal.
+#[derive(Debug, Clone)]
+pub struct Names {
+    agent: Agent,
+    instance: String,
+    root: PathBuf,
+    dir: PathBuf,
+    /// The session that it is to have.
+    pub session: String,
+    /// What other releases of `gt` call it.
+    pub others: Vec<String>,
+}
+
+/// Where an agent's terminal is on a server.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Found<'a> {
+    /// This pane has the agent's mark.
+    Own(&'a Pane),
+    /// This is the first pane of the agent's session, which is not marked.
+    Session(&'a Pane),
+    /// The agent's session is somebody else's: whose.
+    Taken(String),
+    /// It has none here.
+    Nowhere,
+}
+
+/// To whom a process belongs.
+#[derive(Debug, PartialEq, Eq)]
+enum Whose {
+    Ours,
+    /// This town's.
+    Theirs(PathBuf),
+    /// Nothing tells.
+    Unknown,
+}
+
+impl Names {
+    /// Those of an agent of the town.
+    pub fn of(town: &Town, agent: &Agent) -> Names {
+        Names {
+            instance: agent.instance(),
+            root: town.root().to_path_buf(),
+            dir: town.workdir(agent),
+            session: town.session(agent),
+            others: town.other_sessions(agent),
+            agent: agent.clone(),
+        }
+    }
+
+    /// Finds the agent's terminal among the panes of a server.
+    pub fn find<'a>(&self, panes: &'a [Pane]) -> Found<'a> {
+        let is_own = |pane: &&Pane| pane.owner.as_ref() == Some(&self.instance);
+        if let Some(pane) = panes.iter().find(is_own) {
+            return Found::Own(pane);
+        }
+        if let Some(first) = panes.iter().find(|pane| pane.session == self.session) {
+            return match &first.home {
+                Some(home) if *home == self.instance => Found::Session(first),
+                Some(home) => Found::Taken(format!(
+                    "that of {} already; rename one of the two",
+                    Agent::from_instance(home).map_or_else(|_| home.clone(), String::from)
+                )),
+                None => match whose(&self.root, first.pid) {
+                    Whose::Theirs(root) if !first.dead => Found::Taken(format!(
+                        "that of the town '{}'; give one of the two towns a tmux socket of its own \
+                         by 'tmux_socket' in 'settings/systemd.json'",
+                        root.display()
+                    )),
+                    _ => Found::Session(first),
+                },
+            };
+        }
+        let other = panes.iter().find(|pane| self.is_other(pane));
+        other.map_or(Found::Nowhere, Found::Session)
+    }
+
+    /// Whether the agent runs there under the name that another release gives it.
+    fn is_other(&self, pane: &Pane) -> bool {
+        let is_marked = pane.owner.is_some() || pane.home.is_some();
+        !is_marked && self.others.contains(&pane.session) && self.runs_in(pane)
+    }
+
+    /// Whether it certainly is this agent of this town that runs in a pane.
+    fn runs_in(&self, pane: &Pane) -> bool {
+        let Head::Process(pid) = process::head(pane.pid) else {
+            return false;
+        };
+        !pane.dead && whose(&self.root, pid) == Whose::Ours && self.is_agent(pid)
+    }
+
+    /// Whether a process says that it is the agent; where it says nothing, it works where the
+    /// agent does.
+    fn is_agent(&self, pid: u32) -> bool {
+        let environment = process::environment(pid).unwrap_or_default();
+        match environment.get("BD_ACTOR").map(|actor| Agent::parse(actor)) {
+            Some(actor) => actor.is_ok_and(|actor| actor == self.agent),
+            None => process::directory(pid).is_some_and(|dir| dir.starts_with(&self.dir)),
+        }
+    }
+}
+
+/// The tmux servers, other than the one in use, on which a `gt` of another release would have the
+/// town's sessions; without those that are not there.
+#[derive(Debug, Default)]
+pub struct OtherServers(Vec<(String, Vec<Pane>)>);
+
+impl OtherServers {
+    /// Lists them.
+    ///
+    /// # Errors
+    /// tmux fails: then it is not known what runs there.
+    pub fn look(town: &Town) -> Result<OtherServers, TmuxError> {
+        let mut sockets = Vec::from(Dialect::sockets(town.root()));
+        sockets.push(town.wanted_socket().to_string());
+        sockets.retain(|socket| socket != town.socket() && is_there(socket));
+        sockets.sort();
+        sockets.dedup();
+        let panes = |socket: String| Ok((socket.clone(), Tmux::on(&socket).panes()?));
+        let servers: Result<_, TmuxError> = sockets.into_iter().map(panes).collect();
+        servers.map(OtherServers)
+    }
+
+    /// Where the agent runs on one of them, in words.
+    pub fn find(&self, names: &Names) -> Option<String> {
+        self.0.iter().find_map(|(socket, panes)| {
+            let is_its = |pane: &&Pane| {
+                let is_named =
+                    pane.session == names.session || names.others.contains(&pane.session);
+                is_named && names.runs_in(pane)
+            };
+            let pane = panes.iter().find(is_its)?;
+            Some(format!(
+                "session '{}' on tmux socket '{socket}' (process {})",
+                pane.session, pane.pid
+            ))
+        })
+    }
+}
+
+/// Whether there is a socket of that name; it need not have a server.
+fn is_there(socket: &str) -> bool {
+    let uid = nix::unistd::getuid();
+    let path = Path::new("/tmp").join(format!("tmux-{uid}")).join(socket);
+    path.metadata()
+        .is_ok_and(|meta| meta.file_type().is_socket())
+}
+
+/// By the town that a pane's process, or what runs in the foreground of its shell, names in its
+/// environment, else by the one in whose directory it works.
+fn whose(root: &Path, pid: u32) -> Whose {
+    let head = match process::head(pid) {
+        Head::Process(head) if head != pid => vec![head, pid],
+        _ => vec![pid],
+    };
+    let said = head.iter().map(|pid| by_environment(root, *pid));
+    let works = head.iter().map(|pid| {
+        let dir = process::directory(*pid);
+        dir.map_or(Whose::Unknown, |dir| by_directory(root, &dir))
+    });
+    said.chain(works)
+        .find(|whose| *whose != Whose::Unknown)
+        .unwrap_or(Whose::Unknown)
+}
+
+fn by_environment(root: &Path, pid: u32) -> Whose {
+    let environment = process::environment(pid).unwrap_or_default();
+    said(root, &environment)
+}
+
+fn said(root: &Path, environment: &HashMap<String, String>) -> Whose {
+    let named = ["GT_ROOT", "GT_TOWN_ROOT"]
+        .iter()
+        .find_map(|key| environment.get(*key).filter(|text| !text.is_empty()));
+    let real = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+    match named.map(PathBuf::from) {
+        None => Whose::Unknown,
+        Some(named) if real(&named) == real(root) => Whose::Ours,
+        Some(named) => Whose::Theirs(named),
+    }
+}
+
+fn by_directory(root: &Path, dir: &Path) -> Whose {
+    let root = fs::canonicalize(root).unwrap_or_else(|_| root.to_path_buf());
+    for above in dir.ancestors() {
+        if above == root {
+            return Whose::Ours;
+        }
+        if above.join("mayor/town.json").is_file() {
+            return Whose::Theirs(above.to_path_buf());
+        }
+    }
+    Whose::Unknown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_environment_names_a_town() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("gt");
+        let link = dir.path().join("link");
+        fs::create_dir(&root).unwrap();
+        std::os::unix::fs::symlink(&root, &link).unwrap();
+        let (ours, same) = (root.to_str().unwrap(), link.to_str().unwrap());
+        for (pairs, want) in [
+            (&[][..], Whose::Unknown),
+            (&[("GT_ROOT", "")], Whose::Unknown),
+            (&[("GT_TOWN_ROOT", ours)], Whose::Ours),
+            (&[("GT_ROOT", same)], Whose::Ours),
+            (&[("GT_TOWN_ROOT", "/x")], Whose::Theirs("/x".into())),
+            // What the agent itself was given counts before what its server has.
+            (&[("GT_TOWN_ROOT", "/x"), ("GT_ROOT", ours)], Whose::Ours),
+        ] {
+            let environment = pairs
+                .iter()
+                .map(|(key, value)| (key.to_string(), value.to_string()))
+                .collect();
+            assert_eq!(said(&root, &environment), want, "{pairs:?}");
+        }
+    }
+
+    #[test]
+    fn a_directory_is_in_a_town() {
+        let dir = tempfile::tempdir().unwrap();
+        let base = dir.path().canonicalize().unwrap();
+        for town in ["gt", "gt/rig/other", "else"] {
+            fs::create_dir_all(base.join(town).join("mayor")).unwrap();
+            fs::write(base.join(town).join("mayor/town.json"), "{}").unwrap();
+        }
+        fs::remove_file(base.join("gt/mayor/town.json")).unwrap();
+        let root = base.join("gt");
+        for (dir, want) in [
+            ("gt", Whose::Ours),
+            ("gt/deacon", Whose::Ours),
+            ("gt/rig/other/x", Whose::Theirs(base.join("gt/rig/other"))),
+            ("else/deacon", Whose::Theirs(base.join("else"))),
+            ("gtx/deacon", Whose::Unknown),
+        ] {
+            assert_eq!(by_directory(&root, &base.join(dir)), want, "{dir}");
+        }
+    }
+}
