@@ -136,6 +136,7 @@ fn seen() -> impl Strategy<Value = Seen> {
                 session,
                 drafted: session && dismissed,
                 outside: session && wanted,
+                elsewhere: None,
             },
         )
 }

@@ -220,19 +220,24 @@ impl Acting<'_> {
                 return;
             }
         };
+        let listed = Instant::now();
         self.memory.bd_failures = 0;
         if !beads.iter().any(|bead| bead.claims_to_run().is_some()) {
             return;
         }
         let units = systemd.units(&["gt-agent@*.service"]);
         let agents = units.and_then(|units| observe::agents(self.world, &units));
-        let agents = match agents {
+        let mut agents = match agents {
             Ok(agents) => agents,
             Err(e) => {
                 self.note(Err(e));
                 return;
             }
         };
+        if let Err(e) = observe::terminals(self.world, &mut agents) {
+            log::warn!("Who lives outside of units is not known, so no bead is marked: {e}");
+            return;
+        }
         let now = Observed {
             agents,
             ..Observed::default()
@@ -248,8 +253,10 @@ impl Acting<'_> {
             let Some(bead) = beads.iter().find(|b| b.id == *bead) else {
                 continue;
             };
-            if self.note(bd::mark_dead(&tools, town, bead)) {
-                self.told(&step);
+            match bd::mark_dead(&tools, town, bead, listed.elapsed()) {
+                Ok(true) => self.told(&step),
+                Ok(false) => {}
+                Err(e) => _ = self.note(Err(e)),
             }
         }
     }

@@ -173,6 +173,20 @@ impl Deciding<'_> {
             );
             return self.leave(agent, refused.reason.clone());
         }
+        if let Some(place) = &seen.elsewhere {
+            let what = if unit.is_down() {
+                "not in its unit; it is left there, and starts in its unit once it has ended"
+            } else {
+                "beside the one in its unit"
+            };
+            let summary = format!("{agent} runs in {place}, {what}");
+            self.conditions
+                .insert(format!("elsewhere-{}", agent.unit()), summary);
+            if unit.is_down() {
+                self.pending.insert(key);
+                return self.leave(agent, format!("it runs in {place}"));
+            }
+        }
         if unit.is_changing() {
             self.look_again(agent, &key, BACK);
             return self.leave(agent, format!("it is {}", doing(seen)));

@@ -15,8 +15,9 @@ use crate::agent::{Agent, Role};
 use crate::alert::{self, unit_key};
 use crate::exit::Exit;
 use crate::session::process::{self, Head};
+use crate::session::whose::{Found, Names, OtherServers};
 use crate::systemd::{Systemd, TARGET, Unit};
-use crate::tmux::{Screen, Tmux, TmuxError};
+use crate::tmux::{Pane, Screen, Tmux, TmuxError};
 use crate::town::marks;
 use crate::town::{Town, activity, deacon, patrols};
 
@@ -104,7 +105,7 @@ pub fn observe(world: &World<'_>, memory: Memory) -> Result<Observed> {
 /// The alerts that a tick begins and ends; other programs have others. Its own failure it
 /// takes back only when it has succeeded.
 fn is_ours(key: &str) -> bool {
-    let starts = ["unit-", "config-", "refusal-"];
+    let starts = ["unit-", "config-", "refusal-", "elsewhere-"];
     key != unit_key(OWN_UNIT)
         && (starts.iter().any(|start| key.starts_with(start))
             || ["bd", "mass-death", "rigs", "tmux"].contains(&key))
@@ -212,8 +213,12 @@ fn states(systemd: &Systemd, units: Vec<&Unit>) -> Result<BTreeMap<String, UnitS
 
 /// Adds panes and screens. Tells whether a person looks at one. What tmux does not tell stays
 /// unknown.
-fn terminals(world: &World<'_>, agents: &mut BTreeMap<Agent, Seen>) -> Result<bool, TmuxError> {
+pub(super) fn terminals(
+    world: &World<'_>,
+    agents: &mut BTreeMap<Agent, Seen>,
+) -> Result<bool, TmuxError> {
     let panes = world.tmux.panes()?;
+    let others = OtherServers::look(world.town)?;
     let by_owner: HashMap<&str, &str> = panes
         .iter()
         .filter(|pane| !pane.dead)
@@ -221,13 +226,16 @@ fn terminals(world: &World<'_>, agents: &mut BTreeMap<Agent, Seen>) -> Result<bo
         .collect();
     let mut ids = Vec::new();
     for (agent, seen) in agents.iter_mut() {
-        let session = world.town.session(agent);
-        let theirs = panes.iter().find(|p| !p.dead && p.session == session);
-        seen.session = theirs.is_some();
-        seen.outside = theirs.is_some_and(|p| {
-            let is_marked = p.owner.is_some() || p.home.is_some();
-            !is_marked && matches!(process::head(p.pid), Head::Process(_))
-        });
+        let names = Names::of(world.town, agent);
+        let runs = |p: &Pane| !p.dead && matches!(process::head(p.pid), Head::Process(_));
+        seen.elsewhere = others.find(&names);
+        let (is_marked, is_there) = match names.find(&panes) {
+            Found::Own(pane) => (true, runs(pane)),
+            Found::Session(pane) => (pane.home.is_some(), runs(pane)),
+            Found::Taken(_) | Found::Nowhere => (false, false),
+        };
+        seen.session = is_there || seen.elsewhere.is_some();
+        seen.outside = is_there && !is_marked;
         seen.pane = by_owner
             .get(agent.instance().as_str())
             .map(|id| id.to_string());

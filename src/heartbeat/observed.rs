@@ -80,10 +80,12 @@ pub struct Seen {
     pub screen: Option<Shown>,
     /// Somebody has typed something there and not sent it.
     pub drafted: bool,
-    /// A session of its name has a living process that is in no unit of ours.
+    /// Something lives in its terminal, in its unit or not.
     pub session: bool,
     /// What runs there is a program, not a mere shell.
     pub outside: bool,
+    /// Where it runs on another tmux server than the town's, in words.
+    pub elsewhere: Option<String>,
 }
 
 /// What keeps an agent from running.

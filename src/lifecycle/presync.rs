@@ -37,13 +37,15 @@ impl Worktree {
         if !is_ours || !(asked || record.exists()) {
             return None;
         }
+        // An agent without a worktree of its own works in somebody else's, which is not ours to move.
+        let dir = town.worktree(agent)?;
         let branch = town.default_branch(agent.rig()?).unwrap_or_else(|e| {
             log::warn!("{e:#}, using main");
             "main".into()
         });
         Some(Worktree {
             agent: agent.clone(),
-            dir: town.workdir(agent),
+            dir,
             branch,
             limit: town.ours().presync_limit.try_into().unwrap_or_default(),
             record,

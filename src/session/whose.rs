@@ -144,7 +144,8 @@ impl OtherServers {
             };
             let pane = panes.iter().find(is_its)?;
             Some(format!(
-                "session '{}' on tmux socket '{socket}' (process {})",
+                "session '{0}' on tmux socket '{socket}' (process {1}; \
+                 'tmux -L {socket} kill-session -t ={0}' ends it)",
                 pane.session, pane.pid
             ))
         })

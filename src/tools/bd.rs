@@ -13,6 +13,9 @@ use crate::town::Town;
 /// How long one call may take.
 const LIMIT: Duration = Duration::from_secs(20);
 
+/// How old a listed text may be that is written back without another look.
+const FRESH: Duration = Duration::from_secs(2);
+
 /// The key of the line that tells an agent's state.
 const STATE: &str = "agent_state";
 
@@ -110,11 +113,29 @@ pub fn agents(tools: &Tools, town: &Town, agents: &[Agent]) -> Result<Option<Vec
     Ok(Some(beads))
 }
 
-/// Notes that an agent is dead, wherever its bead says that it runs.
+/// Notes that an agent is dead, wherever its bead says that it runs: by what it says now, for
+/// somebody may have written it since it was `listed`, `age` ago. Tells whether there was
+/// something to note.
 ///
 /// # Errors
 /// `bd` failed or hung.
-pub fn mark_dead(tools: &Tools, town: &Town, bead: &Bead) -> Result<()> {
+pub fn mark_dead(tools: &Tools, town: &Town, listed: &Bead, age: Duration) -> Result<bool> {
+    let id = listed.id.as_str();
+    let is_its = |bead: &Bead| bead.id == id;
+    let shown = call(tools, town, &["show", id, "--json"]);
+    let shown = shown.ok().flatten().and_then(|text| parse(&text).ok());
+    let bead = match shown.and_then(|beads| beads.into_iter().find(is_its)) {
+        Some(bead) => bead,
+        // The first generation shows nothing and does not say why.
+        None if age < FRESH => listed.clone(),
+        None => {
+            let again = agents(tools, town, &[])?.unwrap_or_default();
+            let Some(bead) = again.into_iter().find(is_its) else {
+                return Ok(false);
+            };
+            bead
+        }
+    };
     let runs = |state: Option<&str>| state.is_some_and(|state| RUNNING.contains(&state));
     if runs(bead.agent_state.as_deref()) {
         call(tools, town, &["agent", "state", &bead.id, "dead"])?;
@@ -125,7 +146,7 @@ pub fn mark_dead(tools: &Tools, town: &Town, bead: &Bead) -> Result<()> {
         let description = format!("--description={text}");
         call(tools, town, &["update", &bead.id, &description])?;
     }
-    Ok(())
+    Ok(bead.claims_to_run().is_some())
 }
 
 fn call(tools: &Tools, town: &Town, args: &[&str]) -> Result<Option<String>> {

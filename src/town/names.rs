@@ -142,6 +142,17 @@ impl Town {
         }
     }
 
+    /// The worktree of a Refinery's or crew member's own; `None`: it has none.
+    pub fn worktree(&self, agent: &Agent) -> Option<PathBuf> {
+        let rig = agent.rig()?;
+        let dir = match agent.role() {
+            Role::Refinery => self.path(&format!("{rig}/refinery/rig")),
+            Role::Crew => self.path(&format!("{rig}/crew/{}", agent.name()?)),
+            _ => return None,
+        };
+        dir.is_dir().then_some(dir)
+    }
+
     /// The agent's working directory: the first of its places that exists, else its rig's, else
     /// the town's root.
     pub fn workdir(&self, agent: &Agent) -> PathBuf {

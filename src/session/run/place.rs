@@ -47,13 +47,13 @@ impl Run {
             }
             // An idle shell, or what people opened beside a pane of ours that is gone.
             Found::Session(_) => Ok(Place::Window),
-            Found::Nowhere => match self.others.find(&self.names) {
-                None => Ok(Place::Nowhere),
-                Some(place) => Err(anyhow!(
-                    "it runs already, in {place}; end it there, and it starts in its unit"
-                )
-                .context(Exit::TryAgain)),
-            },
+            Found::Nowhere => {
+                match self.others.find(&self.names) {
+                    None => Ok(Place::Nowhere),
+                    Some(place) => Err(anyhow!("it runs already, in {place}, and never twice")
+                        .context(Exit::TryAgain)),
+                }
+            }
         }
     }
 
