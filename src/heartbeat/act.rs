@@ -16,6 +16,7 @@ use crate::journal;
 use crate::systemd::{TARGET, Verb};
 use crate::tmux::TmuxError;
 use crate::tools::{Tools, bd};
+use crate::town::docked::Labels;
 use crate::town::{activity, home, state};
 
 /// The stem of the transient path unit that brings the next tick.
@@ -58,6 +59,11 @@ pub fn act(
     if full {
         acting.jobs();
         acting.beads(begin);
+        // What is new there is for the next tick to act on.
+        if acting.docked(begin) {
+            let now = Timestamp::now();
+            plan.bring_forward(now, Some(now), "what is docked has changed");
+        }
         acting.memory.full = acting.memory.ticked;
     }
     let kept = world.town.keep_good();
@@ -201,6 +207,28 @@ impl Acting<'_> {
         for unit in JOBS {
             let queued = self.world.systemd.queue(Verb::Start, unit).map(drop);
             self.note(queued);
+        }
+    }
+
+    /// Asks `bd` which rigs are docked; tells whether that has changed.
+    fn docked(&mut self, begin: Instant) -> bool {
+        let Ok(home) = home() else { return false };
+        let town = self.world.town;
+        if town.dialect().is_first() || begin.elapsed() > TOOL_LIMIT {
+            return false;
+        }
+        match bd::rig_labels(&Tools::locate(&home), town) {
+            Ok(None) => false,
+            Ok(Some(labels)) => {
+                let learned = Labels::learn(town, labels);
+                let is_new = matches!(learned, Ok(true));
+                self.note(learned.map(drop));
+                is_new
+            }
+            Err(e) => {
+                log::warn!("Whether rigs are docked is as it was: {e:#}");
+                false
+            }
         }
     }
 

@@ -15,6 +15,7 @@ use crate::agent::{Agent, Role};
 use crate::alert::{self, unit_key};
 use crate::exit::Exit;
 use crate::session::process::{self, Head};
+use crate::session::rival;
 use crate::session::whose::{Found, Names, OtherServers};
 use crate::systemd::{Systemd, TARGET, Unit};
 use crate::tmux::{Pane, Screen, Tmux, TmuxError};
@@ -108,7 +109,7 @@ fn is_ours(key: &str) -> bool {
     let starts = ["unit-", "config-", "refusal-", "elsewhere-"];
     key != unit_key(OWN_UNIT)
         && (starts.iter().any(|start| key.starts_with(start))
-            || ["bd", "mass-death", "rigs", "tmux"].contains(&key))
+            || ["bd", "go-daemon", "mass-death", "rigs", "tmux"].contains(&key))
 }
 
 /// The agents' units as they are now; for a second look after something slow.
@@ -336,7 +337,12 @@ fn problems(town: &Town) -> BTreeMap<String, String> {
         let below = file.strip_prefix(&format!("{}/", town.root().display()));
         format!("config-{}", below.unwrap_or(text))
     };
-    town.problems().into_iter().map(|p| (key(&p), p)).collect()
+    let mut problems: BTreeMap<String, String> =
+        town.problems().into_iter().map(|p| (key(&p), p)).collect();
+    if let Some((what, command)) = rival::go_daemon(town) {
+        problems.insert("go-daemon".into(), format!("{what}; run '{command}'"));
+    }
+    problems
 }
 
 fn clocks() -> Result<Clocks> {

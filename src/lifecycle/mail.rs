@@ -10,6 +10,9 @@ pub const IDENTITY: &str = "deacon/";
 /// How the subject begins, in any case.
 const SUBJECT: &str = "lifecycle:";
 
+/// The address of the Mayor.
+const MAYOR: [&str; 2] = ["mayor/", "mayor"];
+
 /// The most that is kept of a body, in characters: the entry must fit into a spool file.
 const BODY_MAX: usize = 4000;
 
@@ -23,19 +26,21 @@ pub fn stem(id: &str) -> String {
     format!("mail-{id}")
 }
 
-/// What a mail asks for, as an entry of the spool; `is_agent` tells whether a text is an address.
-/// What is not understood becomes an entry too, and is refused with its text kept.
-pub fn written(mail: &Mail, is_agent: impl Fn(&str) -> bool) -> Written {
+/// What a mail asks for, as an entry of the spool; `is_agent` tells whether a text is an address,
+/// and `by_subject` whether the town's agents all write as the Mayor, as with the first `gt`. What
+/// is not understood becomes an entry too, and is refused with its text kept.
+pub fn written(mail: &Mail, is_agent: impl Fn(&str) -> bool, by_subject: bool) -> Written {
     let named = || {
         let who = mail.subject.split_once(':')?.1;
         let (who, _) = requesting(who)?;
         is_agent(who).then(|| who.to_string())
     };
-    // The sender asks for itself; a person's mail may name an agent in the subject.
-    let from = match is_agent(&mail.from) {
-        true => mail.from.clone(),
-        false => named().unwrap_or_else(|| mail.from.clone()),
-    };
+    // The sender asks for itself, whomever the subject names; a person's mail may name an agent.
+    let may_name = !is_agent(&mail.from) || (by_subject && MAYOR.contains(&mail.from.as_str()));
+    let from = may_name
+        .then(named)
+        .flatten()
+        .unwrap_or_else(|| mail.from.clone());
     let cut = |text: &str| text.chars().take(BODY_MAX).collect();
     Written {
         from,
@@ -168,28 +173,41 @@ mod tests {
 
     #[test]
     fn the_sender_asks_for_itself() {
-        for (from, subject, want) in [
+        let naming = |who: &str| format!("LIFECYCLE: {who} requesting cycle");
+        // By whom it is obeyed with a current gt, and with the first one.
+        for (from, subject, want, first) in [
             (
                 "gastown/witness",
-                "LIFECYCLE: beads/witness requesting cycle",
+                naming("beads/witness"),
                 "gastown/witness",
+                "",
             ),
+            ("gastown/nux", naming("mayor"), "gastown/nux", ""),
             (
-                "overseer",
-                "LIFECYCLE: beads-witness requesting cycle",
-                "beads-witness",
+                "mayor/",
+                naming("gastown-witness"),
+                "mayor/",
+                "gastown-witness",
             ),
-            ("overseer", "LIFECYCLE: nobody requesting cycle", "overseer"),
-            ("", "LIFECYCLE:", ""),
+            ("mayor/", naming("deacon"), "mayor/", "deacon"),
+            ("mayor/", naming("mayor"), "mayor/", "mayor"),
+            ("mayor/", naming("nobody"), "mayor/", ""),
+            ("mayor/", "LIFECYCLE: cycle".into(), "mayor/", ""),
+            ("overseer", naming("beads-witness"), "beads-witness", ""),
+            ("overseer", naming("nobody"), "overseer", ""),
+            ("", "LIFECYCLE:".into(), "", ""),
         ] {
             let mail = Mail {
                 id: "m1".into(),
                 from: from.into(),
-                subject: subject.into(),
+                subject: subject.clone(),
                 timestamp: "2026-01-16T09:31:05.25Z".parse().ok(),
                 ..Mail::default()
             };
-            let got = written(&mail, |text| Agent::parse(text).is_ok());
+            let is_agent = |text: &str| Agent::parse(text).is_ok();
+            let first = if first.is_empty() { want } else { first };
+            assert_eq!(written(&mail, is_agent, true).from, first, "{subject}");
+            let got = written(&mail, is_agent, false);
             assert_eq!(got.from, want, "{from} {subject}");
             assert_eq!(got.timestamp, "2026-01-16T09:31:05.25Z");
             assert_eq!(got.mail.unwrap().id, "m1");

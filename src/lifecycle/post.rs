@@ -111,13 +111,15 @@ impl Run<'_> {
             self.state.save(Timestamp::now())?;
         }
         let spawns = spawn::take_mails(self.town.root(), &inbox)?;
+        let by_subject = self.town.dialect().mails_as_mayor();
         let is_agent = mail::is_address(|text| self.town.agent(text).ok());
         let mut mails = Vec::new();
         for mail in inbox.into_iter().filter(mail::is_request) {
             if !self.state.mails.contains(&mail.id) {
-                let path = self
-                    .spool
-                    .put(&mail::stem(&mail.id), &mail::written(&mail, &is_agent))?;
+                let path = self.spool.put(
+                    &mail::stem(&mail.id),
+                    &mail::written(&mail, &is_agent, by_subject),
+                )?;
                 let name = path.file_name().unwrap_or_default();
                 self.held_back.insert(self.spool.dir("cur").join(name));
             }

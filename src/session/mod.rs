@@ -6,11 +6,13 @@
 //! - [`check`]: whether an agent may start now (`ExecCondition=`).
 //! - [`server`]: the tmux server's own service, and the town's start and stop.
 //! - [`process`]: what /proc says.
+//! - [`rival`]: the Go daemon beside us.
 //! - [`whose`]: whose session it is.
 
 pub mod check;
 pub mod exec;
 pub mod process;
+pub mod rival;
 pub mod run;
 pub mod server;
 pub mod whose;

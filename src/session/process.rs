@@ -178,7 +178,8 @@ pub fn tmux_socket(pid: u32) -> Option<String> {
     rest.nth(1).cloned()
 }
 
-fn arguments(pid: u32) -> Vec<String> {
+/// The command line of a process; empty when it has ended.
+pub fn arguments(pid: u32) -> Vec<String> {
     let bytes = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     bytes
         .split(|&b| b == 0)

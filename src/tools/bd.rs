@@ -1,5 +1,6 @@
 //! Beads: what agents say of themselves, by `bd`. Optional, and of several generations.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -113,6 +114,43 @@ pub fn agents(tools: &Tools, town: &Town, agents: &[Agent]) -> Result<Option<Vec
     Ok(Some(beads))
 }
 
+/// What the beads of rigs are labelled with: `status:docked` by `gt rig dock`, in one call; nothing
+/// of a rig whose bead is not shown. `Ok(None)`: there is no `bd`, or no rig.
+///
+/// # Errors
+/// `bd` hung, or printed something that is not a list: then nothing is known.
+pub fn rig_labels(tools: &Tools, town: &Town) -> Result<Option<BTreeMap<String, Option<String>>>> {
+    let ids: BTreeMap<String, &str> = town
+        .rigs()
+        .names()
+        .map(|rig| (town.rig_bead(rig), rig))
+        .collect();
+    let Some(mut command) = tools.command("bd", town.root()).filter(|_| !ids.is_empty()) else {
+        return Ok(None);
+    };
+    command.arg("show").args(ids.keys()).arg("--json");
+    // One that is missing fails the call, and the others are shown all the same.
+    let out = tools::run(&mut command, LIMIT).context("'bd show' gave no answer")?;
+    let text = out.stdout.trim();
+    if text.is_empty() {
+        return Ok(Some(BTreeMap::new()));
+    }
+    let shown = issues(text)?;
+    let label = |issue: &Value| {
+        let labels = issue.get("labels").and_then(Value::as_array);
+        let labels = labels.into_iter().flatten().filter_map(Value::as_str);
+        let mut status = labels.filter_map(|label| label.strip_prefix("status:"));
+        status
+            .find(|status| ["docked", "parked"].contains(status))
+            .map(String::from)
+    };
+    let of_rigs = shown.iter().filter_map(|issue| {
+        let rig = ids.get(issue.get("id")?.as_str()?)?;
+        Some((rig.to_string(), label(issue)))
+    });
+    Ok(Some(of_rigs.collect()))
+}
+
 /// Notes that an agent is dead, wherever its bead says that it runs: by what it says now, for
 /// somebody may have written it since it was `listed`, `age` ago. Tells whether there was
 /// something to note.
@@ -168,14 +206,21 @@ fn call(tools: &Tools, town: &Town, args: &[&str]) -> Result<Option<String>> {
 /// # Errors
 /// It is anything else. That is not an empty list.
 pub fn parse(text: &str) -> Result<Vec<Bead>> {
+    let beads = issues(text)?.iter().map(bead).collect::<Option<_>>();
+    beads.ok_or_else(|| bad(text))
+}
+
+fn bad(text: &str) -> anyhow::Error {
+    let shown: String = text.chars().take(60).flat_map(char::escape_debug).collect();
+    anyhow!("'bd' printed no list of issues: '{shown}'")
+}
+
+fn issues(text: &str) -> Result<Vec<Value>> {
     let text = text.trim();
     if text == "No issues found." || text == "No issues found" {
         return Ok(Vec::new());
     }
-    let bad = || {
-        let shown: String = text.chars().take(60).flat_map(char::escape_debug).collect();
-        anyhow!("'bd list' printed no list of issues: '{shown}'")
-    };
+    let bad = || bad(text);
     let value = serde_json::from_str(text)
         .ok()
         .or_else(|| after_banner(text))
@@ -186,10 +231,7 @@ pub fn parse(text: &str) -> Result<Vec<Bead>> {
     };
     match list {
         Value::Null => Ok(Vec::new()),
-        Value::Array(issues) => issues
-            .into_iter()
-            .map(|issue| bead(&issue).ok_or_else(bad))
-            .collect(),
+        Value::Array(issues) => Ok(issues),
         _ => Err(bad()),
     }
 }

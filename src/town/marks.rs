@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use jiff::Timestamp;
 
+use super::docked::Labels;
 use super::{Town, wisp};
 use crate::agent::{self, Agent};
 use crate::files;
@@ -227,12 +228,17 @@ pub fn refusal(town: &Town, agent: &Agent) -> Option<Refusal> {
             return refuse(Mark::Unknown, reason);
         }
     };
-    match wisp.status.as_deref() {
-        Some("parked") => refuse(
+    let labels = Labels::load(town);
+    match (wisp.status.as_deref(), labels.of(rig)) {
+        (Some("parked"), _) => refuse(
             Mark::Parked,
             format!("rig {rig} is parked; 'gastownctl unpark {rig}' ends it"),
         ),
-        Some("docked") => refuse(
+        (_, Some("parked")) => refuse(
+            Mark::Parked,
+            format!("rig {rig} is parked, by a label of its bead; 'gt rig unpark {rig}' ends it"),
+        ),
+        (Some("docked"), _) | (_, Some("docked")) => refuse(
             Mark::Docked,
             format!("rig {rig} is docked; 'gt rig undock {rig}' ends it"),
         ),

@@ -8,6 +8,7 @@ pub mod activity;
 pub mod agent_state;
 pub mod deacon;
 pub mod dialect;
+pub mod docked;
 pub mod env_file;
 pub mod json;
 pub mod kept;

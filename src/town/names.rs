@@ -142,6 +142,11 @@ impl Town {
         }
     }
 
+    /// The bead that stands for a rig.
+    pub fn rig_bead(&self, rig: &str) -> String {
+        format!("{}-rig-{rig}", self.rigs().prefix(rig))
+    }
+
     /// The worktree of a Refinery's or crew member's own; `None`: it has none.
     pub fn worktree(&self, agent: &Agent) -> Option<PathBuf> {
         let rig = agent.rig()?;

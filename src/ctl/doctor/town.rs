@@ -9,7 +9,7 @@ use anyhow::{Context, Result, anyhow};
 use super::mend::Mend;
 use super::report::Report;
 use crate::ctl::user;
-use crate::files;
+use crate::session::rival;
 use crate::spool::SPOOLS;
 use crate::systemd::Systemd;
 use crate::tmux::Tmux;
@@ -113,35 +113,11 @@ fn is_shared(meta: &fs::Metadata) -> bool {
     meta.mode() & if own { 0o002 } else { 0o022 } != 0
 }
 
-/// The Go daemon's PID file, checked against /proc. Its lock is not probed: that would make a
-/// start of it fail.
+/// Whether the Go daemon runs beside us.
 pub fn go_daemon(report: &mut Report, town: &Town) {
-    let text = files::read(&town.path("daemon/daemon.pid"))
-        .ok()
-        .flatten()
-        .unwrap_or_default();
-    let Some(pid) = text
-        .lines()
-        .next()
-        .and_then(|line| line.trim().parse::<u32>().ok())
-    else {
-        return;
-    };
-    let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    let words: Vec<String> = command
-        .split(|b| *b == 0)
-        .map(|w| String::from_utf8_lossy(w).into_owned())
-        .collect();
-    let is_gt = words
-        .first()
-        .is_some_and(|w| w == "gt" || w.ends_with("/gt"));
-    if is_gt && words.iter().any(|w| w == "daemon") {
-        report.find(
-            "go-daemon",
-            format!("The Go daemon runs as process {pid}"),
-            "Two supervisors fight over the same sessions",
-            "gt daemon stop",
-        );
+    if let Some((what, command)) = rival::go_daemon(town) {
+        let why = "Two supervisors fight over the same sessions";
+        report.find("go-daemon", what, why, command);
     }
 }
 

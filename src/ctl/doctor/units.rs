@@ -10,6 +10,7 @@ use crate::agent::Agent;
 use crate::ctl::{status, words};
 use crate::files;
 use crate::heartbeat::observed::KEPT_UNITS;
+use crate::session::rival::UNIT as GO_DAEMON;
 use crate::systemd::{Properties, Systemd, Unit};
 use crate::town::{Town, env_file as env};
 
@@ -21,9 +22,6 @@ const UNIT_FILES: [&str; 5] = [
     "gt-heartbeat.timer",
     "gt-lifecycle.path",
 ];
-
-/// The unit that Gas Town itself installs.
-const GO_DAEMON: &str = "gastown-daemon.service";
 
 /// Looks at the unit files, and at every unit of ours that is loaded.
 ///

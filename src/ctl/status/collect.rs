@@ -13,6 +13,7 @@ use super::problems::{self, RESTART, short_lived, two_towns};
 use crate::agent::Agent;
 use crate::ctl::words::printable;
 use crate::ctl::{directory, dismiss, events, user};
+use crate::session::rival;
 use crate::spool::Spool;
 use crate::systemd::{Systemd, Unit};
 use crate::tmux::Tmux;
@@ -118,6 +119,7 @@ pub fn collect(town: &Town, systemd: Result<&Systemd, String>) -> Status {
         two_towns(town, &roots).map(|what| format!("{what}; run '{RESTART}' to mend that")),
     );
     found.extend(problems::of_marks(town));
+    found.extend(rival::go_daemon(town).map(|(what, command)| format!("{what}; run '{command}'")));
     for summary in problems::of_alerts(town, units.is_ok()) {
         if !found.iter().any(|p| p.starts_with(&summary)) {
             found.push(format!("{summary}; see 'gastownctl history'"));

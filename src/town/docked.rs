@@ -1,0 +1,80 @@
+//! Which rigs are docked, or parked, by a label of their bead `<prefix>-rig-<rig>`: what
+//! `gt rig dock` sets. `bd` is asked by the heartbeat, and what it last said is kept here.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
+
+use super::{Town, json};
+use crate::files;
+
+/// The file, below the town's root.
+const FILE: &str = "daemon/rig-labels.json";
+
+/// By rig, what its label `status:<this>` says; `None`: there is no such label.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Labels {
+    /// As it was last known.
+    pub rigs: BTreeMap<String, Option<String>>,
+}
+
+impl Labels {
+    /// What is known; nothing where the file is missing or broken, for `bd` is asked again.
+    pub fn load(town: &Town) -> Labels {
+        let text = files::read(&town.path(FILE)).ok().flatten();
+        text.and_then(|text| json::parse(&text).ok())
+            .unwrap_or_default()
+    }
+
+    /// What the label says of a rig.
+    pub fn of(&self, rig: &str) -> Option<&str> {
+        self.rigs.get(rig)?.as_deref()
+    }
+
+    /// Keeps what is new in an answer; a rig of which it says nothing stays as it was. Tells
+    /// whether anything is new.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn learn(town: &Town, answer: BTreeMap<String, Option<String>>) -> Result<bool> {
+        let before = Labels::load(town);
+        let mut now = before.clone();
+        now.rigs.extend(answer);
+        now.rigs.retain(|rig, _| town.rigs().contains(rig));
+        if now == before {
+            return Ok(false);
+        }
+        files::write(&town.path(FILE), &serde_json::to_vec_pretty(&now)?)?;
+        Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::town::tests::town;
+
+    #[test]
+    fn what_is_not_said_stays() {
+        let (_dir, town) = town(2);
+        let says = |rig: &str, label: Option<&str>| (rig.to_string(), label.map(String::from));
+        assert_eq!(Labels::load(&town).of("ff"), None);
+        for (answer, changed, want) in [
+            (
+                vec![says("ff", Some("docked")), says("gone", None)],
+                true,
+                Some("docked"),
+            ),
+            (vec![], false, Some("docked")),
+            (vec![says("ff", None)], true, None),
+        ] {
+            let answer = answer.into_iter().collect();
+            assert_eq!(Labels::learn(&town, answer).unwrap(), changed);
+            assert_eq!(Labels::load(&town).of("ff"), want);
+        }
+        files::write(&town.path(FILE), b"{").unwrap();
+        assert_eq!(Labels::load(&town), Labels::default());
+    }
+}
