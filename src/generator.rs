@@ -15,6 +15,7 @@ pub const WATCHED: &[(&str, &str, &str)] = &[
     ("gt-heartbeat.path", "PathChanged", "settings/systemd.json"),
     ("gt-heartbeat.path", "PathChanged", ".beads-wisp/config"),
     ("gt-heartbeat.path", "PathChanged", "ESTOP"),
+    ("gt-heartbeat.path", "PathChanged", "daemon/poke"),
     (
         "gt-lifecycle.path",
         "DirectoryNotEmpty",

@@ -60,6 +60,8 @@ events! {
     MASS_DEATH = "028d17ee1b94495bbcff2edb37e66c8b";
     /// A bead said that an agent runs which does not.
     BEAD_MARKED_DEAD = "3f8b96feb89f4a7f816ff4ffaa62abf7";
+    /// The Witness of a rig was told that a polecat crashed.
+    CRASH_TOLD = "5d0c1f0e6c5b4d0f9a3a8f7d2b6e4c19";
     /// A condition began that a person should know of.
     ALERT_BEGAN = "acfae6b58a0f41aebf96b63729a5bb29";
     /// Such a condition is over.

@@ -9,11 +9,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use gastown::agent::Agent;
+use gastown::agent::{Agent, Role};
 use gastown::heartbeat::decide::decide;
 use gastown::heartbeat::memory::{Clocks, Pokes, Record, Retry, Shown};
 use gastown::heartbeat::observed::{Activity, Beat, Observed, Refused, Seen, UnitState};
 use gastown::heartbeat::plan::{Action, Plan};
+use gastown::town::left::Left;
 use gastown::town::ours::Ours;
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
@@ -137,6 +138,14 @@ fn seen() -> impl Strategy<Value = Seen> {
                 drafted: session && dismissed,
                 outside: session && wanted,
                 elsewhere: None,
+                cpu: dismissed.then_some(7),
+                appeared: session.then(now),
+                left: match (wanted, dismissed) {
+                    (true, true) => Some(Left::Closed(now() - SignedDuration::from_secs(5))),
+                    (false, true) => Some(Left::Waiting(now())),
+                    (false, false) => Some(Left::AtWork),
+                    (true, false) => None,
+                },
             },
         )
 }
@@ -157,11 +166,13 @@ fn record() -> impl Strategy<Value = Record> {
                 unanswered,
                 last,
                 screen,
+                cpu: Some(5),
                 tip: None,
             },
             retry: retry.map(|(count, at)| Retry { count, at }),
             stopped: stopped.map(String::from),
             restarts,
+            ..Record::default()
         },
     )
 }
@@ -239,6 +250,7 @@ fn kind(action: &Action) -> &'static str {
         Action::Restart { .. } => "restart",
         Action::Poke { .. } => "poke",
         Action::Restore { .. } => "restore",
+        Action::Tell { .. } => "tell",
         Action::MarkDead { .. } => "mark",
     }
 }
@@ -261,6 +273,7 @@ proptest! {
         let mut acted = BTreeSet::new();
         for step in &plan.steps {
             let Some(agent) = step.action.agent() else { continue };
+            if kind(&step.action) == "tell" { continue }
             prop_assert!(acted.insert(agent.clone()), "two actions for {}", agent);
             let found = &seen.agents[agent];
             let what = kind(&step.action);
@@ -276,7 +289,10 @@ proptest! {
                 prop_assert!(may, "{} of one that is {}", what, refused.mark);
             }
             match what {
-                "start" | "retry" => prop_assert!(found.wanted && found.unit.is_down()),
+                "start" | "retry" => {
+                    let works = matches!(agent.role(), Role::Crew | Role::Polecat) && found.left.is_some();
+                    prop_assert!((found.wanted || works) && found.unit.is_down());
+                }
                 "stop" => prop_assert!(found.unit.is_active()
                     && (found.dismissed || found.refusal.is_some())),
                 "poke" | "restart" => {
@@ -358,7 +374,7 @@ proptest! {
         let mut after = seen.clone();
         after.memory = plan.memory.clone();
         for step in &plan.steps {
-            if let Some(agent) = step.action.agent() {
+            if let Some(agent) = step.action.agent() && kind(&step.action) != "tell" {
                 let unit = &mut after.agents.get_mut(agent).unwrap().unit;
                 unit.active = match kind(&step.action) {
                     "start" | "retry" | "restart" => "activating",

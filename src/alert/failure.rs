@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::deliver::deliver;
 use super::store::{all, begin, begin_in, dirs, end};
-use crate::agent::Agent;
+use crate::agent::{Agent, Role};
 use crate::exit::Exit;
 use crate::systemd::{Systemd, runtime_dir};
 use crate::town::Town;
@@ -34,7 +34,7 @@ pub fn handle(unit: &str) -> Result<Exit> {
         if properties.text("ActiveState").as_deref() == Some("failed") {
             let result = properties.text("Result").unwrap_or_default();
             let status = properties.int("ExecMainStatus").unwrap_or_default();
-            let (summary, agent) = match Agent::from_unit(unit) {
+            let (mut summary, agent) = match Agent::from_unit(unit) {
                 Ok(agent) => (gave_up(&agent, &result, status), agent.to_string()),
                 Err(_) => (failed(unit, &result, status), String::new()),
             };
@@ -47,7 +47,11 @@ pub fn handle(unit: &str) -> Result<Exit> {
             if !agent.is_empty() {
                 fields.push(("GT_AGENT", &agent));
             }
-            let key = unit_key(unit);
+            let mut key = unit_key(unit);
+            if let Some((rig, count)) = storm_of(&systemd, unit)? {
+                key = storm_key(&rig);
+                summary = storm(&rig, count);
+            }
             begin_in(&dirs(&town), &key, &summary, &fields, Timestamp::now())?;
         }
     }
@@ -89,6 +93,48 @@ pub fn is_homeless() -> bool {
 fn homeless() -> Result<PathBuf> {
     let dir = runtime_dir().context("No runtime directory; is this a user service?")?;
     Ok(dir.join("gastown/alerts"))
+}
+
+/// This many polecats of one rig that gave up are one condition of the rig: new names would go
+/// the same way.
+pub const STORM: usize = 5;
+
+/// How many polecats of the rig of this one gave up, if they are that many.
+fn storm_of(systemd: &Systemd, unit: &str) -> Result<Option<(String, usize)>> {
+    let agent = Agent::from_unit(unit)
+        .ok()
+        .filter(|agent| agent.role() == Role::Polecat);
+    let Some(rig) = agent.as_ref().and_then(Agent::rig) else {
+        return Ok(None);
+    };
+    let count = gave_up_in(systemd, rig)?;
+    Ok((count >= STORM).then(|| (rig.to_string(), count)))
+}
+
+/// How many polecats of a rig gave up.
+///
+/// # Errors
+/// The manager does not answer.
+pub fn gave_up_in(systemd: &Systemd, rig: &str) -> Result<usize> {
+    let units = systemd.units(&["gt-agent@*.service"])?;
+    let failed = units.values().filter(|unit| unit.active == "failed");
+    let agents = failed.filter_map(|unit| Agent::from_unit(&unit.name).ok());
+    Ok(agents
+        .filter(|agent| agent.role() == Role::Polecat && agent.rig() == Some(rig))
+        .count())
+}
+
+/// The key of the condition that the polecats of a rig give up one after the other.
+pub fn storm_key(rig: &str) -> String {
+    format!("polecats-{rig}")
+}
+
+/// What is said of it.
+pub fn storm(rig: &str, count: usize) -> String {
+    format!(
+        "{count} polecats of {rig} gave up, so no more of them are started; see 'gastownctl history', \
+         mend the cause, then run 'gastownctl recover'"
+    )
 }
 
 /// The key of the condition that a unit has failed.

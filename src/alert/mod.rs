@@ -16,7 +16,9 @@ use jiff::Timestamp;
 
 use crate::systemd::{Systemd, Verb};
 use crate::town::Town;
-pub use failure::{DELIVER, failed, gave_up, handle, is_homeless, unit_key};
+pub use failure::{
+    DELIVER, STORM, failed, gave_up, gave_up_in, handle, is_homeless, storm, storm_key, unit_key,
+};
 use store::{begin_in, dirs, end_in, of_all};
 
 /// The unit that tells of alerts.

@@ -34,12 +34,7 @@ pub fn listed(town: &Town, units: Option<&BTreeMap<String, Unit>>) -> BTreeSet<A
 pub fn known(town: &Town, units: Option<&BTreeMap<String, Unit>>) -> BTreeSet<Agent> {
     let mut agents = listed(town, units);
     agents.extend(patrols::all(town.rigs()));
-    for rig in town.rigs().names() {
-        for (dir, role) in [("crew", Role::Crew), ("polecats", Role::Polecat)] {
-            let names = names_in(town, &format!("{rig}/{dir}"));
-            agents.extend(names.filter_map(|name| Agent::new(role, Some(rig), Some(&name)).ok()));
-        }
-    }
+    agents.extend(town.workers());
     let dogs = names_in(town, "deacon/dogs");
     agents.extend(dogs.filter_map(|name| match name.as_str() {
         "boot" => Agent::parse("deacon/boot").ok(),

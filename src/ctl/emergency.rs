@@ -6,7 +6,7 @@ use super::change::{each, now, tick};
 use super::cli;
 use super::output::say;
 use super::status::frozen_for_good;
-use crate::agent::Agent;
+use crate::agent::{Agent, Role};
 use crate::exit::Exit;
 use crate::systemd::{Systemd, Unit, Verb};
 use crate::town::{Town, marks};
@@ -49,7 +49,7 @@ pub fn estop(args: &cli::Mark) -> Result<Exit> {
         let agent = agent_of(unit);
         say(&match () {
             () if frozen => format!("Froze {agent}"),
-            () if wanted.contains(&agent) => format!("Stopping {agent}"),
+            () if wanted.contains(&agent) || is_polecat(unit) => format!("Stopping {agent}"),
             () => format!(
                 "Stopping {agent}, which is on no patrol: 'gastownctl start {agent}' after 'thaw'"
             ),
@@ -102,6 +102,11 @@ fn running(systemd: &Systemd) -> Result<Vec<Unit>> {
 
 fn agent_of(unit: &Unit) -> String {
     Agent::from_unit(&unit.name).map_or_else(|_| unit.name.clone(), |agent| agent.to_string())
+}
+
+/// One that is stopped in its work comes back by itself.
+fn is_polecat(unit: &Unit) -> bool {
+    Agent::from_unit(&unit.name).is_ok_and(|agent| agent.role() == Role::Polecat)
 }
 
 /// Whether the kernel has one cgroup hierarchy, which alone can freeze. Elsewhere systemd may

@@ -7,7 +7,7 @@ use anyhow::Result;
 use super::change::{each, tick};
 use super::output::say;
 use super::{cli, directory};
-use crate::agent::Agent;
+use crate::agent::{Agent, Role};
 use crate::exit::Exit;
 use crate::systemd::{Systemd, Verb};
 use crate::town::{Town, wisp};
@@ -15,16 +15,21 @@ use crate::town::{Town, wisp};
 /// How long one agent's stop may take.
 const STOP_LIMIT: Duration = Duration::from_secs(60);
 
-/// Parks a rig and stops its agents; every start of one is refused from then on.
+/// Parks a rig and stops its Witness and its Refinery; every start of an agent of it is refused
+/// from then on. As `gt` does it, crew and polecats are left at work.
 ///
 /// # Errors
 /// The rig is not known, the mark cannot be written, or an agent cannot be stopped.
 pub fn park(args: &cli::Rig) -> Result<Exit> {
     let (town, systemd) = (Town::load()?, Systemd::connect()?);
     let rig = directory::rig(&town, &args.rig)?;
-    let running = running(&systemd, rig)?;
+    let works = |agent: &Agent| matches!(agent.role(), Role::Crew | Role::Polecat);
+    let (workers, running): (Vec<_>, Vec<_>) = running(&systemd, rig)?.into_iter().partition(works);
     if args.change.dry_run {
         say(&format!("Would park {rig}"))?;
+        for agent in &workers {
+            say(&format!("Would leave {agent} at work"))?;
+        }
         return each(&running, |agent| say(&format!("Would stop {agent}")));
     }
     let changed = wisp::set_status(&town, rig, Some("parked"))?;
@@ -37,6 +42,11 @@ pub fn park(args: &cli::Rig) -> Result<Exit> {
     } else {
         format!("{rig} was parked already")
     })?;
+    for agent in &workers {
+        say(&format!(
+            "Left {agent} at work; 'gastownctl stop {agent}' stops it"
+        ))?;
+    }
     each(&jobs, |(agent, job)| {
         let job = job.as_ref().map_err(|e| anyhow::anyhow!("{e:#}"))?;
         if systemd.wait(job, STOP_LIMIT)? {

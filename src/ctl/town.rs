@@ -9,7 +9,7 @@ use super::{cli, status};
 use crate::exit::Exit;
 use crate::heartbeat::observed::KEPT_UNITS;
 use crate::systemd::{Systemd, TARGET, Unit, Verb};
-use crate::town::Town;
+use crate::town::{Town, left};
 
 /// How long the stop of the town may take: that of its agents, and after it that of the server.
 const STOP_LIMIT: Duration = Duration::from_secs(120);
@@ -28,7 +28,7 @@ const START_LIMIT: Duration = Duration::from_secs(60);
 /// # Errors
 /// There is no town, or one of its units does not start.
 pub fn up(args: cli::Change) -> Result<Exit> {
-    Town::load()?;
+    let town = Town::load()?;
     let systemd = Systemd::connect()?;
     if args.dry_run {
         say("Would start the town")?;
@@ -45,6 +45,8 @@ pub fn up(args: cli::Change) -> Result<Exit> {
             bail!("{unit} does not start; see 'journalctl --user -u {unit}'");
         }
     }
+    left::forget_closed(&town)?;
+    super::change::tick();
     say("The town is up, its agents are being started; see 'gastownctl status'")?;
     let enabled = systemd.unit_file_state(TARGET)?.as_deref() == Some("enabled");
     for problem in status::short_lived(Some(enabled)) {

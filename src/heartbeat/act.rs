@@ -1,21 +1,22 @@
 //! Carries a plan out. One step that fails does not stop the next; all failures are reported.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use jiff::{SignedDuration, Timestamp};
 
 use super::decide::dead_beads;
-use super::memory::Memory;
+use super::memory::{Hook, Memory};
 use super::observe::{self, OWN_UNIT, World};
-use super::observed::{JOBS, Observed};
+use super::observed::{JOBS, Observed, Seen};
 use super::plan::{Action, Plan, Step};
-use crate::agent::Agent;
+use crate::agent::{Agent, Role};
 use crate::alert::{self, unit_key};
 use crate::journal;
 use crate::systemd::{TARGET, Verb};
 use crate::tmux::TmuxError;
-use crate::tools::{Tools, bd};
+use crate::tools::{Tools, bd, mail};
 use crate::town::docked::Labels;
 use crate::town::{activity, home, state};
 
@@ -58,6 +59,9 @@ pub fn act(
     let decided = Instant::now();
     if full {
         acting.jobs();
+    }
+    acting.mails(&plan.steps);
+    if full {
         acting.beads(begin);
         // What is new there is for the next tick to act on.
         if acting.docked(begin) {
@@ -144,7 +148,7 @@ impl Acting<'_> {
             Action::Restore { unit } => systemd
                 .reset_failed(unit)
                 .and_then(|()| queue(Verb::Start, unit)),
-            Action::Poke { .. } | Action::MarkDead { .. } => return None,
+            Action::Poke { .. } | Action::Tell { .. } | Action::MarkDead { .. } => return None,
         })
     }
 
@@ -157,6 +161,7 @@ impl Acting<'_> {
             Action::Retry { .. } => (journal::AGENT_RETRIED, log::Level::Info),
             Action::Restart { .. } => (journal::DEACON_STUCK, log::Level::Warn),
             Action::Poke { .. } => (journal::POKED, log::Level::Info),
+            Action::Tell { .. } => (journal::CRASH_TOLD, log::Level::Warn),
             Action::MarkDead { .. } => (journal::BEAD_MARKED_DEAD, log::Level::Warn),
         };
         let agent = step
@@ -236,41 +241,20 @@ impl Acting<'_> {
     /// looked at again after it.
     fn beads(&mut self, begin: Instant) {
         let Ok(home) = home() else { return };
-        let (town, systemd) = (self.world.town, self.world.systemd);
         let tools = Tools::locate(&home);
-        let agents: Vec<Agent> = self.observed.agents.keys().cloned().collect();
-        let beads = match bd::agents(&tools, town, &agents) {
+        let listed = Instant::now();
+        let now = match observe::beads(self.world, &tools, self.observed) {
             Ok(None) => return,
-            Ok(Some(beads)) => beads,
+            Ok(Some(now)) => now,
             Err(e) => {
                 self.memory.bd_failures = self.memory.bd_failures.saturating_add(1);
                 log::warn!("Nothing is known about beads, going on without: {e:#}");
                 return;
             }
         };
-        let listed = Instant::now();
         self.memory.bd_failures = 0;
-        if !beads.iter().any(|bead| bead.claims_to_run().is_some()) {
-            return;
-        }
-        let units = systemd.units(&["gt-agent@*.service"]);
-        let agents = units.and_then(|units| observe::agents(self.world, &units));
-        let mut agents = match agents {
-            Ok(agents) => agents,
-            Err(e) => {
-                self.note(Err(e));
-                return;
-            }
-        };
-        if let Err(e) = observe::terminals(self.world, &mut agents) {
-            log::warn!("Who lives outside of units is not known, so no bead is marked: {e}");
-            return;
-        }
-        let now = Observed {
-            agents,
-            ..Observed::default()
-        };
-        for step in dead_beads(&now, &beads) {
+        let beads = now.beads.as_deref().unwrap_or_default();
+        for step in dead_beads(&now, beads) {
             if begin.elapsed() > TOOL_LIMIT {
                 log::warn!("The tick took too long, leaving the other beads to the next");
                 return;
@@ -281,10 +265,97 @@ impl Acting<'_> {
             let Some(bead) = beads.iter().find(|b| b.id == *bead) else {
                 continue;
             };
-            match bd::mark_dead(&tools, town, bead, listed.elapsed()) {
+            match bd::mark_dead(&tools, self.world.town, bead, listed.elapsed()) {
                 Ok(true) => self.told(&step),
                 Ok(false) => {}
                 Err(e) => _ = self.note(Err(e)),
+            }
+        }
+        self.hooks(&tools, &now.agents, begin);
+    }
+
+    /// Learns what is on the hooks of polecats that are down. The next tick sees to it.
+    fn hooks(&mut self, tools: &Tools, agents: &BTreeMap<Agent, Seen>, begin: Instant) {
+        let is_down = |seen: &Seen| seen.unit.is_down() && !seen.session;
+        let down = agents
+            .iter()
+            .filter(|(agent, seen)| agent.role() == Role::Polecat && is_down(seen));
+        let known = self.memory.hooks.keys();
+        let rigs = down.map(|(agent, _)| agent).chain(known);
+        let rigs: BTreeSet<String> = rigs
+            .filter_map(|agent| agent.rig().map(String::from))
+            .collect();
+        for rig in rigs {
+            if begin.elapsed() > TOOL_LIMIT {
+                return;
+            }
+            let hooked = match bd::hooked(tools, self.world.town, &rig) {
+                Ok(Some(hooked)) => hooked,
+                Ok(None) => return,
+                Err(e) => {
+                    log::warn!(
+                        "Nothing is known about the hooks of {rig}, going on without: {e:#}"
+                    );
+                    continue;
+                }
+            };
+            let is_hooked = |agent: &Agent, hook: &Hook| {
+                agent.rig() != Some(&rig) || hooked.contains(&(hook.issue.clone(), agent.clone()))
+            };
+            self.memory
+                .hooks
+                .retain(|agent, hook| is_hooked(agent, hook));
+            for (issue, agent) in hooked {
+                if !self.memory.hooks.contains_key(&agent) && agents.get(&agent).is_none_or(is_down)
+                {
+                    let since = Timestamp::now();
+                    let hook = Hook {
+                        issue,
+                        since,
+                        tried: false,
+                    };
+                    self.memory.hooks.insert(agent, hook);
+                }
+            }
+        }
+    }
+
+    /// Mails the Witness of its rig that a polecat crashed, in the words of current `gt`. What is
+    /// not known to be sent is tried again by the next tick.
+    fn mails(&mut self, steps: &[Step]) {
+        let Ok(home) = home() else { return };
+        let tools = Tools::locate(&home);
+        for step in steps {
+            let Action::Tell { agent, to, issue } = &step.action else {
+                continue;
+            };
+            let name = agent.name().unwrap_or_default();
+            let rig = agent.rig().unwrap_or_default();
+            let subject = format!("CRASHED_POLECAT: {rig}/{name} detected");
+            let body = format!(
+                "Polecat {name} crashed: {}.\n\nhook_bead: {}\n\nsystemd starts it again, up to five times within 15 minutes; \
+                 'gastownctl status {agent}' tells what has become of it.",
+                self.observed
+                    .agents
+                    .get(agent)
+                    .map_or("it ended", |seen| &seen.unit.result),
+                issue.as_deref().unwrap_or("unknown"),
+            );
+            if tools.path("gt").is_none() {
+                return;
+            }
+            match mail::send(
+                &tools,
+                self.world.town.root(),
+                &to.to_string(),
+                &subject,
+                &body,
+            ) {
+                Ok(()) => self.told(step),
+                Err(e) => {
+                    log::warn!("Failed to tell {to} that {agent} crashed, trying again: {e}");
+                    self.memory.record(agent).told = false;
+                }
             }
         }
     }
@@ -319,7 +390,7 @@ impl Acting<'_> {
         let town = self.world.town;
         let mut paths = super::stops(town);
         if plan.next.wake {
-            paths.push(town.path(activity::FILE));
+            paths.extend([activity::FILE, activity::EVENTS].map(|file| town.path(file)));
         }
         let paths: Vec<String> = paths.iter().map(|p| p.display().to_string()).collect();
         let what = "Gas Town Heartbeat on New Activity and Emergency Stops of Rigs";
@@ -336,6 +407,9 @@ impl Acting<'_> {
         state.pid = std::process::id().into();
         state.started_at = target.time("ActiveEnterTimestamp").or(state.started_at);
         state.last_heartbeat = Some(Timestamp::now());
+        if state.heartbeat_count == 0 {
+            state.counted_since = state.last_heartbeat;
+        }
         state.heartbeat_count = state.heartbeat_count.saturating_add(1);
         state.save(town)
     }

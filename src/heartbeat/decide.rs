@@ -7,9 +7,11 @@ use jiff::{SignedDuration, Timestamp};
 use super::memory::{Clocks, Due, Memory, Pokes, Retry};
 use super::observed::{Activity, KEPT_UNITS, Observed, Seen, UnitState};
 use super::plan::{Action, CEILING, Next, Plan, Step};
+use super::pokes::SILENT;
 use crate::agent::{Agent, Role};
 use crate::alert::{self, unit_key};
-use crate::exit::Exit;
+use crate::town::left::Left;
+use crate::town::ours::Closed;
 
 /// A suspend or a step of the clock shorter than this is none.
 const GAP_MSEC: i64 = 30_000;
@@ -17,9 +19,15 @@ const GAP_MSEC: i64 = 30_000;
 /// An agent that has been up for this long counts as back.
 const BACK: SignedDuration = SignedDuration::from_secs(20);
 
-/// Deaths closer together than this, and this many, are one event.
-const MASS_WINDOW: SignedDuration = SignedDuration::from_secs(30);
-const MASS_COUNT: usize = 3;
+/// How long a polecat that is down may have work on its hook: who slings it hooks it first and
+/// makes the session then, and who is done takes a moment to clear the hook.
+const HOOKED: SignedDuration = SignedDuration::from_mins(2);
+
+/// For how long after its session appeared an agent may begin in it.
+const APPEARS: SignedDuration = SignedDuration::from_mins(2);
+
+/// The shortest pause before a second look.
+const SECOND: SignedDuration = SignedDuration::from_secs(1);
 
 /// This many unusable answers of `bd` or `tmux` in a row are worth an alert.
 const FAILURES: u32 = 3;
@@ -30,11 +38,15 @@ pub(super) struct Deciding<'a> {
     pub(super) gap: Option<String>,
     steps: Vec<Step>,
     left: BTreeMap<Agent, String>,
+    /// Rigs whose polecats give up one after the other.
+    storms: BTreeSet<String>,
     /// Conditions that hold, by alert key.
-    conditions: BTreeMap<String, String>,
+    pub(super) conditions: BTreeMap<String, String>,
     /// Keys whose condition is not known to have ended.
     pending: BTreeSet<String>,
     deadlines: Vec<(Timestamp, String)>,
+    /// The Deacon has written a heartbeat not long ago.
+    pub(super) heard: bool,
     pub(super) memory: Memory,
 }
 
@@ -52,9 +64,11 @@ pub fn decide(seen: &Observed, now: Timestamp) -> Plan {
         gap,
         steps: Vec::new(),
         left: BTreeMap::new(),
+        storms: BTreeSet::new(),
         conditions: seen.problems.clone(),
         pending: BTreeSet::new(),
         deadlines: Vec::new(),
+        heard: false,
         memory,
     };
     if !seen.stopped {
@@ -86,8 +100,15 @@ impl Deciding<'_> {
         for (name, unit) in &self.seen.units {
             self.own(name, unit);
         }
+        self.storms();
         for (agent, seen) in &self.seen.agents {
             self.agent(agent, seen);
+        }
+        self.hooks();
+        // Only a heartbeat ends the silence of a Deacon that is to run.
+        let deacon = self.seen.agents.get(&Agent::deacon());
+        if deacon.is_some_and(|deacon| deacon.wanted) && !self.heard {
+            self.pending.insert(SILENT.into());
         }
         self.deaths();
         self.memory.tmux_failures = match &self.seen.blind {
@@ -205,44 +226,172 @@ impl Deciding<'_> {
             return self.leave(agent, refused.reason.clone());
         }
         record.stopped = None;
-        if !seen.wanted {
-            record.retry = None;
-            // A person's crew is that person's to keep.
-            if seen.outside && agent.role() == Role::Polecat {
-                self.look_again(agent, &key, BACK);
-                let agent = agent.clone();
-                let reason = "it runs outside of its unit, which takes it over";
-                self.push(Action::Start { agent }, reason);
-            } else if unit.is_failed() {
-                self.failed(agent, seen);
-            }
-            return;
+        let left = seen.left.filter(|_| !unit.is_failed() && !seen.outside);
+        let works = matches!(agent.role(), Role::Crew | Role::Polecat);
+        if let Some(Left::Waiting(since)) = left
+            && (seen.wanted || works)
+        {
+            return self.retry(agent, Some(since), "it asked to wait");
         }
-        let waiting = unit.status == i32::from(Exit::TryAgain as u8) && !unit.is_failed();
-        if !unit.is_failed() && !waiting {
-            self.memory.record(agent).retry = None;
-            self.look_again(agent, &key, BACK);
-            return self.push(
-                Action::Start {
-                    agent: agent.clone(),
-                },
-                "it is to run and does not",
-            );
+        if !seen.wanted {
+            return self.worker(agent, seen, left);
+        }
+        if let Some(Left::Closed(since)) = left
+            && self.closed(agent, since)
+        {
+            return;
         }
         if unit.is_failed() {
             self.failed(agent, seen);
+            return self.retry(agent, unit.down, "it gave up");
         }
-        self.retry(agent, seen, waiting);
+        self.start(agent, "it is to run and does not");
+    }
+
+    fn start(&mut self, agent: &Agent, reason: &str) {
+        self.memory.record(agent).retry = None;
+        self.look_again(agent, &unit_key(&agent.unit()), BACK);
+        let agent = agent.clone();
+        self.push(Action::Start { agent }, reason);
+    }
+
+    /// An agent that is down and that no patrol wants. A person's crew is that person's to keep.
+    fn worker(&mut self, agent: &Agent, seen: &Seen, left: Option<Left>) {
+        self.memory.record(agent).retry = None;
+        let is_polecat = agent.role() == Role::Polecat;
+        if is_polecat && agent.rig().is_some_and(|rig| self.storms.contains(rig)) {
+            self.pending.insert(unit_key(&agent.unit()));
+            return self.leave(agent, "too many polecats of its rig gave up");
+        }
+        if is_polecat && seen.outside {
+            self.start(agent, "it runs outside of its unit, which takes it over");
+        } else if seen.unit.is_failed() {
+            self.failed(agent, seen);
+        } else if is_polecat && left == Some(Left::AtWork) {
+            self.start(
+                agent,
+                "it was at work when it was stopped with its town or rig",
+            );
+        } else if is_polecat
+            && let Some(age) = seen.appeared.map(|at| self.now.duration_since(at))
+            && !age.is_negative()
+            && age < APPEARS
+        {
+            // Most tools make the session first, and start the agent in it a moment later.
+            self.at(
+                self.now + (age / 2).max(SECOND),
+                format!("whether {agent} begins"),
+            );
+        }
+    }
+
+    /// Rigs whose polecats give up one after the other, whatever they are called: one condition,
+    /// and no more of them are started.
+    fn storms(&mut self) {
+        let mut gave_up: BTreeMap<&str, Vec<&Agent>> = BTreeMap::new();
+        for (agent, seen) in &self.seen.agents {
+            if agent.role() == Role::Polecat
+                && seen.unit.is_failed()
+                && let Some(rig) = agent.rig()
+            {
+                gave_up.entry(rig).or_default().push(agent);
+            }
+        }
+        for (rig, agents) in gave_up {
+            if agents.len() >= alert::STORM {
+                self.conditions
+                    .insert(alert::storm_key(rig), alert::storm(rig, agents.len()));
+                self.storms.insert(rig.to_string());
+            }
+        }
+    }
+
+    /// Work on the hooks of polecats that are down: each is started for it once. What cannot go
+    /// on is told, with the issue.
+    fn hooks(&mut self) {
+        let hooks = std::mem::take(&mut self.memory.hooks);
+        for (agent, mut hook) in hooks {
+            let seen = self.seen.agents.get(&agent);
+            let is_down = seen.is_none_or(|seen| seen.unit.is_down() && !seen.session);
+            let refused = seen.is_some_and(|seen| seen.refusal.is_some());
+            if !is_down || refused || self.started(&agent) {
+                self.memory.hooks.insert(agent, hook);
+                continue;
+            }
+            let due = hook.since.min(self.now) + HOOKED;
+            let issue = &hook.issue;
+            let stays = matches!(seen.and_then(|seen| seen.left), Some(Left::Closed(_)))
+                && self.seen.rules.closed_sessions == Closed::Stay;
+            let storm = agent.rig().is_some_and(|rig| self.storms.contains(rig));
+            let why = match seen {
+                None => Some("it has no directory".to_string()),
+                Some(seen) if seen.unit.is_failed() => Some("it gave up".to_string()),
+                Some(_) if storm => Some("too many polecats of its rig gave up".to_string()),
+                Some(_) if stays => Some("somebody closed its session".to_string()),
+                Some(_) if hook.tried => Some("it ended without being done".to_string()),
+                Some(_) => None,
+            };
+            if due > self.now {
+                self.at(due, format!("work on the hook of {agent}"));
+            } else if let Some(why) = why {
+                let summary = format!(
+                    "{issue} is on the hook of {agent}, which does not run: {why}; run \
+                     'gastownctl start {agent}', or sling {issue} again"
+                );
+                self.conditions
+                    .insert(format!("hook-{}", agent.instance()), summary);
+            } else {
+                self.start(&agent, &format!("{issue} is on its hook"));
+                hook.tried = true;
+            }
+            self.memory.hooks.insert(agent, hook);
+        }
+    }
+
+    fn started(&self, agent: &Agent) -> bool {
+        self.steps
+            .iter()
+            .any(|step| step.action.agent() == Some(agent))
+    }
+
+    /// An agent whose session somebody closed; `false`: its pause is over.
+    fn closed(&mut self, agent: &Agent, since: Timestamp) -> bool {
+        let rules = &self.seen.rules;
+        let back = since.min(self.now) + rules.closed_pause;
+        if rules.closed_sessions == Closed::Stay {
+            self.leave(
+                agent,
+                format!(
+                    "somebody closed its session; 'gastownctl start {agent}' or 'gastownctl up' starts it"
+                ),
+            );
+            return true;
+        }
+        // A time from before the clock was set must not keep it down for ever.
+        if back <= self.now || since > self.now {
+            return false;
+        }
+        self.at(back, format!("{agent}, whose session was closed"));
+        self.leave(
+            agent,
+            format!("somebody closed its session; it comes back at {back:.0}"),
+        );
+        true
     }
 
     fn failed(&mut self, agent: &Agent, seen: &Seen) {
+        if agent.role() == Role::Polecat && agent.rig().is_some_and(|rig| self.storms.contains(rig))
+        {
+            self.pending.insert(unit_key(&agent.unit()));
+            return;
+        }
         let summary = alert::gave_up(agent, &seen.unit.result, seen.unit.status);
         self.conditions.insert(unit_key(&agent.unit()), summary);
     }
 
     /// An agent that gave up, or that asked to be left alone for a while, is tried again after
     /// pauses that grow.
-    fn retry(&mut self, agent: &Agent, seen: &Seen, waiting: bool) {
+    fn retry(&mut self, agent: &Agent, down: Option<Timestamp>, state: &str) {
         let rules = &self.seen.rules;
         let now = self.now;
         let pause = |count: u32| {
@@ -250,7 +399,7 @@ impl Deciding<'_> {
             grown.map_or(rules.retry_longest, |pause| pause.min(rules.retry_longest))
         };
         let gap = self.gap.is_some();
-        let down = seen.unit.down.filter(|down| *down <= now).unwrap_or(now);
+        let down = down.filter(|down| *down <= now).unwrap_or(now);
         let record = self.memory.record(agent);
         let retry = record.retry.get_or_insert(Retry {
             count: 0,
@@ -260,11 +409,6 @@ impl Deciding<'_> {
         if gap || retry.at > now + pause(retry.count) {
             retry.at = now + pause(retry.count);
         }
-        let state = if waiting {
-            "it asked to wait"
-        } else {
-            "it gave up"
-        };
         if retry.at <= now {
             retry.count = retry.count.saturating_add(1);
             retry.at = now + pause(retry.count);
@@ -286,7 +430,8 @@ impl Deciding<'_> {
         if seen.unit.frozen {
             return self.leave(agent, "it is frozen; 'gastownctl thaw' ends it");
         }
-        let refused = seen.refusal.as_ref().filter(|refused| !refused.lets_run());
+        let refused = seen.refusal.as_ref();
+        let refused = refused.filter(|refused| !refused.lets_run(agent));
         let unwanted = match (refused, seen.dismissed) {
             (Some(refused), _) => Some((refused.mark.clone(), refused.reason.clone())),
             (None, true) => Some(("patrol-off".into(), "its patrol is switched off".into())),
@@ -299,6 +444,7 @@ impl Deciding<'_> {
         let record = self.memory.record(agent);
         if up >= longest {
             record.retry = None;
+            (record.crashed, record.told) = (false, false);
         }
         if let Some((mark, reason)) = unwanted {
             if record.stopped.as_ref() == Some(&mark) {
@@ -323,12 +469,24 @@ impl Deciding<'_> {
 
     /// Finds agents that died together since the last tick, by the times of their deaths.
     fn deaths(&mut self) {
-        let last = self.seen.memory.ticked;
+        let (last, rules) = (self.seen.memory.ticked, &self.seen.rules);
         let mut deaths: Vec<(Timestamp, &Agent)> = Vec::new();
+        let mut told = Vec::new();
         for (agent, seen) in &self.seen.agents {
             let unit = &seen.unit;
             let record = self.memory.record(agent);
             let restarted = unit.restarts > 0 && unit.restarts != record.restarts;
+            if record.told && unit.is_down() && !unit.is_failed() {
+                (record.crashed, record.told) = (false, false);
+            }
+            record.crashed |= agent.role() == Role::Polecat && (restarted || unit.is_failed());
+            if record.crashed
+                && !record.told
+                && let Some(to) = witness(agent)
+            {
+                record.told = true;
+                told.push((agent.clone(), to));
+            }
             record.restarts = unit.restarts;
             let Some(down) = unit.down else { continue };
             if last.is_some_and(|last| down > last)
@@ -339,18 +497,23 @@ impl Deciding<'_> {
             }
         }
         deaths.sort();
+        for (agent, to) in told {
+            let issue = self.memory.hooks.get(&agent).map(|hook| hook.issue.clone());
+            let reason = "it is the Witness of its rig";
+            self.push(Action::Tell { agent, to, issue }, reason);
+        }
         let together = |first: usize| {
             let (time, _) = deaths[first];
             let end = deaths[first..]
                 .iter()
-                .take_while(|(other, _)| other.duration_since(time) <= MASS_WINDOW)
+                .take_while(|(other, _)| other.duration_since(time) <= rules.mass_death_window)
                 .count();
             &deaths[first..first + end]
         };
         let dead = (0..deaths.len())
             .map(together)
             .max_by_key(|group| group.len())
-            .filter(|group| group.len() >= MASS_COUNT && self.gap.is_none());
+            .filter(|group| group.len() >= rules.mass_deaths && self.gap.is_none());
         if let Some(dead) = dead {
             self.memory.mass_death = dead.iter().map(|(_, agent)| (*agent).clone()).collect();
         }
@@ -371,7 +534,7 @@ impl Deciding<'_> {
             let summary = format!(
                 "{} agents died within {} s of each other: {}",
                 names.len(),
-                MASS_WINDOW.as_secs(),
+                rules.mass_death_window.as_secs(),
                 names.join(", ")
             );
             self.conditions.insert("mass-death".into(), summary);
@@ -407,18 +570,21 @@ impl Deciding<'_> {
             Some(age) if age >= mins(45) => 60,
             Some(age) if age >= mins(15) => 30,
             Some(age) if age >= mins(5) => 10,
-            _ => 5,
+            _ => 0,
         };
+        let regular = self.seen.rules.tick_interval;
         let reason = match age {
-            Some(age) if tier > 5 => format!("nothing has happened for {:#}", rounded(age)),
+            Some(age) if mins(tier) > regular => {
+                format!("nothing has happened for {:#}", rounded(age))
+            }
             _ => "the regular round".into(),
         };
-        (mins(tier), reason)
+        (mins(tier).max(regular), reason)
     }
 
     fn plan(mut self) -> Plan {
         let (interval, reason) = self.idle();
-        let wake = interval > SignedDuration::from_mins(5);
+        let wake = interval > self.seen.rules.tick_interval;
         self.at(self.now + interval, reason);
         if let Some(at) = self.seen.undelivered {
             self.at(at, "an alert that could not be delivered");
@@ -472,6 +638,11 @@ impl Deciding<'_> {
     }
 }
 
+/// The Witness of a polecat's rig.
+fn witness(agent: &Agent) -> Option<Agent> {
+    Agent::new(Role::Witness, Some(agent.rig()?), None).ok()
+}
+
 fn over(key: &str, summary: &str) -> String {
     match key.strip_prefix("unit-") {
         Some(unit) => match Agent::from_unit(unit) {
@@ -502,7 +673,8 @@ pub fn dead_beads(seen: &Observed, beads: &[crate::tools::bd::Bead]) -> Vec<Step
         let known = seen.agents.get(&agent);
         let alive = known.is_some_and(|known| {
             let starts = known.wanted && known.refusal.is_none() && !known.unit.is_failed();
-            known.session || !known.unit.is_down() || starts
+            let is_closed = matches!(known.left, Some(Left::Closed(_)));
+            known.session || !known.unit.is_down() || starts || is_closed
         });
         let was = bead.claims_to_run()?;
         (!alive).then(|| Step {

@@ -55,6 +55,9 @@ pub struct Memory {
     /// Agents that died together and are not all back.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub mass_death: Vec<Agent>,
+    /// Polecats that are down with work on their hooks, as `bd` last had it.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub hooks: BTreeMap<Agent, Hook>,
     /// By agent.
     pub agents: BTreeMap<Agent, Record>,
 }
@@ -81,9 +84,27 @@ pub struct Record {
     /// The reason for which it was stopped, while that lasts: it is stopped once.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stopped: Option<String>,
+    /// It crashed, and has not been well for a while since.
+    #[serde(skip_serializing_if = "is_default")]
+    pub crashed: bool,
+    /// The Witness of its rig was told so.
+    #[serde(skip_serializing_if = "is_default")]
+    pub told: bool,
     /// How many times the manager had restarted it.
     #[serde(skip_serializing_if = "is_default")]
     pub restarts: u64,
+}
+
+/// Work on the hook of a polecat that is down.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hook {
+    /// The issue.
+    pub issue: String,
+    /// When it was first seen there while the polecat was down.
+    pub since: Timestamp,
+    /// The polecat was started for it.
+    #[serde(default)]
+    pub tried: bool,
 }
 
 /// Pokes since the last sign of life.
@@ -100,6 +121,9 @@ pub struct Pokes {
     /// What the screen showed before the last one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub screen: Option<Shown>,
+    /// The CPU time that the agent had used before the last one, in nanoseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<u64>,
     /// The number of its text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tip: Option<usize>,

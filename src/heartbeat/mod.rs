@@ -15,7 +15,6 @@ pub mod plan;
 mod pokes;
 pub mod tips;
 
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -26,8 +25,8 @@ use crate::exit::Exit;
 use crate::job::{self, Desk, Done, Job};
 use crate::systemd::{Systemd, runtime_dir};
 use crate::tmux::Tmux;
-use crate::tools::gt;
-use crate::town::{Town, activity, marks};
+use crate::tools::{Tools, gt};
+use crate::town::{Town, activity, home, marks};
 use crate::{generator, journal};
 use memory::Memory;
 use observe::World;
@@ -50,7 +49,7 @@ enum Cause {
     Time,
     /// A watched file changed.
     Change,
-    /// Only `daemon/activity.json` changed, in an idle town.
+    /// Only what shows activity changed, in an idle town.
     Activity,
 }
 
@@ -101,11 +100,11 @@ pub fn tick() -> Result<Exit> {
 fn tend(desk: &Desk<'_>) -> Result<Done> {
     let begin = Instant::now();
     let town = desk.town;
-    let changed = activity_changed(town);
+    let activity = activity(town);
     let (memory, _) = Memory::load(town)?;
-    let cause = cause(&memory, &stamps(town), changed, Timestamp::now());
+    let cause = cause(&memory, &stamps(town), activity.is_some(), Timestamp::now());
     if let (Cause::Activity, Some(next)) = (cause, &memory.next)
-        && !is_honest(town)
+        && activity == Some(false)
     {
         job::ready_for("Nobody has done anything");
         let wait = Duration::try_from(next.at.duration_since(Timestamp::now()));
@@ -172,14 +171,10 @@ pub fn plan() -> Result<Plan> {
     let (memory, _) = Memory::load(&town)?;
     let mut observed = observe::observe(&world, memory)?;
     observed.stopped = systemd.town_is_stopped()?;
+    if let Ok(Some(later)) = observe::beads(&world, &Tools::locate(&home()?), &observed) {
+        observed.beads = later.beads;
+    }
     Ok(decide::decide(&observed, Timestamp::now()))
-}
-
-fn is_honest(town: &Town) -> bool {
-    // What cannot be read may be a person's doing.
-    activity::load(town).map_or(true, |activity| {
-        activity.is_some_and(|activity| activity.honest().is_some())
-    })
 }
 
 /// What tells whether a file has changed: its identity, size and time, or those of its entries.
@@ -190,11 +185,7 @@ fn stamp(path: &Path) -> String {
         stamps.sort();
         return stamps.join(" ");
     }
-    let stamp = path.symlink_metadata().map(|m| {
-        let time = (m.mtime(), m.mtime_nsec());
-        format!("{} {} {}.{:09}", m.ino(), m.size(), time.0, time.1)
-    });
-    stamp.unwrap_or_default()
+    activity::stamp(path)
 }
 
 /// Of the files whose change starts a tick: the manager loses changes while the tick runs.
@@ -215,22 +206,27 @@ fn stops(town: &Town) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Whether activity has been written since the last tick looked. The status line writes it
-/// every few seconds, so this is not worth a durable file.
-fn activity_changed(town: &Town) -> bool {
+/// What the files that show activity have said since the last tick looked: `None`: nothing, else
+/// whether it was somebody else's doing than ours. The status line of `gt` writes one every few
+/// seconds, so this is not worth a durable file.
+fn activity(town: &Town) -> Option<bool> {
     let Some(dir) = runtime_dir() else {
-        return true;
+        return Some(true);
     };
-    let (seen, now) = (
-        dir.join("gastown-activity"),
-        stamp(&town.path(activity::FILE)),
-    );
+    let seen = dir.join("gastown-activity");
+    let event = activity::last_event(town.root()).map(|time| time.to_string());
+    let [command, events] = [activity::FILE, activity::EVENTS].map(|file| stamp(&town.path(file)));
+    let now = [command, events, event.unwrap_or_default()];
     let before = std::fs::read_to_string(&seen).unwrap_or_default();
-    let changed = before != now;
-    if changed {
-        let _ = std::fs::write(&seen, now);
+    let mut before = before.lines();
+    let changed = now
+        .each_ref()
+        .map(|now| before.next().unwrap_or_default() != now);
+    if changed.contains(&true) {
+        let _ = std::fs::write(&seen, now.join("\n"));
     }
-    changed
+    let [command, events, event] = changed;
+    (command || events).then(|| event || (command && activity::is_somebodys(town)))
 }
 
 /// Reports the tick in one line.

@@ -13,12 +13,14 @@ use super::observed::{Activity, Beat, JOBS, KEPT_UNITS, Observed, Refused, Seen,
 use super::tips;
 use crate::agent::{Agent, Role};
 use crate::alert::{self, unit_key};
-use crate::exit::Exit;
 use crate::session::process::{self, Head};
 use crate::session::rival;
 use crate::session::whose::{Found, Names, OtherServers};
 use crate::systemd::{Systemd, TARGET, Unit};
 use crate::tmux::{Pane, Screen, Tmux, TmuxError};
+use crate::tools::{Tools, bd};
+use crate::town::deacon::Freshness;
+use crate::town::left::Note;
 use crate::town::marks;
 use crate::town::{Town, activity, deacon, patrols};
 
@@ -38,9 +40,6 @@ pub const OWN_UNIT: &str = "gt-heartbeat.service";
 
 /// How many of the last lines of a screen count for [`Shown::hash`].
 const SCREEN_LINES: usize = 10;
-
-/// The most crew members or polecats of one rig that are looked at.
-const WORKERS: usize = 1000;
 
 /// Reads everything. Nothing here waits for long, and nothing is changed.
 ///
@@ -63,8 +62,8 @@ pub fn observe(world: &World<'_>, memory: Memory) -> Result<Observed> {
         rules: town.ours(),
         heartbeat,
         paused,
-        activity: activity(town),
-        sign: sign(town),
+        activity: last_command(town),
+        sign: activity::last_event(town.root()),
         problems,
         alerts: alert::summaries(town)
             .into_iter()
@@ -76,6 +75,17 @@ pub fn observe(world: &World<'_>, memory: Memory) -> Result<Observed> {
         ..Observed::default()
     };
     observed.agents = agents(world, &units)?;
+    let (stale, very_stale) = (observed.rules.stale, observed.rules.very_stale);
+    let beat = match observed.heartbeat {
+        Beat::At(time) => Some(time),
+        _ => None,
+    };
+    if let Some(unit) = units.get(&Agent::deacon().unit())
+        && deacon::freshness(beat, Timestamp::now(), stale, very_stale) == Freshness::VeryStale
+        && let Some(seen) = observed.agents.get_mut(&Agent::deacon())
+    {
+        seen.cpu = cpu(world.systemd, unit);
+    }
     // In a town that was never started, a tick by hand starts agents and nothing else.
     let is_up = units
         .get(TARGET)
@@ -106,10 +116,41 @@ pub fn observe(world: &World<'_>, memory: Memory) -> Result<Observed> {
 /// The alerts that a tick begins and ends; other programs have others. Its own failure it
 /// takes back only when it has succeeded.
 fn is_ours(key: &str) -> bool {
-    let starts = ["unit-", "config-", "refusal-", "elsewhere-"];
+    let starts = [
+        "unit-",
+        "config-",
+        "refusal-",
+        "elsewhere-",
+        "hook-",
+        "polecats-",
+    ];
     key != unit_key(OWN_UNIT)
         && (starts.iter().any(|start| key.starts_with(start))
-            || ["bd", "go-daemon", "mass-death", "rigs", "tmux"].contains(&key))
+            || ["bd", "deacon", "go-daemon", "mass-death", "rigs", "tmux"].contains(&key))
+}
+
+/// What `bd` says of agents, and the agents as they are after that, for `bd` is slow: the real run
+/// and the dry one judge beads by this. `Ok(None)`: there is no `bd`.
+///
+/// # Errors
+/// `bd` gave no usable answer, or the manager gave none.
+pub fn beads(world: &World<'_>, tools: &Tools, before: &Observed) -> Result<Option<Observed>> {
+    let known: Vec<Agent> = before.agents.keys().cloned().collect();
+    let Some(beads) = bd::agents(tools, world.town, &known)? else {
+        return Ok(None);
+    };
+    let units = world.systemd.units(&["gt-agent@*.service"])?;
+    let mut agents = agents(world, &units)?;
+    if let Err(e) = terminals(world, &mut agents) {
+        log::debug!("Failed to list the terminals: {e}");
+        // An agent whose terminal is not known may be alive in it.
+        agents.values_mut().for_each(|seen| seen.session = true);
+    }
+    Ok(Some(Observed {
+        agents,
+        beads: Some(beads),
+        ..Observed::default()
+    }))
 }
 
 /// The agents' units as they are now; for a second look after something slow.
@@ -132,7 +173,7 @@ pub fn agents(world: &World<'_>, units: &BTreeMap<String, Unit>) -> Result<BTree
             agents.entry(agent).or_default().unit = state;
         }
     }
-    for worker in workers(town) {
+    for worker in town.workers() {
         agents.entry(worker).or_default();
     }
     for (agent, seen) in &mut agents {
@@ -147,39 +188,13 @@ pub fn agents(world: &World<'_>, units: &BTreeMap<String, Unit>) -> Result<BTree
                 .is_some_and(|patrols| !patrols.wants(agent)),
             _ => false,
         };
-        if seen.unit.is_down()
-            && !seen.unit.is_failed()
-            && let Some(since) = marks::waiting(town, agent)
-        {
-            seen.unit.status = Exit::TryAgain as i32;
-            seen.unit.down = Some(since);
-        }
+        seen.left = Note::of(town, agent).load().filter(|_| seen.unit.is_down());
         seen.refusal = marks::refusal(town, agent).map(|refusal| Refused {
             mark: refusal.mark.name().into(),
             reason: refusal.reason,
         });
     }
     Ok(agents)
-}
-
-/// Crew and polecats by their directories: their units may have been forgotten.
-fn workers(town: &Town) -> Vec<Agent> {
-    let mut workers = Vec::new();
-    for rig in town.rigs().names() {
-        for (dir, role) in [("crew", Role::Crew), ("polecats", Role::Polecat)] {
-            let entries = std::fs::read_dir(town.path(rig).join(dir))
-                .into_iter()
-                .flatten();
-            let names = entries
-                .flatten()
-                .take(WORKERS)
-                .map(|entry| entry.file_name());
-            workers.extend(
-                names.filter_map(|name| Agent::new(role, Some(rig), Some(name.to_str()?)).ok()),
-            );
-        }
-    }
-    workers
 }
 
 fn states(systemd: &Systemd, units: Vec<&Unit>) -> Result<BTreeMap<String, UnitState>> {
@@ -235,6 +250,14 @@ pub(super) fn terminals(
             Found::Session(pane) => (pane.home.is_some(), runs(pane)),
             Found::Taken(_) | Found::Nowhere => (false, false),
         };
+        if let Found::Session(pane) = names.find(&panes)
+            && !pane.dead
+            && pane.owner.is_none()
+            && pane.home.is_none()
+            && matches!(process::head(pane.pid), Head::IdleShell)
+        {
+            seen.appeared = pane.created;
+        }
         seen.session = is_there || seen.elsewhere.is_some();
         seen.outside = is_there && !is_marked;
         seen.pane = by_owner
@@ -290,6 +313,18 @@ pub fn shown(screen: &Screen) -> Shown {
     }
 }
 
+/// The CPU time that a unit has used, in nanoseconds. Where the kernel does not count it for a
+/// cgroup, its processes are asked.
+fn cpu(systemd: &Systemd, unit: &Unit) -> Option<u64> {
+    let read = systemd.read(&[unit], &["CPUUsageNSec"]).ok()?;
+    let counted = read.get(&unit.name)?.number("CPUUsageNSec");
+    counted.or_else(|| {
+        let processes = systemd.processes(&unit.name).ok()?;
+        let pids: Vec<u32> = processes.into_iter().map(|(pid, _)| pid).collect();
+        Some(process::cpu_nsec(&pids))
+    })
+}
+
 fn heartbeat(town: &Town) -> Beat {
     match deacon::load(town) {
         Ok(None) => Beat::Missing,
@@ -309,7 +344,7 @@ fn paused(town: &Town) -> Option<String> {
     }
 }
 
-fn activity(town: &Town) -> Activity {
+fn last_command(town: &Town) -> Activity {
     match activity::load(town) {
         Ok(Some(activity)) => match activity.honest() {
             Some(time) => Activity::At(time),
@@ -317,17 +352,6 @@ fn activity(town: &Town) -> Activity {
         },
         _ => Activity::Missing,
     }
-}
-
-/// The feed of events of current towns: `gt` writes it, we do not.
-fn sign(town: &Town) -> Option<Timestamp> {
-    let modified = town
-        .path(".events.jsonl")
-        .metadata()
-        .ok()?
-        .modified()
-        .ok()?;
-    Timestamp::try_from(modified).ok()
 }
 
 fn problems(town: &Town) -> BTreeMap<String, String> {

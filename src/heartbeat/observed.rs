@@ -6,8 +6,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::memory::{Clocks, Memory, Shown};
-use crate::agent::Agent;
+use crate::agent::{Agent, Role};
 use crate::tools::bd::Bead;
+use crate::town::left::Left;
 use crate::town::marks::Mark;
 use crate::town::ours::Ours;
 
@@ -78,6 +79,8 @@ pub struct Seen {
     pub pane: Option<String>,
     /// Its screen, for the Deacon: whether it answers pokes.
     pub screen: Option<Shown>,
+    /// The CPU time that its unit has used, in nanoseconds, for a Deacon that is silent.
+    pub cpu: Option<u64>,
     /// Somebody has typed something there and not sent it.
     pub drafted: bool,
     /// Something lives in its terminal, in its unit or not.
@@ -86,6 +89,10 @@ pub struct Seen {
     pub outside: bool,
     /// Where it runs on another tmux server than the town's, in words.
     pub elsewhere: Option<String>,
+    /// When the session appeared in which there is nothing but a shell yet.
+    pub appeared: Option<Timestamp>,
+    /// What its last run left, of an agent that is down.
+    pub left: Option<Left>,
 }
 
 /// What keeps an agent from running.
@@ -103,9 +110,14 @@ impl Refused {
         self.mark == Mark::Unknown.name()
     }
 
-    /// It says that the agent must not be started by itself, not that it must not run.
-    pub fn lets_run(&self) -> bool {
-        self.is_unknown() || self.mark == Mark::NoAutoRestart.name()
+    /// It says that the agent must not be started, not that it must not run. A parked rig takes no
+    /// new work; who is at work in it goes on.
+    pub fn lets_run(&self, agent: &Agent) -> bool {
+        let is = |mark: Mark| self.mark == mark.name();
+        let works = matches!(agent.role(), Role::Crew | Role::Polecat);
+        self.is_unknown()
+            || is(Mark::NoAutoRestart)
+            || works && (is(Mark::Parked) || is(Mark::Docked))
     }
 }
 

@@ -35,6 +35,12 @@ pub enum Action {
     },
     /// Start one of our own units that is down.
     Restore { unit: String },
+    /// Tell the Witness of its rig that a polecat crashed.
+    Tell {
+        agent: Agent,
+        to: Agent,
+        issue: Option<String>,
+    },
     /// Note in an agent's bead that it is dead.
     MarkDead {
         agent: Agent,
@@ -52,6 +58,7 @@ impl Action {
             | Action::Stop { agent }
             | Action::Restart { agent }
             | Action::Poke { agent, .. }
+            | Action::Tell { agent, .. }
             | Action::MarkDead { agent, .. } => Some(agent),
             Action::Restore { .. } => None,
         }
@@ -77,6 +84,7 @@ impl std::fmt::Display for Action {
             Action::Restart { agent } => write!(f, "restart {agent}"),
             Action::Poke { agent, text, .. } => write!(f, "poke {agent} with '{text}'"),
             Action::Restore { unit } => write!(f, "start {unit}"),
+            Action::Tell { agent, to, .. } => write!(f, "tell {to} that {agent} crashed"),
             Action::MarkDead { agent, bead, .. } => write!(f, "mark bead {bead} of {agent} dead"),
         }
     }
@@ -93,6 +101,7 @@ impl Action {
             Action::Stop { .. } => "Stopping",
             Action::Restart { .. } => "Restarting",
             Action::Poke { .. } => "Poked",
+            Action::Tell { .. } => "Told",
             Action::MarkDead { .. } => "Marked",
         };
         format!("{verb} {rest}")

@@ -16,6 +16,13 @@ const DRAFT: SignedDuration = SignedDuration::from_mins(1);
 /// Why it waits.
 const DRAFTED: &str = "somebody has typed something there and not sent it";
 
+/// The condition that the Deacon has been silent for long.
+pub(super) const SILENT: &str = "deacon";
+
+/// An agent that uses more than this part of a CPU since the last poke is busy. A program that
+/// only redraws its screen uses a few hundredths.
+const BUSY_SHARE: u64 = 8;
+
 impl Deciding<'_> {
     /// The Deacon is poked when its heartbeat is very stale, and restarted when that, three
     /// times, brought no sign of life at all.
@@ -59,6 +66,7 @@ impl Deciding<'_> {
                 );
             }
             Freshness::Fresh | Freshness::Stale => {
+                self.heard = true;
                 self.memory.record(agent).pokes = fresh;
                 if let Some(beat) = beat {
                     self.at(beat + rules.very_stale, "the Deacon's heartbeat");
@@ -66,6 +74,20 @@ impl Deciding<'_> {
                 return;
             }
             Freshness::VeryStale => {}
+        }
+        let silent_since = beat.max(started).unwrap_or(now);
+        let tell = silent_since + rules.very_stale + rules.poke_spacing * 2;
+        if tell <= now {
+            let summary = match beat {
+                Some(beat) => format!("The Deacon is silent: its last heartbeat was at {beat:.0}"),
+                None => "The Deacon is silent: it has written no heartbeat since its start".into(),
+            };
+            self.conditions.insert(
+                SILENT.into(),
+                format!("{summary}; see 'gastownctl attach deacon'"),
+            );
+        } else {
+            self.at(tell, "whether the Deacon stays silent");
         }
         let mut pokes = before;
         if beat.is_some_and(|beat| pokes.last.is_some_and(|last| beat > last)) {
@@ -77,6 +99,13 @@ impl Deciding<'_> {
             // What is not seen is no evidence.
             (None, _) | (_, None) => pokes.unanswered = 0,
             _ => {}
+        }
+        // A screen may stand still while the agent computes.
+        if let (Some(cpu), Some(before), Some(last)) = (seen.cpu, pokes.cpu, pokes.last) {
+            let passed = u64::try_from(now.duration_since(last).as_nanos()).unwrap_or(u64::MAX);
+            if cpu.saturating_sub(before) >= passed / BUSY_SHARE {
+                pokes.unanswered = 0;
+            }
         }
         let spacing = |count: u32| {
             let grown = rules.poke_spacing.checked_mul(1 << count.min(10));
@@ -132,6 +161,7 @@ impl Deciding<'_> {
         pokes.last = Some(now);
         pokes.tip = Some(tip);
         pokes.screen.clone_from(&seen.screen);
+        pokes.cpu = seen.cpu;
         let last = rules.pokes > 0 && pokes.unanswered >= rules.pokes;
         let due = if last {
             rules.poke_spacing

@@ -3,7 +3,7 @@
 //! entries of the other spool.
 
 use std::sync::mpsc::{self, Receiver, Sender, TryRecvError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use jiff::Timestamp;
@@ -16,6 +16,10 @@ use crate::{spawn, town};
 
 /// How often mail is read by runs that find work in the spool; one that finds none is there for it.
 const MAIL_EVERY: Duration = Duration::from_secs(60);
+
+/// How long after it was read the mail is read again, idle or not: no request by mail waits longer
+/// than a minute.
+const MAIL_PAUSE: Duration = Duration::from_secs(55);
 
 /// After so many failures no more mails are deleted in this run.
 const DELETE_FAILURES: usize = 3;
@@ -37,6 +41,20 @@ pub(super) enum Post {
 }
 
 impl Run<'_> {
+    /// When the next run is due, for the mail: without `gt`, never.
+    pub(super) fn next_mail(&self) -> Option<(Instant, String)> {
+        Tools::locate(&town::home().ok()?).path("gt")?;
+        let read = self
+            .spool
+            .dir("mail-read")
+            .metadata()
+            .ok()?
+            .modified()
+            .ok()?;
+        let wait = MAIL_PAUSE.saturating_sub(read.elapsed().unwrap_or_default());
+        Some((Instant::now() + wait, "Mail to the Deacon".into()))
+    }
+
     /// Has the inbox read apart from us: `gt` may hang, and no request waits for it.
     pub(super) fn begin_mail(&self, spooled: bool) -> Result<Post> {
         let stamp = self.spool.dir("mail-read");

@@ -66,8 +66,8 @@ fn attempt(desk: &Desk<'_>) -> Result<Done> {
         );
     }
     Ok(Done {
+        next: run.next_mail().filter(|_| !desk.stopped),
         failures: run.errors,
-        next: None,
     })
 }
 

@@ -2,7 +2,8 @@
 
 use anyhow::Result;
 
-use crate::agent::Agent;
+use crate::agent::{Agent, Role};
+use crate::alert;
 use crate::exit::Exit;
 use crate::journal;
 use crate::systemd::Systemd;
@@ -28,6 +29,15 @@ pub fn check(instance: Option<&str>) -> Result<Exit> {
     Ok(Exit::Failure)
 }
 
+/// Polecats give up one after the other: whatever ends them would end this one, too.
+fn storm(agent: &Agent) -> Option<String> {
+    let rig = agent.rig().filter(|_| agent.role() == Role::Polecat)?;
+    let count = Systemd::connect()
+        .and_then(|systemd| alert::gave_up_in(&systemd, rig))
+        .ok()?;
+    (count >= alert::STORM).then(|| alert::storm(rig, count))
+}
+
 fn refusal(instance: Option<&str>) -> Option<String> {
     if let Ok(true) = Systemd::connect().and_then(|s| s.town_is_stopped()) {
         return Some("the town is stopped; start it with 'gastownctl up'".into());
@@ -37,5 +47,8 @@ fn refusal(instance: Option<&str>) -> Option<String> {
     if let Some(lack) = town.lacks(&agent) {
         return Some(lack);
     }
-    marks::refusal(&town, &agent).map(|r| r.to_string())
+    if let Some(refusal) = marks::refusal(&town, &agent) {
+        return Some(refusal.to_string());
+    }
+    storm(&agent)
 }

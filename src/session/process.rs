@@ -134,6 +134,27 @@ pub fn oom_kills() -> u64 {
     count().unwrap_or(0)
 }
 
+/// The CPU time that processes and their children that have ended have used, in nanoseconds. One
+/// that has gone meanwhile counts as nothing.
+pub fn cpu_nsec(pids: &[u32]) -> u64 {
+    let ticks = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK);
+    let per_second = ticks.ok().flatten().and_then(|n| u64::try_from(n).ok());
+    let nsec = 1_000_000_000 / per_second.unwrap_or(100).max(1);
+    let used = |pid: &u32| cpu_ticks(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?);
+    pids.iter().filter_map(used).sum::<u64>() * nsec
+}
+
+/// Of a line of `/proc/<pid>/stat`: user and system time, its own and its children's.
+fn cpu_ticks(stat: &str) -> Option<u64> {
+    let fields = stat.rsplit_once(')')?.1.split_whitespace();
+    let times: Vec<u64> = fields
+        .skip(11)
+        .take(4)
+        .filter_map(|n| n.parse().ok())
+        .collect();
+    (times.len() == 4).then(|| times.iter().sum())
+}
+
 /// What runs in a pane whose first process is `pid`.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Head {
@@ -244,6 +265,9 @@ mod tests {
         );
         assert_eq!(parse_stat("812 (done) Z 99 812 812 34816 900"), None);
         assert_eq!(parse_stat("garbage"), None);
+        let line = "812 (a) b (c) S 99 812 812 34816 900 4194304 1 2 3 4 50 6 7 8 20 0";
+        assert_eq!(cpu_ticks(line), Some(71));
+        assert_eq!(cpu_ticks("812 (a) S 1"), None);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::systemd::{Systemd, Verb};
 use crate::tmux::Tmux;
 use crate::tools::gt;
 use crate::town::dialect::SOCKET_FILE;
-use crate::town::{self, Town};
+use crate::town::{self, Town, left, poke};
 
 /// The unit of our tmux server.
 pub const SERVICE: &str = "gt-tmux.service";
@@ -31,7 +31,7 @@ const READY_POLL: Duration = Duration::from_millis(10);
 const STOP_LIMIT: Duration = Duration::from_secs(15);
 
 /// The other directories that path units watch, or that hold marks.
-const DIRECTORIES: [&str; 3] = ["daemon/held", "deacon", "spawn"];
+const DIRECTORIES: [&str; 4] = ["daemon/held", poke::DIR, "deacon", "spawn"];
 
 /// Becomes the town's tmux server. If one answers on the socket already, it is used: then this
 /// only waits for its end, and fails so that the service is restarted as the server.
@@ -89,7 +89,13 @@ fn server_to_be(town: &Town) -> Result<Tmux> {
 /// # Errors
 /// It does not within ten seconds.
 pub fn tmux_ready() -> Result<Exit> {
-    wait_for_server(&Tmux::on(Town::load()?.socket()))?;
+    let town = Town::load()?;
+    let tmux = Tmux::on(town.socket());
+    wait_for_server(&tmux)?;
+    // Whoever makes a session for an agent has it taken into its unit at once.
+    if let Err(e) = tmux.tell_of_sessions(&town.path(poke::DIR).join("session")) {
+        log::warn!("New sessions are found by the next tick only: {e}");
+    }
     Ok(Exit::Ok)
 }
 
@@ -155,6 +161,7 @@ pub fn town_start() -> Result<Exit> {
         std::fs::create_dir_all(&path)
             .with_context(|| format!("Failed to make directory '{}'", path.display()))?;
     }
+    left::forget_closed(&town)?;
     let systemd = Systemd::connect()?;
     for agent in systemd.units(&["gt-agent@*.service"])?.keys() {
         systemd.reset_failed(agent)?;
@@ -162,11 +169,16 @@ pub fn town_start() -> Result<Exit> {
     Ok(Exit::Ok)
 }
 
-/// Ends our tmux server, unless somebody else has a session on it. Runs after all agents.
+/// Writes down that the town is down, and ends our tmux server, unless somebody else has a session on it. Runs after all agents.
 ///
 /// # Errors
 /// An agent is still there, or the server does not stop.
 pub fn town_stop() -> Result<Exit> {
+    if let Ok(town) = Town::load()
+        && let Err(e) = town::state::stopped(&town)
+    {
+        log::warn!("{e:#}");
+    }
     // When the manager itself ends, the bus may go first; then everything ends with it.
     let Ok(systemd) = Systemd::connect() else {
         return Ok(Exit::Ok);

@@ -482,6 +482,7 @@ mod tests {
                 server: 9,
                 clients: 0,
                 report: None,
+                created: None,
                 home: None,
                 session: session.into(),
             },

@@ -14,7 +14,7 @@ const HOME: &str = "@gastown_session";
 /// Fields without spaces first, the session's name last.
 const PANE_FORMAT: &str = "#{pane_id} #{pane_pid} #{pane_dead} s#{pane_dead_status} \
      g#{pane_dead_signal} o#{@gastown_agent} \
-     h#{@gastown_session} #{pid} #{session_attached} r#{@gastown_report} #{session_name}";
+     h#{@gastown_session} #{pid} #{session_attached} #{session_created} r#{@gastown_report} #{session_name}";
 
 /// The pane option with what was typed into the pane at most once, by [`Once::mark`].
 pub(super) const MARKS: &str = "@gastown_spawn";
@@ -50,6 +50,8 @@ pub struct Pane {
     pub server: u32,
     /// How many clients are attached to the session.
     pub clients: u32,
+    /// When the session was made.
+    pub created: Option<Timestamp>,
     /// What its present process last said of itself.
     pub report: Option<Report>,
     /// The name of the session.
@@ -180,7 +182,7 @@ fn parse_pane(line: &str) -> Result<Pane, TmuxError> {
 }
 
 fn parse_fields(line: &str) -> Option<Pane> {
-    let mut fields = line.splitn(11, ' ');
+    let mut fields = line.splitn(12, ' ');
     let mut next = || fields.next();
     let mut pane = Pane {
         id: next()?.to_string(),
@@ -192,6 +194,7 @@ fn parse_fields(line: &str) -> Option<Pane> {
         home: some(next()?.strip_prefix('h')?),
         server: next()?.parse().ok()?,
         clients: next()?.parse().ok()?,
+        created: Timestamp::from_second(next()?.parse().ok()?).ok(),
         report: Report::parse(next()?.strip_prefix('r')?),
         session: next()?.to_string(),
     };
@@ -212,8 +215,10 @@ mod tests {
 
     #[test]
     fn panes_parse() {
-        let pane = parse_pane("%3 812 1 s7 g oa\\x2db-witness hx 99 2 rbusy:5:812: gt-a-b-witness")
-            .unwrap();
+        let pane = parse_pane(
+            "%3 812 1 s7 g oa\\x2db-witness hx 99 2 1768557600 rbusy:5:812: gt-a-b-witness",
+        )
+        .unwrap();
         assert_eq!(
             pane,
             Pane {
@@ -226,11 +231,12 @@ mod tests {
                 home: Some("x".into()),
                 server: 99,
                 clients: 2,
+                created: Some(Timestamp::from_second(1_768_557_600).unwrap()),
                 report: Report::parse("busy:5:812:"),
                 session: "gt-a-b-witness".into(),
             }
         );
-        let alive = parse_pane("%1 5 0 s g o h 9 0 rbusy:5:4: my odd session").unwrap();
+        let alive = parse_pane("%1 5 0 s g o h 9 0 1768557600 rbusy:5:4: my odd session").unwrap();
         assert_eq!((alive.dead, alive.owner), (false, None));
         assert_eq!(alive.report, None, "it is another process's");
         assert_eq!(alive.session, "my odd session");
@@ -239,11 +245,12 @@ mod tests {
 
     #[test]
     fn marks_belong_to_a_process() {
-        let marked = parse_marked("812|1| t1 e1|%3 812 0 s g o h 99 0 r gt-a|b").unwrap();
+        let marked =
+            parse_marked("812|1| t1 e1|%3 812 0 s g o h 99 0 1768557600 r gt-a|b").unwrap();
         assert_eq!((marked.ready, marked.ready_env), (true, true));
         assert_eq!(marked.marks, ["t1", "e1"]);
         assert_eq!(marked.pane.session, "gt-a|b");
-        let other = parse_marked("811|0||%3 812 0 s g o h 99 0 r gt-a").unwrap();
+        let other = parse_marked("811|0||%3 812 0 s g o h 99 0 1768557600 r gt-a").unwrap();
         assert_eq!((other.ready, other.ready_env), (false, false));
         assert!(other.marks.is_empty());
         assert!(parse_marked("||%3").is_err());

@@ -3,7 +3,10 @@
 use std::path::Path;
 
 use super::panes::READY_ENV;
-use super::server::{Tmux, TmuxError, argument};
+use super::server::{Tmux, TmuxError, argument, quoted};
+
+/// The place of our commands among those of a hook: others, of people and of `gt`, have the first.
+const HOOK: &str = "session-created[7641]";
 
 impl Tmux {
     /// Gives the session of a pane another name.
@@ -13,6 +16,21 @@ impl Tmux {
     pub fn rename_session(&self, pane: &str, name: &str) -> Result<(), TmuxError> {
         self.run(&["rename-session", "-t", pane, "--", name])
             .map(drop)
+    }
+
+    /// Has the server write `file` whenever a session appears that `gt-agent` did not make. tmux
+    /// does that itself, without a shell: what it writes is a buffer of that name.
+    ///
+    /// # Errors
+    /// tmux fails.
+    pub fn tell_of_sessions(&self, file: &Path) -> Result<(), TmuxError> {
+        let file = quoted(&file.to_string_lossy().replace('#', "##"));
+        let buffer = "-b gastown-session";
+        let write =
+            format!("set-buffer {buffer} new; save-buffer {buffer} {file}; delete-buffer {buffer}");
+        let others = "#{?#{m:*gt-agent exec *,#{pane_start_command}},0,1}";
+        let command = format!("if-shell -F '{others}' {}", quoted(&write));
+        self.run(&["set-hook", "-g", HOOK, &command]).map(drop)
     }
 
     /// Makes a detached session whose pane runs `argv` in `dir`; gives the pane's id.

@@ -1,13 +1,14 @@
 //! Beads: what agents say of themselves, by `bd`. Optional, and of several generations.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::agent::Agent;
+use crate::agent::{Agent, Role};
 use crate::tools::{self, Tools};
 use crate::town::Town;
 
@@ -151,6 +152,47 @@ pub fn rig_labels(tools: &Tools, town: &Town) -> Result<Option<BTreeMap<String, 
     Ok(Some(of_rigs.collect()))
 }
 
+/// Issues on the hooks of a rig's polecats, with the polecat. `Ok(None)`: there is no `bd`.
+///
+/// # Errors
+/// As for [`agents`].
+pub fn hooked(tools: &Tools, town: &Town, rig: &str) -> Result<Option<Vec<(String, Agent)>>> {
+    // Work on a hook has this status: since January 2026, and before.
+    let dir = town.path(rig);
+    let mut found = Vec::new();
+    for status in ["--status=hooked", "--status=pinned"] {
+        let args = ["list", status, "--json", "--limit", "0"];
+        match call_in(tools, &dir, &args) {
+            Ok(None) => return Ok(None),
+            Ok(Some(text)) => found.extend(parse_hooked(&text, town, rig)?),
+            // A `bd` that does not know the status.
+            Err(e) if e.is::<tools::ToolError>() || status == "--status=pinned" => return Err(e),
+            Err(_) => {}
+        }
+    }
+    Ok(Some(found))
+}
+
+fn parse_hooked(text: &str, town: &Town, rig: &str) -> Result<Vec<(String, Agent)>> {
+    let polecat = |issue: &Value| {
+        let id = issue.get("id")?.as_str()?;
+        let agent = town.agent(issue.get("assignee")?.as_str()?).ok()?;
+        let is_its = agent.role() == Role::Polecat && agent.rig() == Some(rig);
+        (is_its && is_id(id)).then(|| (id.to_string(), agent))
+    };
+    Ok(issues(text)?.iter().filter_map(polecat).collect())
+}
+
+/// Ids are shown to people, and typed by them.
+fn is_id(id: &str) -> bool {
+    !id.is_empty()
+        && id.len() <= 100
+        && id.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && id
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
+}
+
 /// Notes that an agent is dead, wherever its bead says that it runs: by what it says now, for
 /// somebody may have written it since it was `listed`, `age` ago. Tells whether there was
 /// something to note.
@@ -188,7 +230,11 @@ pub fn mark_dead(tools: &Tools, town: &Town, listed: &Bead, age: Duration) -> Re
 }
 
 fn call(tools: &Tools, town: &Town, args: &[&str]) -> Result<Option<String>> {
-    let Some(mut command) = tools.command("bd", town.root()) else {
+    call_in(tools, town.root(), args)
+}
+
+fn call_in(tools: &Tools, dir: &Path, args: &[&str]) -> Result<Option<String>> {
+    let Some(mut command) = tools.command("bd", dir) else {
         return Ok(None);
     };
     let shown = args.iter().take(2).copied().collect::<Vec<_>>().join(" ");
@@ -328,6 +374,21 @@ mod tests {
         ] {
             assert_eq!(with_state(text, "dead").as_deref(), want, "{text:?}");
         }
+    }
+
+    #[test]
+    fn what_is_on_hooks() {
+        let dir = tempfile::tempdir().unwrap();
+        let town = Town::at(dir.path(), None).unwrap();
+        let text = r#"[{"id":"gt-abc","assignee":"a/polecats/nux"},{"id":"gt-b","assignee":"a/witness"},
+            {"id":"gt-c","assignee":"b/polecats/x"},{"id":"gt-d"},{"id":"--x","assignee":"a/polecats/y"},
+            {"id":"gt-e","assignee":null},{"id":"gt-f","assignee":"../../x"}]"#;
+        let found = parse_hooked(text, &town, "a").unwrap();
+        assert_eq!(
+            found,
+            [("gt-abc".into(), Agent::parse("a/polecats/nux").unwrap())]
+        );
+        assert!(parse_hooked("oops", &town, "a").is_err());
     }
 
     #[test]

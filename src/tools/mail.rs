@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Deserializer};
 
 use super::{Tools, run};
+use crate::town::activity;
 use crate::town::json::nullable;
 
 /// How long one call may take.
@@ -93,7 +94,7 @@ pub fn send(
 ) -> Result<(), Unknown> {
     let mut gt = tools.command("gt", root).ok_or_else(absent)?;
     gt.args(["mail", "send", to, "-s", subject, "-m", body]);
-    call(&mut gt, "gt mail send").map(drop)
+    activity::by_us(root, || call(&mut gt, "gt mail send")).map(drop)
 }
 
 fn absent() -> Unknown {

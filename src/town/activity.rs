@@ -1,6 +1,11 @@
-//! `daemon/activity.json`: the last `gt` command. Written by every `gt` command of older eras.
+//! Signs that somebody works: `daemon/activity.json`, the last `gt` command, written by every `gt`
+//! command of older eras, and the feed of events of later ones. What our own calls of `gt` write
+//! there is no sign.
 //!
 //! `{"last_command":"gt sling","timestamp":"2025-12-28T10:15:02.331Z"}`
+
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use jiff::Timestamp;
@@ -9,9 +14,16 @@ use serde::Deserialize;
 use super::Town;
 use super::json::{self, nullable, time};
 use crate::files;
+use crate::systemd::runtime_dir;
 
 /// The file, below the town's root.
 pub const FILE: &str = "daemon/activity.json";
+
+/// The feed of events, below the town's root: a line for each thing that was done.
+pub const EVENTS: &str = ".events.jsonl";
+
+/// What our own last call left of both files, in the user's runtime directory.
+const OWN: &str = "gastown-own-acts";
 
 /// The commands that we run ourselves, or that tmux runs every few seconds for its status line.
 const SELF_MADE: &[&str] = &["gt status-line", "gt mail inbox", "gt mail delete"];
@@ -38,6 +50,59 @@ impl Activity {
         });
         self.timestamp.filter(|_| !ours)
     }
+}
+
+/// Runs one of our own calls of `gt`, and notes what it writes as ours.
+pub fn by_us<T>(root: &Path, call: impl FnOnce() -> T) -> T {
+    let files = || [FILE, EVENTS].map(|file| stamp(&root.join(file)));
+    let (before, event) = (files(), last_event(root));
+    let done = call();
+    let after = files();
+    if after != before
+        && let Some(dir) = runtime_dir()
+    {
+        let event = event.map(|time| time.to_string()).unwrap_or_default();
+        let text = format!("{}\n{}\n{event}\n", after[0], after[1]);
+        if let Err(e) = std::fs::write(dir.join(OWN), text) {
+            log::debug!("Failed to note a call of our own: {e}");
+        }
+    }
+    done
+}
+
+/// Whether `file`, one of the two, is as our own last call left it, and the last event before it.
+fn own(root: &Path, file: &str) -> Option<Option<Timestamp>> {
+    let text = std::fs::read_to_string(runtime_dir()?.join(OWN)).ok()?;
+    let mut lines = text.lines();
+    let (activity, events) = (lines.next()?, lines.next()?);
+    let ours = if file == FILE { activity } else { events };
+    (ours == stamp(&root.join(file))).then(|| lines.next().and_then(|time| time.parse().ok()))
+}
+
+/// When somebody last did something that is in the feed.
+pub fn last_event(root: &Path) -> Option<Timestamp> {
+    if let Some(before) = own(root, EVENTS) {
+        return before;
+    }
+    let modified = root.join(EVENTS).metadata().ok()?.modified().ok()?;
+    Timestamp::try_from(modified).ok()
+}
+
+/// Whether what `daemon/activity.json` says may be somebody's doing. What cannot be read may.
+pub fn is_somebodys(town: &Town) -> bool {
+    let said = load(town).map_or(true, |said| {
+        said.is_some_and(|said| said.honest().is_some())
+    });
+    said && own(town.root(), FILE).is_none()
+}
+
+/// What tells whether a file has changed: its identity, size and time; empty without a file.
+pub fn stamp(path: &Path) -> String {
+    let stamp = path.symlink_metadata().map(|m| {
+        let time = (m.mtime(), m.mtime_nsec());
+        format!("{} {} {}.{:09}", m.ino(), m.size(), time.0, time.1)
+    });
+    stamp.unwrap_or_default()
 }
 
 /// Reads the file.

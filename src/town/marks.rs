@@ -155,20 +155,6 @@ pub fn release(town: &Town, agent: &Agent) -> Result<bool> {
     files::remove(&held_path(town, agent))
 }
 
-/// The file by which an agent that ended with status 75 asks to be left alone for a while.
-pub fn waiting_path(town: &Town, agent: &Agent) -> PathBuf {
-    town.path("daemon/waiting").join(agent.instance())
-}
-
-/// Since when an agent that is down has been waiting; `None`: it does not ask for it.
-pub fn waiting(town: &Town, agent: &Agent) -> Option<Timestamp> {
-    let modified = waiting_path(town, agent)
-        .symlink_metadata()
-        .ok()?
-        .modified();
-    Timestamp::try_from(modified.ok()?).ok()
-}
-
 /// The emergency stop's file, of the town or of one rig.
 ///
 /// # Errors

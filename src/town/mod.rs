@@ -13,11 +13,13 @@ pub mod env_file;
 pub mod json;
 pub mod kept;
 pub mod launch;
+pub mod left;
 pub mod marks;
 pub mod names;
 pub mod ours;
 pub mod patrols;
 pub mod pending;
+pub mod poke;
 mod presets;
 mod program;
 pub mod rigs;
@@ -30,7 +32,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::agent::{self, AddressError, Agent};
+use crate::agent::{self, AddressError, Agent, Role};
 use crate::exit::Exit;
 use crate::files;
 use dialect::{Dialect, Said};
@@ -43,6 +45,9 @@ use settings::Sources;
 
 /// The marker of a town, below its root.
 const FILE: &str = "mayor/town.json";
+
+/// The most entries of one directory of crew or polecats that are looked at.
+const WORKERS: usize = 1000;
 
 /// A town and its configuration, as it was at one moment. Marks, heartbeats and other things that
 /// change by the minute are read when they are asked for.
@@ -202,7 +207,13 @@ impl Town {
 
     /// Our own settings, complete; defaults where they are not known.
     pub fn ours(&self) -> Ours {
-        Ours::new(&self.ours.value, &self.sources.settings.value, self.dialect)
+        let settings = &self.sources.settings.value;
+        Ours::new(
+            &self.ours.value,
+            settings,
+            &self.patrols.value,
+            self.dialect,
+        )
     }
 
     /// Why our own settings cannot be used now.
@@ -223,6 +234,23 @@ impl Town {
         agent::is_valid_name(rig)
             && agent::is_valid_name(name)
             && self.path(rig).join("crew").join(name).is_dir()
+    }
+
+    /// Crew and polecats, by their directories. What is no directory, or hidden, is nobody.
+    pub fn workers(&self) -> BTreeSet<Agent> {
+        let mut workers = BTreeSet::new();
+        for rig in self.rigs().names() {
+            for (dir, role) in [("crew", Role::Crew), ("polecats", Role::Polecat)] {
+                let entries = std::fs::read_dir(self.path(rig).join(dir)).into_iter();
+                let entries = entries.flatten().flatten().take(WORKERS);
+                let names = entries.filter(|entry| entry.path().is_dir());
+                let names = names.filter_map(|entry| entry.file_name().into_string().ok());
+                let names = names.filter(|name| !name.starts_with('.'));
+                workers
+                    .extend(names.filter_map(|name| Agent::new(role, Some(rig), Some(&name)).ok()));
+            }
+        }
+        workers
     }
 
     /// Configuration files that are broken now, each in words.
@@ -409,6 +437,22 @@ pub(crate) mod tests {
         }
         assert!(!town.is_crew("gastown", ".."));
         assert!(!town.is_crew("..", "max"));
+    }
+
+    #[test]
+    fn workers_have_directories() {
+        let (_dir, town) = town(1);
+        for dir in [
+            "crew/max",
+            "polecats/nux",
+            "polecats/.claude",
+            "polecats/a b",
+        ] {
+            fs::create_dir_all(town.path("gastown").join(dir)).unwrap();
+        }
+        fs::write(town.path("gastown/polecats/README"), "").unwrap();
+        let names: Vec<String> = town.workers().iter().map(Agent::to_string).collect();
+        assert_eq!(names, ["gastown/crew/max", "gastown/polecats/nux"]);
     }
 
     #[test]

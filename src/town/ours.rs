@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::dialect::{Dialect, Release};
 use super::json;
+use super::patrols::Blocks;
 use super::settings::Settings;
 
 /// The file, below the town's root.
@@ -29,9 +30,23 @@ pub struct File {
     retry_first: Option<Length>,
     retry_longest: Option<Length>,
     alert_mail: Option<bool>,
+    closed_sessions: Option<Closed>,
+    closed_pause: Option<Length>,
+    tick_interval: Option<Length>,
     pub(super) gt_version: Option<Release>,
     #[serde(deserialize_with = "socket")]
     pub(super) tmux_socket: Option<String>,
+}
+
+/// What becomes of an agent whose session somebody closed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Closed {
+    /// It is started again after a pause.
+    #[default]
+    Return,
+    /// It stays down until a person starts it or has the town come up.
+    Stay,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -113,18 +128,32 @@ pub struct Ours {
     pub retry_longest: SignedDuration,
     /// `alert_mail`: whether alerts are mailed to the Mayor too. Yes.
     pub alert_mail: bool,
+    /// `closed_sessions`: what becomes of an agent of a patrol whose session somebody closed.
+    pub closed_sessions: Closed,
+    /// `closed_pause`: how long after that it is started again. 10 s.
+    pub closed_pause: SignedDuration,
+    /// `tick_interval`: the time from one tick to the next while somebody works, at most 1 h.
+    /// 5 min. Town: `operational.daemon.recovery_heartbeat_interval`, else `heartbeat.interval` of
+    /// `mayor/daemon.json`.
+    pub tick_interval: SignedDuration,
+    /// How many deaths close to each other are one event. 3.
+    /// Town: `operational.daemon.mass_death_threshold`.
+    pub mass_deaths: usize,
+    /// How close. 30 s. Town: `operational.daemon.mass_death_window`.
+    pub mass_death_window: SignedDuration,
 }
 
 impl Default for Ours {
     /// Those of a classic town that says nothing.
     fn default() -> Ours {
-        Ours::new(&File::default(), &Settings::default(), Dialect::OLDEST)
+        let (file, town) = (File::default(), Settings::default());
+        Ours::new(&file, &town, &Blocks::default(), Dialect::OLDEST)
     }
 }
 
 impl Ours {
     /// Completes the file.
-    pub fn new(file: &File, town: &Settings, dialect: Dialect) -> Ours {
+    pub fn new(file: &File, town: &Settings, patrols: &Blocks, dialect: Dialect) -> Ours {
         let classic = dialect.pokes_by_tick();
         let mins = SignedDuration::from_mins;
         let by_dialect = |old, new| mins(if classic { old } else { new });
@@ -168,6 +197,25 @@ impl Ours {
             retry_first,
             retry_longest: of(file.retry_longest, mins(60)).max(retry_first),
             alert_mail: file.alert_mail.unwrap_or(true),
+            closed_sessions: file.closed_sessions.unwrap_or_default(),
+            closed_pause: of(file.closed_pause, SignedDuration::from_secs(10)),
+            tick_interval: or_town(
+                file.tick_interval,
+                "daemon",
+                "recovery_heartbeat_interval",
+                patrols
+                    .interval()
+                    .and_then(|text| json::duration(text).ok())
+                    .unwrap_or(mins(5)),
+            )
+            .clamp(SignedDuration::from_secs(10), mins(60)),
+            mass_deaths: town
+                .number("daemon", "mass_death_threshold")
+                .unwrap_or(3)
+                .max(2),
+            mass_death_window: town
+                .duration("daemon", "mass_death_window")
+                .unwrap_or(SignedDuration::from_secs(30)),
         }
     }
 }
@@ -178,11 +226,8 @@ mod tests {
     use crate::town::settings;
 
     fn ours(text: &str, town: &str, dialect: Dialect) -> Ours {
-        Ours::new(
-            &parse(text).unwrap(),
-            &settings::parse(town).unwrap(),
-            dialect,
-        )
+        let (file, town) = (parse(text).unwrap(), settings::parse(town).unwrap());
+        Ours::new(&file, &town, &Blocks::default(), dialect)
     }
 
     #[test]
@@ -218,7 +263,8 @@ mod tests {
             r#"{"deacon":{"stale":"1s","very_stale":"2s","grace":"3s","pokes":4},
                 "poke_witnesses":false,"poke_spacing":"5s","mayor":true,"verify_requests":false,
                 "request_max_age":"6s","presync_limit":"7s","spawn_deadline":"8s",
-                "retry_first":"9s","retry_longest":"10s","alert_mail":false}"#,
+                "retry_first":"9s","retry_longest":"10s","alert_mail":false,
+                "closed_sessions":"stay","closed_pause":"11s","tick_interval":"12s"}"#,
             "{}",
             Dialect::OLDEST,
         );
@@ -240,6 +286,11 @@ mod tests {
                 retry_first: secs(9),
                 retry_longest: secs(10),
                 alert_mail: false,
+                closed_sessions: Closed::Stay,
+                closed_pause: secs(11),
+                tick_interval: secs(12),
+                mass_deaths: 3,
+                mass_death_window: secs(30),
             }
         );
         let defaults = |dialect| {
@@ -248,6 +299,41 @@ mod tests {
         };
         assert_eq!(defaults(Dialect::OLDEST), (true, false, true));
         assert_eq!(defaults(Dialect::NEWEST), (false, false, true));
+    }
+
+    #[test]
+    fn the_interval_of_ticks() {
+        let patrols = |text: &str| super::super::patrols::parse(text).unwrap();
+        let town = r#"{"operational":{"daemon":{"recovery_heartbeat_interval":"2m",
+            "mass_death_threshold":5,"mass_death_window":"1m"}}}"#;
+        for (file, town, block, want) in [
+            ("{}", "{}", "{}", 300),
+            (
+                "{}",
+                "{}",
+                r#"{"heartbeat":{"enabled":true,"interval":"3m"}}"#,
+                180,
+            ),
+            ("{}", "{}", r#"{"heartbeat":{"interval":"soon"}}"#, 300),
+            (
+                "{}",
+                "{}",
+                r#"{"heartbeat":{"interval":180000000000}}"#,
+                300,
+            ),
+            ("{}", town, r#"{"heartbeat":{"interval":"3m"}}"#, 120),
+            (r#"{"tick_interval":"1s"}"#, town, "{}", 10),
+            (r#"{"tick_interval":"20h"}"#, town, "{}", 3600),
+        ] {
+            let (file, town) = (parse(file).unwrap(), settings::parse(town).unwrap());
+            let ours = Ours::new(&file, &town, &patrols(block), Dialect::NEWEST);
+            assert_eq!(ours.tick_interval.as_secs(), want, "{block}");
+        }
+        let ours = ours("{}", town, Dialect::NEWEST);
+        assert_eq!(
+            (ours.mass_deaths, ours.mass_death_window.as_secs()),
+            (5, 60)
+        );
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 
 use anyhow::Result;
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::dialect::Dialect;
 use super::json::{self, nullable};
@@ -23,6 +24,22 @@ pub struct Blocks {
     witness: Option<Block>,
     refinery: Option<Block>,
     mayor: Option<Block>,
+    #[serde(skip)]
+    heartbeat: Option<Heartbeat>,
+}
+
+/// How often the town is looked after.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+struct Heartbeat {
+    interval: Value,
+}
+
+impl Blocks {
+    /// The time between two ticks, as the file has it.
+    pub(super) fn interval(&self) -> Option<&str> {
+        self.heartbeat.as_ref()?.interval.as_str()
+    }
 }
 
 /// One patrol.
@@ -46,8 +63,14 @@ pub fn parse(text: &str) -> Result<Blocks> {
     struct File {
         #[serde(default, deserialize_with = "nullable")]
         patrols: Blocks,
+        #[serde(default)]
+        heartbeat: Option<Heartbeat>,
     }
-    Ok(json::parse::<File>(text)?.patrols)
+    let file: File = json::parse(text)?;
+    Ok(Blocks {
+        heartbeat: file.heartbeat,
+        ..file.patrols
+    })
 }
 
 /// Which agents are wanted, all settings together.

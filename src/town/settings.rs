@@ -57,6 +57,12 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// A whole number of `operational.<section>.<key>`, if there is one.
+    pub fn number(&self, section: &str, key: &str) -> Option<usize> {
+        let number = self.operational.get(section)?.get(key)?.as_u64()?;
+        usize::try_from(number).ok()
+    }
+
     /// A duration of `operational.<section>.<key>`, if there is a usable one.
     pub fn duration(&self, section: &str, key: &str) -> Option<SignedDuration> {
         let text = self.operational.get(section)?.get(key)?.as_str()?;

@@ -27,6 +27,8 @@ pub struct State {
     pub last_heartbeat: Option<Timestamp>,
     /// How many ticks were complete.
     pub heartbeat_count: i64,
+    /// Since when they have been counted; a key of ours.
+    pub counted_since: Option<Timestamp>,
     file: Object,
 }
 
@@ -47,6 +49,7 @@ pub fn parse(text: &str) -> Result<State> {
         started_at: time("started_at")?,
         last_heartbeat: time("last_heartbeat")?,
         heartbeat_count: file.get("heartbeat_count")?.unwrap_or_default(),
+        counted_since: time("counted_since")?,
         file,
     })
 }
@@ -67,6 +70,20 @@ pub fn load(town: &Town) -> Result<State> {
     }
 }
 
+/// Notes that the town is down; everything else stays as the last tick left it. Without a file
+/// there is nothing to note.
+///
+/// # Errors
+/// The file cannot be used or written.
+pub fn stopped(town: &Town) -> Result<()> {
+    let mut state = load(town)?;
+    if state.running {
+        state.running = false;
+        state.save(town)?;
+    }
+    Ok(())
+}
+
 impl State {
     /// Writes the state, atomically and durably.
     ///
@@ -79,6 +96,9 @@ impl State {
         self.file
             .set("last_heartbeat", &Time(self.last_heartbeat))?;
         self.file.set("heartbeat_count", &self.heartbeat_count)?;
+        if let Some(since) = self.counted_since {
+            self.file.set("counted_since", &since)?;
+        }
         files::write(&path(town), self.file.to_text()?.as_bytes())
     }
 }
@@ -105,6 +125,11 @@ mod tests {
         let mut state = load(&town).unwrap();
         assert_eq!((state.pid, state.last_heartbeat), (48213, None));
         state.heartbeat_count += 1;
+        state.save(&town).unwrap();
+        stopped(&town).unwrap();
+        assert!(!load(&town).unwrap().running);
+        state = load(&town).unwrap();
+        state.running = true;
         state.save(&town).unwrap();
         assert_eq!(
             fs::read_to_string(path(&town)).unwrap(),

@@ -6,11 +6,15 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::agent::{Agent, Role};
-use crate::ctl::words::printable;
+use crate::ctl::words::{self, printable};
 use crate::exit::Exit;
+use crate::session::process::{self, Head};
 use crate::session::run::town_of;
 use crate::systemd::{Properties, Unit};
 use crate::tmux::Pane;
+use crate::town::deacon::{self, Freshness, freshness};
+use crate::town::left::{Left, Note};
+use crate::town::ours::Closed;
 use crate::town::{self, Town, marks};
 
 /// An agent at one moment; `None` where it is not known.
@@ -42,8 +46,98 @@ pub struct AgentStatus {
     pub tasks: Option<u64>,
     /// Somebody stopped it on purpose.
     pub held: bool,
-    /// Why it does not run, in words.
+    /// Why it does not run, or not as it should, in words.
     pub reason: Option<String>,
+    /// The Deacon's heartbeat; only the Deacon has this key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub heartbeat: Option<Heartbeat>,
+}
+
+/// What the Deacon last said of itself, and of the agents that it looks after.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Heartbeat {
+    /// When it was written.
+    pub timestamp: Option<Timestamp>,
+    /// How long ago, in seconds.
+    pub age_seconds: Option<i64>,
+    /// `fresh`, `stale`, `very-stale`; `unknown` when its time lies in the future.
+    pub freshness: &'static str,
+    /// How many there have been.
+    pub cycle: i64,
+    /// What the Deacon did last, in its words.
+    pub last_action: Option<String>,
+    /// How many agents it found well.
+    pub healthy_agents: i64,
+    /// How many it found not well.
+    pub unhealthy_agents: i64,
+}
+
+impl Heartbeat {
+    fn load(town: &Town, now: Timestamp) -> Option<Heartbeat> {
+        let found = deacon::load(town).ok()??;
+        let rules = town.ours();
+        let freshness = match freshness(found.timestamp, now, rules.stale, rules.very_stale) {
+            Freshness::Fresh => "fresh",
+            Freshness::Stale => "stale",
+            Freshness::VeryStale => "very-stale",
+            Freshness::Unknown => "unknown",
+        };
+        Some(Heartbeat {
+            timestamp: found.timestamp,
+            age_seconds: found
+                .timestamp
+                .map(|time| now.duration_since(time).as_secs()),
+            freshness,
+            cycle: found.cycle,
+            last_action: found
+                .last_action
+                .map(|action| printable(&action).replace('\n', " ")),
+            healthy_agents: found.healthy_agents,
+            unhealthy_agents: found.unhealthy_agents,
+        })
+    }
+}
+
+impl std::fmt::Display for Heartbeat {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.age_seconds {
+            Some(age) if age >= 0 => {
+                let age = words::age(jiff::SignedDuration::from_secs(age));
+                write!(f, "{age} ago ({})", self.freshness.replace('-', " "))?;
+            }
+            _ => f.write_str("at an unknown time")?,
+        }
+        write!(f, ", cycle {}", self.cycle)?;
+        if let Some(action) = &self.last_action {
+            write!(f, ": {action}")?;
+        }
+        match (self.healthy_agents, self.unhealthy_agents) {
+            (0, 0) => Ok(()),
+            (well, ill) => write!(f, "; {well} well, {ill} not"),
+        }
+    }
+}
+
+/// Why a Deacon that runs is not as it should be: nobody has heard of it for long.
+fn silence(town: &Town, since: Option<Timestamp>, now: Timestamp) -> Option<String> {
+    let rules = town.ours();
+    if since.is_some_and(|since| now.duration_since(since) < rules.grace) {
+        return None;
+    }
+    let beat = deacon::load(town)
+        .ok()
+        .flatten()
+        .and_then(|found| found.timestamp);
+    // One from before its start says nothing of this process.
+    let beat = beat.filter(|beat| since.is_none_or(|since| *beat >= since));
+    let freshness = freshness(beat, now, rules.stale, rules.very_stale);
+    (freshness == Freshness::VeryStale).then(|| match beat {
+        Some(beat) => format!(
+            "silent: its heartbeat is {} old",
+            words::age(now.duration_since(beat))
+        ),
+        None => "silent: it has written no heartbeat since its start".into(),
+    })
 }
 
 /// What [`agent_status`] and [`last_end`] ask of a unit.
@@ -98,17 +192,40 @@ impl Seen<'_> {
         }
     }
 
+    /// That somebody runs it outside of its unit, if so: what is held may live all the same.
+    fn elsewhere_alive(&self, agent: &Agent) -> String {
+        let session = self.town.session(agent);
+        let mut panes = self.panes.into_iter().flatten();
+        let lives = panes.find(|pane| {
+            pane.session == session
+                && !pane.dead
+                && matches!(process::head(pane.pid), Head::Process(_))
+        });
+        lives.map_or_else(String::new, |pane| {
+            format!(
+                "; but process {} lives in its session '{session}'",
+                pane.pid
+            )
+        })
+    }
+
     /// Why an agent that may run does not.
     fn down(&self, agent: &Agent, since: Option<Timestamp>) -> &'static str {
         match self.roster.as_ref().map(|roster| roster.contains(agent)) {
             _ if !self.up => "the town is stopped",
             None => "it is not known whether it is to run",
-            Some(false) => "not on a patrol",
-            Some(true) if marks::waiting(self.town, agent).is_some() => {
-                "it asked to wait; a later tick starts it"
-            }
-            Some(true) if since.is_some() => "stopped; the next tick starts it",
-            Some(true) => "not started yet; the next tick starts it",
+            listed => match (Note::of(self.town, agent).load(), listed) {
+                (Some(Left::Waiting(_)), _) => "it asked to wait; a later tick starts it",
+                (Some(Left::Closed(_)), Some(true)) => match self.town.ours().closed_sessions {
+                    Closed::Return => "somebody closed its session; a tick soon starts it again",
+                    Closed::Stay => "somebody closed its session; 'gastownctl up' starts it again",
+                },
+                (Some(Left::Closed(_)), _) => "somebody closed its session",
+                (Some(Left::AtWork), _) => "it was at work; the next tick starts it again",
+                (None, Some(true)) if since.is_some() => "stopped; the next tick starts it",
+                (None, Some(true)) => "not started yet; the next tick starts it",
+                (None, _) => "not on a patrol",
+            },
         }
     }
 
@@ -150,6 +267,10 @@ impl Seen<'_> {
             tasks: number("TasksCurrent"),
             held: marks::held(town, agent).is_some(),
             reason: None,
+            heartbeat: match agent.role() {
+                Role::Deacon => Heartbeat::load(town, Timestamp::now()),
+                _ => None,
+            },
         };
         let frozen = properties
             .and_then(|p| p.text("FreezerState"))
@@ -170,7 +291,7 @@ impl Seen<'_> {
                     }
                     None => "paused; 'gastownctl resume' ends it".into(),
                 }),
-                _ => None,
+                _ => silence(town, status.since, Timestamp::now()),
             },
             ("active", None) => None,
             (_, Some(job)) => Some(format!("its {job} job is queued")),
@@ -178,10 +299,12 @@ impl Seen<'_> {
             ("activating", None) if sub == "auto-restart" => {
                 properties.map(|p| format!("restarts soon: {}", last_end(p)))
             }
-            ("inactive", None) => Some(match refusal {
-                Some(refusal) => refusal.to_string(),
-                None => self.down(agent, status.since).into(),
-            }),
+            ("inactive", None) => Some(
+                match refusal {
+                    Some(refusal) => refusal.to_string(),
+                    None => self.down(agent, status.since).into(),
+                } + &self.elsewhere_alive(agent),
+            ),
             _ => None,
         };
         status

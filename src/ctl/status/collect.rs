@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use nix::time::{ClockId, clock_gettime};
 
 use super::agent::{self, PROPERTIES, Seen, elsewhere, last_end};
-use super::model::{Queue, Status, Target};
+use super::model::{Queue, Status, Target, Ticks};
 use super::problems::{self, RESTART, short_lived, two_towns};
 use crate::agent::Agent;
 use crate::ctl::words::printable;
@@ -25,13 +25,18 @@ const TICK_TIMERS: [&str; 2] = ["gt-heartbeat-next.timer", "gt-heartbeat.timer"]
 /// Asks the manager, tmux and the files, once each; `Err` is why there is no manager.
 pub fn collect(town: &Town, systemd: Result<&Systemd, String>) -> Status {
     let mut found = town.problems();
+    let state = town::state::load(town).unwrap_or_default();
     let mut status = Status {
         town: town.root().display().to_string(),
         manager: "unknown".into(),
         target: Target::default(),
         linger: user::is_lingering(),
         next_tick: None,
-        last_tick: town::state::load(town).ok().and_then(|s| s.last_heartbeat),
+        last_tick: state.last_heartbeat,
+        ticks: Ticks {
+            count: state.heartbeat_count,
+            since: state.counted_since,
+        },
         agents: Vec::new(),
         problems: Vec::new(),
         now: Timestamp::now(),

@@ -57,6 +57,10 @@ pub fn show(town: &Town, status: &Status, agent: &Agent, args: &cli::Status) -> 
             .as_ref()
             .map(|s| format!("{s} on socket {}", town.socket())),
     );
+    line(
+        "Heartbeat",
+        one.heartbeat.as_ref().map(|beat| beat.to_string()),
+    );
     line("Directory", Some(town.workdir(agent).display().to_string()));
     line("Memory", one.memory_bytes.map(words::bytes));
     line("CPU", one.cpu_nsec.map(words::cpu));

@@ -22,7 +22,7 @@ use crate::systemd::Systemd;
 use crate::town::Town;
 pub use agent::{AgentStatus, elsewhere, frozen_for_good, last_end};
 pub use collect::collect;
-pub use model::{Queue, Status, Target};
+pub use model::{Queue, Status, Target, Ticks};
 pub use problems::{RESTART, forget, short_lived, two_towns};
 
 /// How often `--watch` looks.

@@ -20,6 +20,8 @@ pub struct Status {
     pub next_tick: Option<Timestamp>,
     /// When the last one was done.
     pub last_tick: Option<Timestamp>,
+    /// The ticks that were counted.
+    pub ticks: Ticks,
     /// The roster, and every agent that has a unit.
     pub agents: Vec<AgentStatus>,
     /// What is not as it should be, each with what to type.
@@ -36,6 +38,15 @@ pub struct Status {
     /// The spools.
     #[serde(skip)]
     pub queues: Vec<Queue>,
+}
+
+/// How many ticks there have been.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Ticks {
+    /// Their number.
+    pub count: i64,
+    /// Since when they have been counted; `None`: that is not known.
+    pub since: Option<Timestamp>,
 }
 
 /// `gastown.target`; `None` where the manager does not tell.

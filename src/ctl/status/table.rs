@@ -74,7 +74,7 @@ const COLUMNS: &[Column] = &[
 
 /// The status as text of at most `width` columns, where names allow it.
 pub fn render(status: &Status, width: usize, colour: bool) -> String {
-    let mut out = head(status, colour);
+    let mut out = head(status, width, colour);
     if !status.agents.is_empty() {
         out.push('\n');
         out.push_str(&agents(status, width, colour));
@@ -88,7 +88,7 @@ pub fn render(status: &Status, width: usize, colour: bool) -> String {
     out
 }
 
-fn head(status: &Status, colour: bool) -> String {
+fn head(status: &Status, width: usize, colour: bool) -> String {
     let up = status
         .agents
         .iter()
@@ -128,7 +128,13 @@ fn head(status: &Status, colour: bool) -> String {
         status.manager
     );
     line("Boot", &boot);
-    line("Ticks", &ticks(status));
+    if let Some(beat) = status.agents.iter().find_map(|a| a.heartbeat.as_ref()) {
+        line(
+            "Deacon",
+            &clipped(&format!("heartbeat {beat}"), width.saturating_sub(10)),
+        );
+    }
+    line("Ticks", &clipped(&ticks(status), width.saturating_sub(10)));
     let queues: Vec<String> = status
         .queues
         .iter()
@@ -159,9 +165,16 @@ fn ticks(status: &Status) -> String {
         Some(time) => format!("next in {}", age(time.duration_since(status.now))),
         None => "none planned".into(),
     };
+    let counted = match status.ticks.since {
+        Some(since) => {
+            let since = since.to_zoned(jiff::tz::TimeZone::system());
+            format!("{} since {}; ", status.ticks.count, since.strftime("%F"))
+        }
+        None => String::new(),
+    };
     match &status.next_reason {
-        Some(why) => format!("{last}, {next}: {why}"),
-        None => format!("{last}, {next}"),
+        Some(why) => format!("{counted}{last}, {next}: {why}"),
+        None => format!("{counted}{last}, {next}"),
     }
 }
 
@@ -275,7 +288,8 @@ fn shown<T>(value: Option<T>, show: impl Fn(T) -> String) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ctl::status::model::{Queue, Target};
+    use crate::ctl::status::agent::Heartbeat;
+    use crate::ctl::status::model::{Queue, Target, Ticks};
 
     fn at(text: &str) -> Option<Timestamp> {
         Some(text.parse().unwrap())
@@ -311,8 +325,23 @@ mod tests {
             linger: true,
             next_tick: at("2026-01-16T09:33:20Z"),
             last_tick: at("2026-01-16T09:28:20Z"),
+            ticks: Ticks {
+                count: 57,
+                since: at("2026-01-12T12:00:00Z"),
+            },
             agents: vec![
-                running("deacon", "2026-01-16T06:18:00Z", 0),
+                AgentStatus {
+                    heartbeat: Some(Heartbeat {
+                        timestamp: at("2026-01-16T09:29:10Z"),
+                        age_seconds: Some(50),
+                        freshness: "fresh",
+                        cycle: 42,
+                        last_action: Some("patrol complete".into()),
+                        healthy_agents: 3,
+                        unhealthy_agents: 1,
+                    }),
+                    ..running("deacon", "2026-01-16T06:18:00Z", 0)
+                },
                 running("gastown/crew/max", "2026-01-12T05:30:00Z", 2),
                 AgentStatus {
                     since: at("2026-01-16T09:29:18Z"),

@@ -44,7 +44,7 @@ mod tests {
     use super::*;
     use crate::agent::Agent;
     use crate::ctl::events::Event;
-    use crate::ctl::status::{AgentStatus, Status, Target};
+    use crate::ctl::status::{AgentStatus, Status, Target, Ticks};
     use jiff::Timestamp;
 
     fn at(minute: i64) -> Timestamp {
@@ -75,6 +75,7 @@ mod tests {
             linger: true,
             next_tick: None,
             last_tick: None,
+            ticks: Ticks::default(),
             agents: agents.collect(),
             problems: Vec::new(),
             now: at(minute),

@@ -13,14 +13,21 @@ use sd_notify::NotifyState;
 use super::{MOVE_ROUNDS, Run};
 use crate::journal;
 use crate::session::process::{self, Head};
-use crate::systemd::Systemd;
+use crate::systemd::{Systemd, TARGET};
 use crate::tools;
+use crate::town::{Town, marks};
 
 /// How long tmux may take to collect the status of a process that has ended.
 const REAP_LIMIT: Duration = Duration::from_secs(3);
 
 /// How often it is asked for it.
 const REAP_POLL: Duration = Duration::from_millis(10);
+
+/// How long after an end by SIGTERM or Ctrl-C the session may be closed.
+const CLOSE_LIMIT: Duration = Duration::from_secs(5);
+
+/// How often that is looked at.
+const CLOSE_POLL: Duration = Duration::from_millis(100);
 
 /// After this an agent that ignored SIGTERM gets SIGHUP, which interactive shells heed.
 const HANGUP_AFTER: Duration = Duration::from_secs(3);
@@ -37,6 +44,8 @@ pub(super) enum End {
     Exited(i32),
     Killed(i32),
     OutOfMemory,
+    /// A person, or a tool such as `gt stop`, closed its session.
+    Closed,
     /// Nobody told the status; why.
     Unknown(&'static str),
 }
@@ -48,6 +57,7 @@ impl End {
             End::Exited(status) => u8::try_from(*status).unwrap_or(1),
             End::Killed(signal) => u8::try_from(128 + signal).unwrap_or(1),
             End::OutOfMemory => 128 + Signal::SIGKILL as u8,
+            End::Closed => 0,
             End::Unknown(_) => 1,
         }
     }
@@ -62,13 +72,11 @@ impl std::fmt::Display for End {
                 Err(_) => write!(f, "was ended by signal {signal}"),
             },
             End::OutOfMemory => f.write_str("ran out of memory: the kernel killed a process of it"),
+            End::Closed => f.write_str("ended: somebody closed its session"),
             End::Unknown(why) => write!(f, "ended: {why}"),
         }
     }
 }
-
-/// By a person, or by a tool that ends an agent by its session.
-pub(super) const CLOSED: End = End::Unknown("its pane was closed");
 
 /// What woke us.
 pub(super) enum Event {
@@ -120,7 +128,7 @@ impl Run {
         let deadline = Instant::now() + REAP_LIMIT;
         loop {
             let Some(pane) = self.tmux.pane(&self.pane)? else {
-                return Ok(After::Ended(CLOSED));
+                return Ok(After::Ended(End::Closed));
             };
             match (pane.signal, pane.status) {
                 (Some(signal), _) => {
@@ -149,6 +157,32 @@ impl Run {
         }
     }
 
+    /// Tells an end that was asked for from others: `gt` ends the processes of a session by Ctrl-C
+    /// and SIGTERM, and closes it up to four seconds later. `None`: meanwhile we are to stop.
+    pub(super) fn or_closed(&self, end: End) -> Result<Option<End>> {
+        const ASKED: [i32; 3] = [
+            Signal::SIGTERM as i32,
+            Signal::SIGINT as i32,
+            Signal::SIGHUP as i32,
+        ];
+        let was_asked = match end {
+            End::Killed(signal) => ASKED.contains(&signal),
+            End::Exited(status) => ASKED.contains(&(status - 128)),
+            _ => false,
+        };
+        let deadline = Instant::now() + CLOSE_LIMIT;
+        while was_asked && Instant::now() < deadline {
+            if self.tmux.pane(&self.pane)?.is_none() {
+                return Ok(Some(End::Closed));
+            }
+            let mut fds = [PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
+            if poll(&mut fds, tools::timeout(CLOSE_POLL))? > 0 {
+                return Ok(None);
+            }
+        }
+        Ok(Some(end))
+    }
+
     /// tmux 3.3 misses the SIGCHLD at times, and leaves a zombie behind.
     fn have_reaped(&self) {
         let _ = kill(Pid::from_raw(self.server.cast_signed()), Signal::SIGCHLD);
@@ -160,7 +194,7 @@ impl Run {
             .screen(&self.pane, SCREEN_LINES)
             .unwrap_or_default();
         let level = match end {
-            End::Exited(0) => log::Level::Info,
+            End::Exited(0) | End::Closed => log::Level::Info,
             _ => log::Level::Error,
         };
         log::log!(level, message_id = journal::AGENT_ENDED, gt_agent:% = self.agent,
@@ -171,6 +205,9 @@ impl Run {
 
     pub(super) fn stop(&self) -> Result<u8> {
         let _ = sd_notify::notify(&[NotifyState::Stopping]);
+        if self.is_alone() {
+            self.note.forget()?;
+        }
         if self.is_out_of_memory() {
             self.report(&End::OutOfMemory);
             self.end_agent();
@@ -219,6 +256,21 @@ impl Run {
         Systemd::connect()
             .and_then(|systemd| systemd.properties(&self.unit))
             .is_ok_and(|unit| unit.text("Result").as_deref() == Some("oom-kill"))
+    }
+
+    /// Whether this agent alone is to stop, for good. A polecat whose town goes down, or whose rig
+    /// is stopped, comes back with them; so does one of which this is not known.
+    fn is_alone(&self) -> bool {
+        let jobs = || -> Result<bool> {
+            let units = Systemd::connect()?.units(&[TARGET, &self.unit])?;
+            let job = |name: &str| units.get(name).and_then(|unit| unit.job.as_deref());
+            let up = units
+                .get(TARGET)
+                .is_none_or(|target| target.active == "active");
+            Ok(up && job(TARGET).is_none() && job(&self.unit) == Some("stop"))
+        };
+        let refused = || Town::load().map(|town| marks::refusal(&town, &self.agent));
+        matches!(jobs(), Ok(true)) && matches!(refused(), Ok(None))
     }
 
     fn is_restarting(&self) -> bool {

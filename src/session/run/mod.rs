@@ -14,12 +14,13 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use jiff::Timestamp;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use sd_notify::NotifyState;
 
-use self::end::{After, CLOSED, End, Event};
+use self::end::{After, End, Event};
 use self::place::Place;
 use self::start::START_LIMIT;
 use super::exec::Release;
@@ -30,7 +31,8 @@ use crate::exit::{self, Exit};
 use crate::journal;
 use crate::lifecycle::{self, Action, Worktree};
 use crate::tmux::{Pane, Tmux};
-use crate::town::{Town, marks};
+use crate::town::left::{Left, Note};
+use crate::town::{Town, poke};
 
 /// More clean exits than this within [`CLEAN_WINDOW`] are a failure.
 const CLEAN_EXITS: usize = 30;
@@ -63,6 +65,7 @@ struct Run {
     server: u32,
     /// What [`process::oom_kills`] said at the start.
     oom_kills: u64,
+    note: Note,
 }
 
 /// Runs an agent until it ends or is to be stopped; gives the exit status for systemd.
@@ -115,11 +118,13 @@ fn prepared_and_run(instance: &str) -> Result<u8> {
         pid: 0,
         server: 0,
         oom_kills: process::oom_kills(),
+        note: Note::of(&town, &agent),
         agent,
     };
-    let waits = marks::waiting_path(&town, &run.agent);
     drop(town);
-    crate::files::remove(&waits)?;
+    if run.note.load() != Some(Left::AtWork) {
+        run.note.forget()?;
+    }
     match run.begin(asked.is_some(), worktree.as_ref()) {
         Ok(true) => {}
         Ok(false) => return Ok(0),
@@ -131,21 +136,18 @@ fn prepared_and_run(instance: &str) -> Result<u8> {
             if exit::of(&e) != Exit::TryAgain {
                 return Ok(127);
             }
-            wait(&waits)?;
+            run.note.save(Left::Waiting(Timestamp::now()))?;
             return Ok(Exit::TryAgain as u8);
         }
     }
+    if run.agent.role() == Role::Polecat {
+        run.note.save(Left::AtWork)?;
+    }
     let status = run.supervise()?;
-    // The manager forgets a unit that is down and has not failed, so its status is kept here.
     if status == Exit::TryAgain as u8 {
-        wait(&waits)?;
+        run.note.save(Left::Waiting(Timestamp::now()))?;
     }
     Ok(status)
-}
-
-/// Notes that the agent is to be tried again later.
-fn wait(mark: &Path) -> Result<()> {
-    crate::files::write(mark, format!("{}\n", jiff::Timestamp::now()).as_bytes())
 }
 
 /// What the unit says of itself while its agent runs.
@@ -256,13 +258,21 @@ impl Run {
                     self.ready();
                     continue;
                 }
-                After::Ended(end) => end,
+                After::Ended(end) => match self.or_closed(end)? {
+                    Some(end) => end,
+                    None => return self.stop(),
+                },
             };
             self.report(&end);
-            // A polecat has no patrol to go on with: its work is done, or somebody has closed its
-            // session to be rid of it.
+            if end == End::Closed {
+                self.note.save(Left::Closed(Timestamp::now()))?;
+                poke::heartbeat(Path::new(&self.town));
+                return Ok(0);
+            }
+            // A polecat has no patrol to go on with: its work is done.
             let is_final = matches!(self.agent.role(), Role::Polecat | Role::Dog | Role::Boot);
-            if is_final && matches!(end, End::Exited(0) | CLOSED) {
+            if is_final && end == End::Exited(0) {
+                self.note.forget()?;
                 self.tmux.kill_pane(&self.pane)?;
                 return Ok(0);
             }
