@@ -187,6 +187,31 @@ impl Dialect {
         self.since(0, 6, 0)
     }
 
+    /// How an agent that is told so, or a hook, asks for its context. Older ones do not know the
+    /// option, or wait with it for the end of an input that does not end.
+    pub fn prime(self) -> &'static str {
+        match self.since(0, 6, 0) {
+            true => "gt prime --hook",
+            false => "gt prime",
+        }
+    }
+
+    /// The CLAUDE.md in the town's root, which every agent of the town reads, is for the Mayor.
+    pub fn has_mayor_text(self) -> bool {
+        !self.since(0, 6, 0)
+    }
+
+    /// The environment of polecats and of the Refinery names the beads of their rig, which breaks
+    /// the search by prefix that later ones have.
+    pub fn names_beads(self) -> bool {
+        self.is_first()
+    }
+
+    /// It can start nothing on a tmux server without a session.
+    pub fn needs_session(self) -> bool {
+        !self.since(0, 5, 0)
+    }
+
     /// The daemon keeps the Mayor running.
     pub fn keeps_mayor(self) -> bool {
         self.since(0, 6, 0)

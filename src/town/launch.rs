@@ -1,14 +1,17 @@
 //! How an agent is started: command line and environment.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use anyhow::{Result, ensure};
 
+use super::hooks::Hooks;
 use super::presets::Prompt;
-use super::program::Program;
+use super::program::{Program, is_claude};
 use super::{Town, env_file, settings};
 use crate::agent::{Agent, Role};
 use crate::exit::Exit;
+use crate::files;
 
 /// Variables of whoever started us that would make an agent believe it were somebody else.
 const FOREIGN: &[&str] = &["CLAUDECODE", "NOTIFY_SOCKET", "TMUX", "TMUX_PANE"];
@@ -16,16 +19,42 @@ const FOREIGN: &[&str] = &["CLAUDECODE", "NOTIFY_SOCKET", "TMUX", "TMUX_PANE"];
 /// All that is needed to start an agent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Launch {
-    /// The program, absolute or for PATH, and its arguments.
+    /// The program, absolute or for PATH, and its arguments but for the first words.
     pub argv: Vec<String>,
     /// All variables that are set for it: [`Town::environment`] and its program's own.
     pub env: BTreeMap<String, String>,
     /// The name under which the settings know the program.
     pub preset: String,
+    /// Where it has its hooks from; `None`: for such a program that is not known.
+    pub hooks: Option<Hooks>,
     /// How its screen line begins when it waits for input.
     pub ready_prompt: Option<String>,
     /// Milliseconds after which it counts as ready when no such line shows.
     pub ready_delay_ms: Option<u64>,
+    prompt: Prompt,
+}
+
+impl Launch {
+    /// The command line, with the first words where the program takes them there.
+    pub fn command(&self, words: &str) -> Vec<String> {
+        let mut argv = self.argv.clone();
+        match self.prompt {
+            Prompt::Unknown | Prompt::Typed => {}
+            Prompt::Last => argv.push(words.into()),
+            Prompt::Option(option) => argv.extend([option.into(), words.into()]),
+        }
+        argv
+    }
+
+    /// Whether the first words are typed once it is ready, because it takes none as an argument.
+    pub fn types_words(&self) -> bool {
+        self.prompt == Prompt::Typed
+    }
+
+    /// Whether it is not known how it takes first words: then it gets none.
+    pub fn lacks_words(&self) -> bool {
+        self.prompt == Prompt::Unknown
+    }
 }
 
 impl Town {
@@ -46,22 +75,30 @@ impl Town {
         for (key, value) in program.env {
             // Who the agent is, is not for its program to say.
             let fixed = key.starts_with("GT_") || key == "BD_ACTOR" || key == "BEADS_AGENT_NAME";
-            if !(fixed && env.contains_key(&key)) {
+            if !(fixed && env.contains_key(&key) || FOREIGN.contains(&key.as_str())) {
                 env.insert(key, value);
             }
         }
-        env.retain(|key, _| !FOREIGN.contains(&key.as_str()));
 
         let mut argv = program.argv;
-        if program.is_claude && self.dialect.passes_settings() {
-            argv.extend(self.claude_settings(agent));
-        }
-        if !self.dialect.is_first() {
-            match program.prompt {
-                Prompt::None => {}
-                Prompt::Last => argv.push(first_words(agent)),
-                Prompt::Option(option) => argv.extend([option.into(), first_words(agent)]),
-            }
+        let mut hooks = None;
+        if is_claude(program.base) {
+            let config = env.get("CLAUDE_CONFIG_DIR").map(String::as_str);
+            let found = self.hooks(agent, config);
+            argv.extend(found.arguments());
+            hooks = Some(found);
+        } else if let Some(file) = program.base.and_then(|base| base.hooks) {
+            let path = self.workdir(agent).join(file);
+            let option = program.base.and_then(|base| base.hooks_option);
+            hooks = Some(match path.is_file() {
+                true => {
+                    if let Some(option) = option.filter(|_| program.has_usual_arguments) {
+                        argv.extend([option.into(), file.into()]);
+                    }
+                    Hooks::Found
+                }
+                false => Hooks::Absent(path),
+            });
         }
         let mut texts = argv.iter().chain(env.values());
         ensure!(
@@ -74,8 +111,10 @@ impl Town {
             argv,
             env,
             preset: program.name,
+            hooks,
             ready_prompt: program.ready_prompt,
             ready_delay_ms: program.ready_delay_ms,
+            prompt: program.prompt,
         })
     }
 
@@ -94,9 +133,17 @@ impl Town {
         set("GT_ROOT", &root);
         set("GT_TOWN_ROOT", &root);
         set("BD_ACTOR", &agent.bd_actor());
-        set("GIT_AUTHOR_NAME", agent.name().unwrap_or(agent.role_name()));
+        let author = match (agent.name(), agent.rig()) {
+            (Some(name), _) => name.to_string(),
+            (None, Some(rig)) => format!("{rig}/{}", agent.role_name()),
+            (None, None) => agent.role_name().to_string(),
+        };
+        set("GIT_AUTHOR_NAME", &author);
         if let Some(rig) = agent.rig() {
             set("GT_RIG", rig);
+        }
+        if role == Role::Refinery {
+            set("GT_REFINERY", "1");
         }
         if let Some(name) = agent.name() {
             let key = match role {
@@ -114,6 +161,18 @@ impl Town {
             if matches!(role, Role::Polecat | Role::Crew | Role::Refinery) {
                 set("BEADS_NO_DAEMON", "1");
             }
+            // The worktrees of these share the beads of their rig.
+            let beads = match role {
+                Role::Polecat => Some(".beads"),
+                Role::Refinery => Some("mayor/rig/.beads"),
+                _ => None,
+            };
+            if let (true, Some(beads), Some(rig)) = (self.dialect.names_beads(), beads, agent.rig())
+            {
+                set("BEADS_DIR", &self.path(rig).join(beads).to_string_lossy());
+                let name = agent.name().unwrap_or(agent.role_name());
+                set("BEADS_AGENT_NAME", &format!("{rig}/{name}"));
+            }
             return env;
         }
         match role {
@@ -124,6 +183,7 @@ impl Town {
         set("GIT_CEILING_DIRECTORIES", &root);
         set("BD_BACKUP_ENABLED", "false");
         set("NODE_OPTIONS", "");
+        set("CLAUDECODE", "");
         if let Some(dir) = &self.accounts.value
             && let Ok(home) = env_file::home()
         {
@@ -134,39 +194,46 @@ impl Town {
             set("CLAUDE_CODE_EFFORT_LEVEL", &program.effort);
             set("GT_AGENT", &program.name);
             set("GT_PROCESS_NAMES", &program.processes.join(","));
+            if let Some(key) = program.base.and_then(|base| base.session_id) {
+                set("GT_SESSION_ID_ENV", key);
+            }
         }
-        match role {
-            Role::Refinery => set("GT_REFINERY", "1"),
-            Role::Polecat => set("GT_POLECAT_PATH", &self.workdir(agent).to_string_lossy()),
-            _ => {}
+        if role == Role::Polecat {
+            let dir = self.workdir(agent);
+            set("GT_POLECAT_PATH", &dir.to_string_lossy());
+            set("POLECAT_SLOT", &self.slot(agent).to_string());
+            if let Some(branch) = branch(&dir) {
+                set("GT_BRANCH", &branch);
+            }
         }
         env
     }
 
-    /// Where current Gas Town puts Claude's settings for a role: often above the working
-    /// directory, where Claude does not look by itself.
-    fn claude_settings(&self, agent: &Agent) -> Vec<String> {
-        let dir = match agent.role() {
-            Role::Polecat => "polecats",
-            Role::Dog | Role::Boot => "deacon/dogs",
-            _ => agent.role_name(),
-        };
-        let dir = self.path(agent.rig().unwrap_or_default()).join(dir);
-        let file = dir.join(".claude/settings.json");
-        if file.is_file() && dir != self.workdir(agent) {
-            vec!["--settings".into(), file.display().to_string()]
-        } else {
-            Vec::new()
-        }
+    /// The polecat's number among those of its rig, from 0, by which `gt` keeps what they share
+    /// apart.
+    fn slot(&self, agent: &Agent) -> usize {
+        let dir = self.path(agent.rig().unwrap_or_default()).join("polecats");
+        let own = agent.name().unwrap_or_default();
+        let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+        entries
+            .filter(|entry| entry.path().is_dir())
+            .filter_map(|entry| entry.file_name().into_string().ok())
+            .filter(|name| !name.starts_with('.') && name.as_str() < own)
+            .count()
     }
 }
 
-/// The first prompt. Without a slash, which an agent could take for a path.
-fn first_words(agent: &Agent) -> String {
-    format!(
-        "You are {} in this Gas Town. Run `gt prime --hook` and begin.",
-        agent.beacon()
-    )
+/// The branch that is checked out in a worktree or clone; `None`: there is none.
+fn branch(dir: &Path) -> Option<String> {
+    let git = dir.join(".git");
+    let git = match git.is_file() {
+        false => git,
+        // Of a worktree, this names the place of its data.
+        true => dir.join(files::read(&git).ok()??.strip_prefix("gitdir:")?.trim()),
+    };
+    let head = files::read(&git.join("HEAD")).ok()??;
+    let branch = head.trim().strip_prefix("ref: refs/heads/")?;
+    (!branch.contains(char::is_control)).then(|| branch.to_string())
 }
 
 #[cfg(test)]
@@ -200,41 +267,57 @@ mod tests {
             (
                 1,
                 "gastown/witness",
-                "BD_ACTOR=gastown/witness GIT_AUTHOR_NAME=witness GT_RIG=gastown GT_ROLE=witness \
+                "BD_ACTOR=gastown/witness GIT_AUTHOR_NAME=gastown/witness GT_RIG=gastown GT_ROLE=witness \
                  GT_ROOT=T GT_TOWN_ROOT=T",
+            ),
+            (
+                1,
+                "gastown/refinery",
+                "BD_ACTOR=gastown/refinery BEADS_AGENT_NAME=gastown/refinery \
+                 BEADS_DIR=T/gastown/mayor/rig/.beads BEADS_NO_DAEMON=1 \
+                 GIT_AUTHOR_NAME=gastown/refinery GT_REFINERY=1 GT_RIG=gastown GT_ROLE=refinery \
+                 GT_ROOT=T GT_TOWN_ROOT=T",
+            ),
+            (
+                1,
+                "gastown/polecats/nux",
+                "BD_ACTOR=gastown/polecats/nux BEADS_AGENT_NAME=gastown/nux \
+                 BEADS_DIR=T/gastown/.beads BEADS_NO_DAEMON=1 GIT_AUTHOR_NAME=nux GT_POLECAT=nux \
+                 GT_RIG=gastown GT_ROLE=polecat GT_ROOT=T GT_TOWN_ROOT=T",
             ),
             (
                 2,
                 "deacon/boot",
-                "BD_ACTOR=deacon-boot BD_BACKUP_ENABLED=false CLAUDE_CODE_EFFORT_LEVEL=high \
+                "BD_ACTOR=deacon-boot BD_BACKUP_ENABLED=false CLAUDECODE= CLAUDE_CODE_EFFORT_LEVEL=high \
                  CLAUDE_CONFIG_DIR=/c GIT_AUTHOR_NAME=boot GIT_CEILING_DIRECTORIES=T GT_AGENT=claude \
-                 GT_PROCESS_NAMES=node,claude GT_ROLE=deacon/boot GT_ROOT=T GT_SESSION=hq-boot \
+                 GT_PROCESS_NAMES=node,claude GT_ROLE=deacon/boot GT_ROOT=T GT_SESSION=hq-boot GT_SESSION_ID_ENV=CLAUDE_SESSION_ID \
                  GT_TOWN_ROOT=T NODE_OPTIONS=",
             ),
             (
                 2,
                 "gastown/refinery",
-                "BD_ACTOR=gastown/refinery BD_BACKUP_ENABLED=false CLAUDE_CODE_EFFORT_LEVEL=low \
-                 CLAUDE_CONFIG_DIR=/c GIT_AUTHOR_NAME=refinery GIT_CEILING_DIRECTORIES=T \
+                "BD_ACTOR=gastown/refinery BD_BACKUP_ENABLED=false CLAUDECODE= CLAUDE_CODE_EFFORT_LEVEL=low \
+                 CLAUDE_CONFIG_DIR=/c GIT_AUTHOR_NAME=gastown/refinery GIT_CEILING_DIRECTORIES=T \
                  GT_AGENT=claude GT_PROCESS_NAMES=node,claude GT_REFINERY=1 GT_RIG=gastown \
-                 GT_ROLE=gastown/refinery GT_ROOT=T GT_SESSION=gt-refinery GT_TOWN_ROOT=T NODE_OPTIONS=",
+                 GT_ROLE=gastown/refinery GT_ROOT=T GT_SESSION=gt-refinery GT_SESSION_ID_ENV=CLAUDE_SESSION_ID GT_TOWN_ROOT=T NODE_OPTIONS=",
             ),
             (
                 2,
                 "gastown/polecats/nux",
                 "BD_ACTOR=gastown/polecats/nux BD_BACKUP_ENABLED=false BEADS_AGENT_NAME=gastown/nux \
-                 CLAUDE_CODE_EFFORT_LEVEL=high CLAUDE_CONFIG_DIR=/c GIT_AUTHOR_NAME=nux \
-                 GIT_CEILING_DIRECTORIES=T GT_AGENT=claude GT_POLECAT=nux \
-                 GT_POLECAT_PATH=T/gastown GT_PROCESS_NAMES=node,claude GT_RIG=gastown \
-                 GT_ROLE=gastown/polecats/nux GT_ROOT=T GT_SESSION=gt-nux GT_TOWN_ROOT=T NODE_OPTIONS=",
+                 CLAUDECODE= CLAUDE_CODE_EFFORT_LEVEL=high CLAUDE_CONFIG_DIR=/c GIT_AUTHOR_NAME=nux \
+                 GIT_CEILING_DIRECTORIES=T GT_AGENT=claude GT_BRANCH=polecat/nux GT_POLECAT=nux \
+                 GT_POLECAT_PATH=T/gastown/polecats/nux GT_PROCESS_NAMES=node,claude GT_RIG=gastown \
+                 GT_ROLE=gastown/polecats/nux GT_ROOT=T GT_SESSION=gt-nux \
+                 GT_SESSION_ID_ENV=CLAUDE_SESSION_ID GT_TOWN_ROOT=T NODE_OPTIONS= POLECAT_SLOT=1",
             ),
             (
                 2,
                 "deacon/dogs/alpha",
-                "BD_ACTOR=deacon/dogs/alpha BD_BACKUP_ENABLED=false CLAUDE_CODE_EFFORT_LEVEL=high \
+                "BD_ACTOR=deacon/dogs/alpha BD_BACKUP_ENABLED=false CLAUDECODE= CLAUDE_CODE_EFFORT_LEVEL=high \
                  CLAUDE_CONFIG_DIR=/c GIT_AUTHOR_NAME=alpha GIT_CEILING_DIRECTORIES=T GT_AGENT=claude \
                  GT_DOG_NAME=alpha GT_PROCESS_NAMES=node,claude GT_ROLE=dog GT_ROOT=T \
-                 GT_SESSION=hq-dog-alpha GT_TOWN_ROOT=T NODE_OPTIONS=",
+                 GT_SESSION=hq-dog-alpha GT_SESSION_ID_ENV=CLAUDE_SESSION_ID GT_TOWN_ROOT=T NODE_OPTIONS=",
             ),
         ] {
             let (dir, town) = town_with(
@@ -247,6 +330,16 @@ mod tests {
                     (
                         "gastown/settings/config.json",
                         r#"{"role_effort":{"refinery":"low"}}"#,
+                    ),
+                    ("gastown/polecats/ace/x", ""),
+                    ("gastown/polecats/.x/x", ""),
+                    (
+                        "gastown/polecats/nux/.git",
+                        "gitdir: ../../g/worktrees/nux\n",
+                    ),
+                    (
+                        "gastown/g/worktrees/nux/HEAD",
+                        "ref: refs/heads/polecat/nux\n",
                     ),
                 ],
             );
@@ -271,7 +364,7 @@ mod tests {
             ("EMPTY", Some("")),
             ("GT_ROLE", Some("deacon")),
             ("BD_ACTOR", Some("deacon")),
-            ("CLAUDECODE", None),
+            ("CLAUDECODE", Some("")),
             ("TMUX", None),
             ("NOTIFY_SOCKET", None),
         ] {
@@ -280,18 +373,56 @@ mod tests {
     }
 
     #[test]
-    fn claude_gets_the_settings_of_its_role_where_there_are_some() {
-        let file = "gastown/polecats/.claude/settings.json";
-        let (_dir, town) = town_with(2, &[(file, "{}")]);
-        let argv = town.launch(&agent("gastown/polecats/nux")).unwrap().argv;
-        assert_eq!(
-            argv[2..4],
-            [
-                "--settings".to_string(),
-                town.path(file).display().to_string()
-            ]
-        );
-        let argv = town.launch(&agent("gastown/witness")).unwrap().argv;
-        assert!(!argv.contains(&"--settings".to_string()));
+    fn first_words_and_hooks_as_each_program_takes_them() {
+        let hook = ("deacon/.pi/extensions/gastown-hooks.js", "");
+        for (files, define, want) in [
+            (
+                &[][..],
+                r#"{"provider":"claude"}"#,
+                "claude --dangerously-skip-permissions --settings J W",
+            ),
+            (
+                &[],
+                r#"{"provider":"gemini"}"#,
+                "gemini --approval-mode yolo -i W",
+            ),
+            (
+                &[],
+                r#"{"provider":"codex"}"#,
+                "codex --dangerously-bypass-approvals-and-sandbox -c features.daemon_auto_start=false W",
+            ),
+            (&[], r#"{"provider":"opencode"}"#, "opencode --prompt W"),
+            (&[("deacon/x", "")], r#"{"provider":"pi"}"#, "pi W"),
+            (
+                &[hook],
+                r#"{"provider":"pi"}"#,
+                "pi -e .pi/extensions/gastown-hooks.js W",
+            ),
+            (&[hook], r#"{"provider":"pi","args":[]}"#, "pi W"),
+            (&[], r#"{"command":"/x"}"#, "/x"),
+            (&[], r#"{"command":"/x","prompt_mode":"arg"}"#, "/x W"),
+            (
+                &[],
+                r#"{"provider":"codex","args":[],"prompt_mode":"none"}"#,
+                "codex",
+            ),
+        ] {
+            let define = format!(r#"{{"default_agent":"x","agents":{{"x":{define}}}}}"#);
+            let mut files = files.to_vec();
+            files.push(("settings/config.json", &define));
+            let (_dir, town) = town_with(2, &files);
+            let launch = town.launch(&Agent::deacon()).unwrap();
+            let mut argv = launch.command("W");
+            for text in argv.iter_mut().filter(|text| text.starts_with('{')) {
+                *text = "J".into();
+            }
+            assert_eq!(argv.join(" "), want, "{define}");
+            let taken = !want.ends_with('W');
+            assert_eq!(
+                launch.types_words() || launch.lacks_words(),
+                taken,
+                "{define}"
+            );
+        }
     }
 }

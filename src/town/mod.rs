@@ -10,6 +10,8 @@ pub mod deacon;
 pub mod dialect;
 pub mod docked;
 pub mod env_file;
+pub mod first_words;
+pub mod hooks;
 pub mod json;
 pub mod kept;
 pub mod launch;

@@ -3,8 +3,10 @@
 /// How an agent takes its first prompt on the command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Prompt {
-    /// It does not.
-    None,
+    /// Not known.
+    Unknown,
+    /// It does not: the prompt is typed once it is ready.
+    Typed,
     /// As the last argument.
     Last,
     /// As the value of this option.
@@ -18,8 +20,15 @@ pub(super) struct Preset {
     pub command: &'static str,
     pub args: &'static [&'static str],
     pub env: &'static [(&'static str, &'static str)],
-    /// Names of its processes, by which `gt` takes it for alive.
+    /// Names of its processes, by which `gt` takes it for alive. Those from npm begin as `node`.
     pub processes: &'static [&'static str],
+    /// The file below its working directory that current `gt` puts its hooks into.
+    pub hooks: Option<&'static str>,
+    /// The option that names that file, for programs that do not look for it. One that is not
+    /// there would keep them from starting.
+    pub hooks_option: Option<&'static str>,
+    /// The variable that tells what it runs the number of its session.
+    pub session_id: Option<&'static str>,
     pub ready_prompt: Option<&'static str>,
     pub ready_delay_ms: Option<u64>,
     pub prompt: Prompt,
@@ -32,6 +41,9 @@ const PLAIN: Preset = Preset {
     args: &[],
     env: &[],
     processes: &[],
+    hooks: None,
+    hooks_option: None,
+    session_id: None,
     ready_prompt: None,
     ready_delay_ms: None,
     prompt: Prompt::Last,
@@ -45,6 +57,8 @@ pub(super) const PRESETS: &[Preset] = &[
         command: "claude",
         args: &["--dangerously-skip-permissions"],
         processes: &["node", "claude"],
+        hooks: Some(".claude/settings.json"),
+        session_id: Some("CLAUDE_SESSION_ID"),
         ready_prompt: Some("❯ "),
         ready_delay_ms: Some(10_000),
         ..PLAIN
@@ -53,7 +67,9 @@ pub(super) const PRESETS: &[Preset] = &[
         name: "gemini",
         command: "gemini",
         args: &["--approval-mode", "yolo"],
-        processes: &["gemini"],
+        processes: &["node", "gemini"],
+        hooks: Some(".gemini/settings.json"),
+        session_id: Some("GEMINI_SESSION_ID"),
         ready_delay_ms: Some(5_000),
         prompt: Prompt::Option("-i"),
         ..PLAIN
@@ -61,11 +77,16 @@ pub(super) const PRESETS: &[Preset] = &[
     Preset {
         name: "codex",
         command: "codex",
-        args: &["--dangerously-bypass-approvals-and-sandbox"],
-        processes: &["codex"],
+        // Codex of today shares one server among all that are started: it would run with the
+        // identity and in the unit of whoever came first. Codex before that takes the option too.
+        args: &[
+            "--dangerously-bypass-approvals-and-sandbox",
+            "-c",
+            "features.daemon_auto_start=false",
+        ],
+        processes: &["node", "codex"],
         ready_prompt: Some("› "),
         ready_delay_ms: Some(3_000),
-        prompt: Prompt::None,
         ..PLAIN
     },
     Preset {
@@ -73,6 +94,7 @@ pub(super) const PRESETS: &[Preset] = &[
         command: "cursor-agent",
         args: &["-f"],
         processes: &["cursor-agent", "agent"],
+        hooks: Some(".cursor/hooks.json"),
         ready_delay_ms: Some(5_000),
         ..PLAIN
     },
@@ -95,6 +117,7 @@ pub(super) const PRESETS: &[Preset] = &[
         command: "opencode",
         env: &[("OPENCODE_PERMISSION", r#"{"*":"allow"}"#)],
         processes: &["opencode", "node", "bun"],
+        hooks: Some(".opencode/plugins/gastown.js"),
         ready_delay_ms: Some(8_000),
         prompt: Prompt::Option("--prompt"),
         ..PLAIN
@@ -103,7 +126,8 @@ pub(super) const PRESETS: &[Preset] = &[
         name: "copilot",
         command: "copilot",
         args: &["--yolo"],
-        processes: &["copilot"],
+        processes: &["node", "copilot"],
+        hooks: Some(".github/hooks/gastown.json"),
         ready_delay_ms: Some(5_000),
         prompt: Prompt::Option("-i"),
         ..PLAIN
@@ -111,16 +135,20 @@ pub(super) const PRESETS: &[Preset] = &[
     Preset {
         name: "pi",
         command: "pi",
-        args: &["-e", ".pi/extensions/gastown-hooks.js"],
         processes: &["pi", "node", "bun"],
+        hooks: Some(".pi/extensions/gastown-hooks.js"),
+        hooks_option: Some("-e"),
+        session_id: Some("PI_SESSION_ID"),
         ready_delay_ms: Some(8_000),
         ..PLAIN
     },
     Preset {
         name: "omp",
         command: "omp",
-        args: &["--hook", ".omp/hooks/gastown-hook.ts"],
         processes: &["omp", "node", "bun"],
+        hooks: Some(".omp/hooks/gastown-hook.ts"),
+        hooks_option: Some("--hook"),
+        session_id: Some("OMP_SESSION_ID"),
         ..PLAIN
     },
     Preset {
@@ -128,6 +156,8 @@ pub(super) const PRESETS: &[Preset] = &[
         command: "vibe",
         args: &["--agent", "auto-approve"],
         processes: &["vibe"],
+        hooks: Some(".vibe/config.toml"),
+        session_id: Some("VIBE_SESSION_ID"),
         ready_prompt: Some("❯ "),
         ready_delay_ms: Some(5_000),
         ..PLAIN

@@ -10,7 +10,7 @@ mod start;
 
 use std::collections::VecDeque;
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -23,16 +23,18 @@ use sd_notify::NotifyState;
 use self::end::{After, End, Event};
 use self::place::Place;
 use self::start::START_LIMIT;
-use super::exec::Release;
 use super::process;
 use super::whose::{Names, OtherServers};
 use crate::agent::{Agent, Role};
 use crate::exit::{self, Exit};
 use crate::journal;
 use crate::lifecycle::{self, Action, Worktree};
+use crate::systemd::Systemd;
 use crate::tmux::{Pane, Tmux};
 use crate::town::left::{Left, Note};
 use crate::town::{Town, poke};
+use crate::town::first_words::{FirstWords, Occasion};
+use crate::town::launch::Launch;
 
 /// More clean exits than this within [`CLEAN_WINDOW`] are a failure.
 const CLEAN_EXITS: usize = 30;
@@ -56,7 +58,11 @@ struct Run {
     town: String,
     /// Whether the `gt` in use looks for an agent by its pane.
     names_pane: bool,
-    release: Release,
+    launch: Launch,
+    words: FirstWords,
+    occasion: Occasion,
+    /// The working directory.
+    dir: PathBuf,
     tmux: Tmux,
     signals: SignalFd,
     pane: String,
@@ -86,32 +92,37 @@ fn prepared_and_run(instance: &str) -> Result<u8> {
     let agent = Agent::from_instance(instance)
         .with_context(|| format!("'{instance}' is not an agent"))
         .context(Exit::BadConfig)?;
-    let launch = town.launch(&agent)?;
-    let mut env = launch.env;
+    let mut launch = town.launch(&agent)?;
     let identity = town.environment(&agent).into_iter().collect();
     if town.dialect().has_address_roles()
         && let Ok(id) = std::env::var("INVOCATION_ID")
     {
-        env.insert("GT_RUN".into(), id);
+        launch.env.insert("GT_RUN".into(), id);
     }
     let asked = lifecycle::asked(&town, &agent);
     if asked == Some(Action::Cycle) {
-        env.insert("GT_HANDOFF".into(), "1".into());
+        launch.env.insert("GT_HANDOFF".into(), "1".into());
     }
+    let unit = agent.unit();
+    let occasion = match asked {
+        Some(Action::Cycle) => Occasion::Handoff,
+        Some(_) => Occasion::Restart,
+        None if is_restarted(&unit) => Occasion::Crash,
+        None => Occasion::Start,
+    };
     let worktree = Worktree::of(&town, &agent, asked.is_some());
     let mut run = Run {
-        unit: agent.unit(),
+        unit,
         instance: instance.to_string(),
         names: Names::of(&town, &agent),
         others: OtherServers::look(&town)?,
         identity,
         town: town.root().display().to_string(),
         names_pane: town.dialect().has_address_roles(),
-        release: Release {
-            argv: launch.argv,
-            env,
-            dir: town.workdir(&agent),
-        },
+        launch,
+        words: town.first_words(&agent),
+        occasion,
+        dir: town.workdir(&agent),
         tmux: Tmux::on(town.socket()),
         signals,
         pane: String::new(),
@@ -162,6 +173,13 @@ pub fn town_of(status_text: &str) -> Option<&str> {
     root.strip_suffix('\'')
 }
 
+/// Whether systemd starts the unit again because its last run failed.
+fn is_restarted(unit: &str) -> bool {
+    Systemd::connect()
+        .and_then(|systemd| systemd.properties(unit))
+        .is_ok_and(|unit| unit.number("NRestarts").is_some_and(|n| n > 0))
+}
+
 fn catch_signals() -> Result<SignalFd> {
     let mut set = SigSet::empty();
     for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
@@ -194,13 +212,12 @@ impl Run {
         match place {
             Place::Running(pane, pid) => self.adopt(&pane, pid)?,
             Place::Dead(pane) => self.respawn(&pane)?,
-            Place::Window => self.start(|run, argv| {
-                run.tmux
-                    .new_first_window(&run.names.session, &run.release.dir, argv)
-            })?,
+            Place::Window => {
+                self.start(|run, argv| run.tmux.new_first_window(&run.names.session, &run.dir, argv))?
+            }
             Place::Nowhere => self.start(|run, argv| {
                 run.tmux
-                    .new_session(&run.names.session, &run.release.dir, &run.identity, argv)
+                    .new_session(&run.names.session, &run.dir, &run.identity, argv)
             })?,
         }
         // The agent runs, whatever its session is called.
@@ -289,7 +306,8 @@ impl Run {
             }
             self.end_leftovers()?;
             let pane = self.pane.clone();
-            self.release.env.remove("GT_HANDOFF");
+            self.launch.env.remove("GT_HANDOFF");
+            self.occasion = Occasion::Start;
             self.respawn(&pane)?;
         }
     }

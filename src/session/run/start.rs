@@ -8,11 +8,13 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
+use jiff::Zoned;
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 
 use super::Run;
 use crate::journal;
+use crate::session::exec::Release;
 use crate::systemd::{Systemd, runtime_dir};
 use crate::tmux::Pane;
 use crate::tools;
@@ -24,7 +26,7 @@ impl Run {
     pub(super) fn respawn(&mut self, pane: &str) -> Result<()> {
         self.start(|run, argv| {
             run.tmux
-                .respawn(pane, &run.release.dir, argv)
+                .respawn(pane, &run.dir, argv)
                 .map(|()| pane.to_string())
         })
     }
@@ -52,7 +54,12 @@ impl Run {
         if self.names_pane {
             self.name_pane()?;
         }
-        let mut line = serde_json::to_string(&self.release)?;
+        let words = self.words.on(self.occasion, &Zoned::now());
+        let mut line = serde_json::to_string(&Release {
+            argv: self.launch.command(&words),
+            env: self.launch.env.clone(),
+            dir: self.dir.clone(),
+        })?;
         line.push('\n');
         stream.set_write_timeout(Some(START_LIMIT))?;
         stream.set_read_timeout(Some(START_LIMIT))?;
@@ -77,7 +84,7 @@ impl Run {
         if let Some(pane) = self.tmux.pane(&pane)? {
             self.tmux.set_environment(&pane.session, key, &pane.id)?;
         }
-        self.release.env.insert(key.into(), pane);
+        self.launch.env.insert(key.into(), pane);
         Ok(())
     }
 
