@@ -23,6 +23,7 @@ use jiff::Timestamp;
 
 use crate::exit::Exit;
 use crate::job::{self, Desk, Done, Job};
+use crate::session::secrets;
 use crate::systemd::{Systemd, runtime_dir};
 use crate::tmux::Tmux;
 use crate::tools::{Tools, gt};
@@ -114,6 +115,9 @@ fn tend(desk: &Desk<'_>) -> Result<Done> {
             failures: Vec::new(),
             next,
         });
+    }
+    if let Err(e) = secrets::refresh(&Tmux::on(town.socket())) {
+        log::warn!("{e:#}, leaving the tmux server's environment as it is");
     }
     let mut done = Done::default();
     for round in 1..=ROUNDS {

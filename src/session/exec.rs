@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -13,8 +12,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail};
 use serde::{Deserialize, Serialize};
 
-use super::clean_environment;
-use crate::{files, tools, town};
+use super::{clean_environment, secrets};
+use crate::{tools, town};
 
 /// How long the pane waits for its release.
 const RELEASE_LIMIT: Duration = Duration::from_secs(60);
@@ -94,22 +93,6 @@ fn command(release: Release) -> Result<(Command, String)> {
     if let Ok(path) = std::env::join_paths(&dirs) {
         command.env("PATH", path);
     }
-    command.envs(&release.env).envs(secrets(&home)?);
+    command.envs(&release.env).envs(secrets::load()?);
     Ok((command, program.display().to_string()))
-}
-
-/// KEY=VALUE lines of `~/.config/gastown/secrets.env`, which must be readable by us alone.
-fn secrets(home: &Path) -> Result<Vec<(String, String)>> {
-    let path = home.join(".config/gastown/secrets.env");
-    let Ok(meta) = path.metadata() else {
-        return Ok(Vec::new());
-    };
-    if meta.permissions().mode() & 0o077 != 0 {
-        bail!(
-            "'{0}' can be read by others; run: chmod 600 '{0}'",
-            path.display()
-        );
-    }
-    let text = files::read(&path)?.unwrap_or_default();
-    town::env_file::parse(&text).with_context(|| format!("Failed to parse '{}'", path.display()))
 }

@@ -4,16 +4,20 @@
 //!   unit, waits for its end, and ends with its status.
 //! - [`exec`]: runs in the pane, waits until it has been moved, and becomes the agent.
 //! - [`check`]: whether an agent may start now (`ExecCondition=`).
+//! - [`secrets`]: what agents need and nobody else may read.
 //! - [`server`]: the tmux server's own service, and the town's start and stop.
+//! - [`looks`]: what an agent's session looks like.
 //! - [`process`]: what /proc says.
 //! - [`rival`]: the Go daemon beside us.
 //! - [`whose`]: whose session it is.
 
 pub mod check;
 pub mod exec;
+pub mod looks;
 pub mod process;
 pub mod rival;
 pub mod run;
+pub mod secrets;
 pub mod server;
 pub mod whose;
 

@@ -2,6 +2,7 @@
 
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -9,17 +10,21 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use nix::sys::signal::Signal;
 
-use super::{clean_environment, process};
+use super::{clean_environment, process, secrets};
 use crate::exit::Exit;
 use crate::spool::SPOOLS;
 use crate::systemd::{Systemd, Verb};
-use crate::tmux::Tmux;
+use crate::tmux::{Pane, Tmux};
 use crate::tools::gt;
 use crate::town::dialect::SOCKET_FILE;
 use crate::town::{self, Town, left, poke};
 
 /// The unit of our tmux server.
 pub const SERVICE: &str = "gt-tmux.service";
+
+/// The session that keeps the server from being empty, and whose its pane is: no unit instance,
+/// and no name that any gt takes for its own.
+const PARKED: &str = "gastown";
 
 /// How long a new server may take until it answers.
 const READY_LIMIT: Duration = Duration::from_secs(10);
@@ -62,6 +67,7 @@ pub fn tmux_server() -> Result<Exit> {
         .current_dir(town::home()?)
         .env_clear()
         .envs(clean_environment())
+        .envs(secrets::for_server())
         .exec();
     Err(anyhow!(error).context("Failed to execute tmux; is it installed?"))
 }
@@ -74,7 +80,7 @@ fn server_to_be(town: &Town) -> Result<Tmux> {
         let old = Tmux::on(old);
         let mut ours = old.panes()?;
         ours.retain(|pane| pane.owner.is_some());
-        if ours.iter().any(|pane| !pane.dead) {
+        if ours.iter().any(|pane| !pane.dead && !is_parked(pane)) {
             return Ok(old);
         }
         for pane in ours {
@@ -84,19 +90,35 @@ fn server_to_be(town: &Town) -> Result<Tmux> {
     Ok(Tmux::on(new))
 }
 
-/// Waits until the server answers.
+/// Waits until the server answers, and sees to it that every gt can use it.
 ///
 /// # Errors
-/// It does not within ten seconds.
+/// It does not answer within ten seconds, or has no room for a session.
 pub fn tmux_ready() -> Result<Exit> {
     let town = Town::load()?;
     let tmux = Tmux::on(town.socket());
     wait_for_server(&tmux)?;
+    if town.dialect().needs_session() && tmux.panes()?.is_empty() {
+        park(&tmux)?;
+    }
     // Whoever makes a session for an agent has it taken into its unit at once.
     if let Err(e) = tmux.tell_of_sessions(&town.path(poke::DIR).join("session")) {
         log::warn!("New sessions are found by the next tick only: {e}");
     }
     Ok(Exit::Ok)
+}
+
+fn is_parked(pane: &Pane) -> bool {
+    pane.owner.as_deref() == Some(PARKED)
+}
+
+/// Puts a session of ours on an empty server: gt before v0.5 cannot start anything on one without.
+/// It is no agent's, is nobody's to attach to, and goes with the server.
+fn park(tmux: &Tmux) -> Result<()> {
+    let argv = ["sleep".to_string(), "infinity".to_string()];
+    let pane = tmux.new_session(PARKED, Path::new("/"), &[], &argv)?;
+    tmux.own(&pane, PARKED)?;
+    Ok(())
 }
 
 fn wait_for_server(tmux: &Tmux) -> Result<()> {

@@ -9,7 +9,7 @@ use crate::hooks::report::{Report, Word};
 const OWNER: &str = "@gastown_agent";
 
 /// The session option that says that an agent has, or had, its pane in this session.
-const HOME: &str = "@gastown_session";
+pub(super) const HOME: &str = "@gastown_session";
 
 /// Fields without spaces first, the session's name last.
 const PANE_FORMAT: &str = "#{pane_id} #{pane_pid} #{pane_dead} s#{pane_dead_status} \

@@ -87,7 +87,11 @@ impl Tmux {
     pub(super) fn output<S: AsRef<OsStr>>(&self, args: &[S]) -> Result<Output, TmuxError> {
         let mut command = self.command();
         command.arg("-N").args(args);
-        match tools::run(&mut command, LIMIT) {
+        self.told(tools::run(&mut command, LIMIT))
+    }
+
+    fn told(&self, ran: Result<Output, ToolError>) -> Result<Output, TmuxError> {
+        match ran {
             Ok(out) => Ok(out),
             Err(ToolError::NotRun(e)) => Err(TmuxError::Failed(format!(
                 "'{}' cannot be run: {e}",
@@ -120,6 +124,32 @@ impl Tmux {
                 Err(TmuxError::Failed(why))
             }
             Err(_) => Ok(false),
+        }
+    }
+
+    /// Sets variables in the server's own environment, for processes that start later, and takes
+    /// others out of it. Values go by the socket: a command line can be read by others.
+    ///
+    /// # Errors
+    /// tmux cannot be run, hangs, or no server answers.
+    pub fn set_global_environment(
+        &self,
+        set: &[(String, String)],
+        unset: &[&str],
+    ) -> Result<(), TmuxError> {
+        let mut commands = String::new();
+        for (key, value) in set {
+            commands += &format!("set-environment -g -- {key} {}\n", quoted(value));
+        }
+        for key in unset {
+            commands += &format!("set-environment -g -u -- {key}\n");
+        }
+        let mut command = self.command();
+        command.args(["-N", "source-file", "-"]);
+        let ran = tools::run_fed(&mut command, commands.as_bytes(), LIMIT);
+        match self.told(ran)? {
+            out if out.status.success() => Ok(()),
+            out => Err(classify(&out)),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::panes::READY_ENV;
+use super::panes::{HOME, READY_ENV};
 use super::server::{Tmux, TmuxError, argument, quoted};
 
 /// The place of our commands among those of a hook: others, of people and of `gt`, have the first.
@@ -107,5 +107,36 @@ impl Tmux {
         let target = format!("={session}");
         self.run(&["set-environment", "-t", &target, key, &argument(value)])
             .map(drop)
+    }
+
+    /// Sets options of a session.
+    ///
+    /// # Errors
+    /// The session is gone, or tmux fails.
+    pub fn set_options(&self, session: &str, options: &[(&str, String)]) -> Result<(), TmuxError> {
+        let target = format!("={session}:");
+        let mut args: Vec<String> = Vec::new();
+        for (name, value) in options {
+            if !args.is_empty() {
+                args.push(";".into());
+            }
+            args.extend(["set-option", "-t", &target, name].map(String::from));
+            args.push(argument(value));
+        }
+        self.run(&args).map(drop)
+    }
+
+    /// Binds a key behind the prefix, on the whole server: in sessions in which an agent has, or
+    /// had, its pane it runs a program, elsewhere a command of tmux.
+    ///
+    /// # Errors
+    /// No server answers, or tmux fails.
+    pub fn bind(&self, key: &str, program: &str, elsewhere: &str) -> Result<(), TmuxError> {
+        let run = format!("run-shell {}", quoted(program));
+        let condition = format!("#{{{HOME}}}");
+        self.run(&[
+            "bind-key", key, "if-shell", "-F", &condition, &run, elsewhere,
+        ])
+        .map(drop)
     }
 }

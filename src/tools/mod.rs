@@ -10,7 +10,7 @@ pub mod mail;
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
@@ -30,6 +30,9 @@ const GRACE: Duration = Duration::from_secs(2);
 
 /// How often it is asked whether it has.
 const GRACE_POLL: Duration = Duration::from_millis(10);
+
+/// The most that a program is given to read, in bytes: a pipe takes that without a reader.
+const INPUT_LIMIT: usize = 60_000;
 
 /// What a program said.
 #[derive(Debug, Clone)]
@@ -89,6 +92,23 @@ pub fn run(command: &mut Command, limit: Duration) -> Result<Output, ToolError> 
     run_until(command, limit, None)
 }
 
+/// Like [`run`], with a standard input of at most 60 kB.
+///
+/// # Errors
+/// As [`run`]; [`ToolError::NotRun`] when there is more of it.
+pub fn run_fed(command: &mut Command, input: &[u8], limit: Duration) -> Result<Output, ToolError> {
+    let feed = || {
+        let (reader, mut writer) = io::pipe()?;
+        if input.len() > INPUT_LIMIT {
+            return Err(io::Error::other("its input is too long"));
+        }
+        writer.write_all(input)?;
+        Ok(reader)
+    };
+    let stdin = feed().map_err(ToolError::NotRun)?;
+    run_with(command, stdin.into(), limit, None)
+}
+
 /// Like [`run`], and ends the command once `stop` can be read.
 ///
 /// # Errors
@@ -98,9 +118,18 @@ pub fn run_until(
     limit: Duration,
     stop: Option<BorrowedFd<'_>>,
 ) -> Result<Output, ToolError> {
+    run_with(command, Stdio::null(), limit, stop)
+}
+
+fn run_with(
+    command: &mut Command,
+    stdin: Stdio,
+    limit: Duration,
+    stop: Option<BorrowedFd<'_>>,
+) -> Result<Output, ToolError> {
     let deadline = Instant::now() + limit;
     let mut child = command
-        .stdin(Stdio::null())
+        .stdin(stdin)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .process_group(0)
@@ -367,6 +396,21 @@ mod tests {
             Duration::from_secs(30),
         );
         assert!(matches!(got, Err(ToolError::TooMuchOutput)));
+    }
+
+    #[test]
+    fn input_is_read_and_bounded() {
+        let cat = || sh("cat; echo .");
+        let limit = Duration::from_secs(10);
+        let long = vec![b'x'; INPUT_LIMIT];
+        assert_eq!(run_fed(&mut cat(), b"in", limit).unwrap().stdout, "in.\n");
+        let got = run_fed(&mut cat(), &long, limit).unwrap().stdout;
+        assert_eq!(got.len(), INPUT_LIMIT + 2);
+        let more = vec![b'x'; INPUT_LIMIT + 1];
+        assert!(matches!(
+            run_fed(&mut cat(), &more, limit),
+            Err(ToolError::NotRun(_))
+        ));
     }
 
     #[test]

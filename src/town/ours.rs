@@ -36,6 +36,7 @@ pub struct File {
     pub(super) gt_version: Option<Release>,
     #[serde(deserialize_with = "socket")]
     pub(super) tmux_socket: Option<String>,
+    session_keys: Option<bool>,
 }
 
 /// What becomes of an agent whose session somebody closed.
@@ -141,6 +142,8 @@ pub struct Ours {
     pub mass_deaths: usize,
     /// How close. 30 s. Town: `operational.daemon.mass_death_window`.
     pub mass_death_window: SignedDuration,
+    /// `session_keys`: whether the keys of gt, prefix n, p and a, are bound on the tmux server. No.
+    pub session_keys: bool,
 }
 
 impl Default for Ours {
@@ -216,6 +219,7 @@ impl Ours {
             mass_death_window: town
                 .duration("daemon", "mass_death_window")
                 .unwrap_or(SignedDuration::from_secs(30)),
+            session_keys: file.session_keys.unwrap_or(false),
         }
     }
 }
@@ -264,7 +268,8 @@ mod tests {
                 "poke_witnesses":false,"poke_spacing":"5s","mayor":true,"verify_requests":false,
                 "request_max_age":"6s","presync_limit":"7s","spawn_deadline":"8s",
                 "retry_first":"9s","retry_longest":"10s","alert_mail":false,
-                "closed_sessions":"stay","closed_pause":"11s","tick_interval":"12s"}"#,
+                "closed_sessions":"stay","closed_pause":"11s","tick_interval":"12s",
+                "session_keys":true}"#,
             "{}",
             Dialect::OLDEST,
         );
@@ -291,6 +296,7 @@ mod tests {
                 tick_interval: secs(12),
                 mass_deaths: 3,
                 mass_death_window: secs(30),
+                session_keys: true,
             }
         );
         let defaults = |dialect| {

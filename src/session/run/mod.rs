@@ -23,8 +23,8 @@ use sd_notify::NotifyState;
 use self::end::{After, End, Event};
 use self::place::Place;
 use self::start::START_LIMIT;
-use super::process;
 use super::whose::{Names, OtherServers};
+use super::{looks, process, secrets};
 use crate::agent::{Agent, Role};
 use crate::exit::{self, Exit};
 use crate::journal;
@@ -58,6 +58,8 @@ struct Run {
     town: String,
     /// Whether the `gt` in use looks for an agent by its pane.
     names_pane: bool,
+    /// Whether gt's keys are bound on the server.
+    binds_keys: bool,
     launch: Launch,
     words: FirstWords,
     occasion: Occasion,
@@ -119,6 +121,7 @@ fn prepared_and_run(instance: &str) -> Result<u8> {
         identity,
         town: town.root().display().to_string(),
         names_pane: town.dialect().has_address_roles(),
+        binds_keys: town.ours().session_keys,
         launch,
         words: town.first_words(&agent),
         occasion,
@@ -135,6 +138,9 @@ fn prepared_and_run(instance: &str) -> Result<u8> {
     drop(town);
     if run.note.load() != Some(Left::AtWork) {
         run.note.forget()?;
+    }
+    if let Err(e) = secrets::refresh(&run.tmux) {
+        log::warn!("{e:#}, leaving the tmux server's environment as it is");
     }
     match run.begin(asked.is_some(), worktree.as_ref()) {
         Ok(true) => {}
@@ -215,16 +221,34 @@ impl Run {
             Place::Window => {
                 self.start(|run, argv| run.tmux.new_first_window(&run.names.session, &run.dir, argv))?
             }
-            Place::Nowhere => self.start(|run, argv| {
-                run.tmux
-                    .new_session(&run.names.session, &run.dir, &run.identity, argv)
-            })?,
+            Place::Nowhere => {
+                self.start(|run, argv| {
+                    run.tmux
+                        .new_session(&run.names.session, &run.dir, &run.identity, argv)
+                })?;
+                self.dress();
+            }
         }
         // The agent runs, whatever its session is called.
         if let Err(e) = self.rename() {
             log::warn!("The session of {} keeps its name: {e:#}", self.agent);
         }
         Ok(true)
+    }
+
+    /// Gives a session that we have made the looks of gt's.
+    fn dress(&self) {
+        let gt = looks::gt();
+        let options = looks::options(&self.agent, &self.names.session, gt.as_deref());
+        let mut dressed = self.tmux.set_options(&self.names.session, &options);
+        for (key, command, elsewhere) in looks::KEYS.iter().filter(|_| self.binds_keys) {
+            let Some(gt) = &gt else { break };
+            let program = format!("{} {command}", gt.display());
+            dressed = dressed.and_then(|()| self.tmux.bind(key, &program, elsewhere));
+        }
+        if let Err(e) = dressed {
+            log::warn!("{e}, leaving session '{}' as tmux made it", self.names.session);
+        }
     }
 
     /// Brings the worktree up to date while nobody works in it.

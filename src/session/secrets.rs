@@ -1,0 +1,134 @@
+//! `~/.config/gastown/secrets.env`: what agents need and nobody else may read.
+//!
+//! Our own agents get it at their start. What others start in our tmux server, such as `gt sling`,
+//! gets it from the server's environment: the server is started with it, and is told what changes,
+//! by its socket. It stands in no command line. The environment of a server and of its processes
+//! is readable by its user only.
+
+use std::collections::BTreeSet;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+
+use super::is_foreign;
+use crate::systemd::runtime_dir;
+use crate::tmux::Tmux;
+use crate::{files, town};
+
+/// The file, below the home directory.
+const FILE: &str = ".config/gastown/secrets.env";
+
+/// What our server has been given: below the runtime directory, which ends with the manager.
+const GIVEN: &str = "gastown/server-environment.json";
+
+/// A note of what a server has, without a value.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Given {
+    /// The pid of the server.
+    server: u32,
+    /// The file as it was read: inode, size, and time of the last change in nanoseconds.
+    file: Option<(u64, u64, i128)>,
+    /// The names of the variables.
+    names: BTreeSet<String>,
+}
+
+/// KEY=VALUE lines of the file, which must be readable by us alone; none when it is not there.
+///
+/// # Errors
+/// Others can read it, or it cannot be used.
+pub fn load() -> Result<Vec<(String, String)>> {
+    let path = path()?;
+    let Ok(meta) = path.metadata() else {
+        return Ok(Vec::new());
+    };
+    if meta.permissions().mode() & 0o077 != 0 {
+        bail!(
+            "'{0}' can be read by others; run: chmod 600 '{0}'",
+            path.display()
+        );
+    }
+    let text = files::read(&path)?.unwrap_or_default();
+    town::env_file::parse(&text).with_context(|| format!("Failed to parse '{}'", path.display()))
+}
+
+/// What of it is for the server: all but who somebody is. Notes that the server has it, which is
+/// about to be this process.
+pub fn for_server() -> Vec<(String, String)> {
+    let stamp = stamp();
+    let secrets = shareable().unwrap_or_else(|e| {
+        log::warn!("{e:#}, starting the tmux server without it");
+        Vec::new()
+    });
+    let given = Given {
+        server: std::process::id(),
+        file: stamp,
+        names: secrets.iter().map(|(key, _)| key.clone()).collect(),
+    };
+    if let Err(e) = given.note() {
+        log::warn!("{e:#}, ignoring");
+    }
+    secrets
+}
+
+/// Tells our server what has changed in the file since it was told; one that is not ours is left
+/// as it is. Costs no call of tmux when nothing has.
+///
+/// # Errors
+/// The file cannot be used, or tmux fails: then the next call tries again.
+pub fn refresh(tmux: &Tmux) -> Result<()> {
+    let stamp = stamp();
+    let Some(given) = Given::load().filter(|given| given.file != stamp) else {
+        return Ok(());
+    };
+    if tmux.server()? != Some(given.server) {
+        return Ok(());
+    }
+    let secrets = shareable()?;
+    let names: BTreeSet<String> = secrets.iter().map(|(key, _)| key.clone()).collect();
+    let gone: Vec<&str> = given.names.difference(&names).map(String::as_str).collect();
+    tmux.set_global_environment(&secrets, &gone)?;
+    let count = secrets.len();
+    Given {
+        server: given.server,
+        file: stamp,
+        names,
+    }
+    .note()?;
+    log::info!("Gave the tmux server the {count} variables of '~/{FILE}' anew");
+    Ok(())
+}
+
+fn shareable() -> Result<Vec<(String, String)>> {
+    let mut secrets = load()?;
+    secrets.retain(|(key, _)| !is_foreign(key.as_ref()));
+    Ok(secrets)
+}
+
+fn path() -> Result<PathBuf> {
+    Ok(town::home()?.join(FILE))
+}
+
+fn stamp() -> Option<(u64, u64, i128)> {
+    let meta = path().ok()?.metadata().ok()?;
+    let changed = i128::from(meta.ctime()) * 1_000_000_000 + i128::from(meta.ctime_nsec());
+    Some((meta.ino(), meta.size(), changed))
+}
+
+impl Given {
+    fn path() -> Option<PathBuf> {
+        Some(runtime_dir()?.join(GIVEN))
+    }
+
+    fn load() -> Option<Given> {
+        let text = files::read(&Self::path()?).ok()??;
+        serde_json::from_str(&text).ok()
+    }
+
+    fn note(&self) -> Result<()> {
+        let path = Self::path().context("There is no runtime directory")?;
+        std::fs::create_dir_all(path.parent().unwrap_or(Path::new("/")))?;
+        files::write(&path, serde_json::to_string(self)?.as_bytes())
+    }
+}
