@@ -207,6 +207,11 @@ impl Dialect {
         self.is_first()
     }
 
+    /// People change roles by `roles/<role>.toml`.
+    pub fn has_role_files(self) -> bool {
+        self.since(0, 5, 0)
+    }
+
     /// It can start nothing on a tmux server without a session.
     pub fn needs_session(self) -> bool {
         !self.since(0, 5, 0)

@@ -70,8 +70,14 @@ impl Town {
 
     fn try_launch(&self, agent: &Agent) -> Result<Launch> {
         self.accounts.known()?;
-        let program = self.program(agent)?;
+        let role = self.role_file(agent)?;
+        let program = self.with_command(agent, self.program(agent)?, &role)?;
         let mut env = self.identity(agent, Some(&program));
+        for (key, value) in role.env() {
+            if !FOREIGN.contains(&key.as_str()) {
+                env.entry(key.clone()).or_insert_with(|| value.clone());
+            }
+        }
         for (key, value) in program.env {
             // Who the agent is, is not for its program to say.
             let fixed = key.starts_with("GT_") || key == "BD_ACTOR" || key == "BEADS_AGENT_NAME";

@@ -25,6 +25,7 @@ pub mod poke;
 mod presets;
 mod program;
 pub mod rigs;
+pub mod roles;
 pub mod settings;
 pub mod state;
 pub mod wisp;

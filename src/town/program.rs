@@ -122,13 +122,21 @@ impl Town {
     }
 
     /// The settings of the agent's rig; none for an agent of the town.
-    fn rig_sources(&self, agent: &Agent) -> Cow<'_, Sources> {
+    pub(super) fn rig_sources(&self, agent: &Agent) -> Cow<'_, Sources> {
         match agent.rig().map(|rig| (rig, self.rig_sources.get(rig))) {
             None => Cow::Owned(Sources::default()),
             Some((_, Some(sources))) => Cow::Borrowed(sources),
             // Not registered, or not known to be: its settings count all the same.
             Some((rig, None)) => Cow::Owned(Sources::load(&self.root, &format!("{rig}/"))),
         }
+    }
+}
+
+impl Program {
+    /// It is called by another command than that of what it is based on, so nothing is known of it.
+    pub fn forget_base(&mut self) {
+        self.base = None;
+        self.prompt = Prompt::Unknown;
     }
 }
 

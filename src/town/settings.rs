@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::json::{self, nullable};
 use super::kept::Kept;
+use super::roles::{self, RoleFile};
 
 /// The settings file, below the root of the town or of a rig.
 pub const FILE: &str = "settings/config.json";
@@ -108,31 +109,40 @@ pub struct Tmux {
     pub ready_delay_ms: Option<u64>,
 }
 
-/// The settings file and the agent registry of the town or of a rig.
+/// The settings file, the agent registry and the roles of the town or of a rig.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Sources {
     pub settings: Kept<Settings>,
     pub registry: Kept<Map<Custom>>,
+    pub roles: BTreeMap<String, Kept<RoleFile>>,
 }
 
 impl Sources {
-    /// Reads both in `dir`, which is empty or ends with a slash, below the town's root.
+    /// Reads all in `dir`, which is empty or ends with a slash, below the town's root.
     pub fn load(root: &Path, dir: &str) -> Sources {
         Sources {
             settings: Kept::load(root, &format!("{dir}{FILE}"), parse),
             registry: Kept::load(root, &format!("{dir}{AGENTS_FILE}"), parse_agents),
+            roles: roles::load(root, dir),
         }
     }
 
     /// Why they cannot be used now.
-    pub fn errors(&self) -> [&Option<String>; 2] {
+    pub fn errors(&self) -> impl Iterator<Item = &Option<String>> {
+        let roles = self.roles.values().map(|role| &role.error);
         [&self.settings.error, &self.registry.error]
+            .into_iter()
+            .chain(roles)
     }
 
     /// Keeps what they say now; see [`Kept::keep`].
     pub fn keep(&self, root: &Path, dir: &str) -> Result<()> {
         self.settings.keep(root, &format!("{dir}{FILE}"))?;
-        self.registry.keep(root, &format!("{dir}{AGENTS_FILE}"))
+        self.registry.keep(root, &format!("{dir}{AGENTS_FILE}"))?;
+        for (role, file) in &self.roles {
+            file.keep(root, &roles::path(dir, role))?;
+        }
+        Ok(())
     }
 }
 

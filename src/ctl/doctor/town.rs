@@ -1,8 +1,9 @@
 //! Whether the town is as its agents need it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, anyhow};
 
@@ -14,6 +15,7 @@ use crate::spool::SPOOLS;
 use crate::systemd::Systemd;
 use crate::tmux::Tmux;
 use crate::tools;
+use crate::town::hooks::Hooks;
 use crate::town::{Town, env_file as env};
 
 /// Whether the agents of the roster can be started.
@@ -21,12 +23,21 @@ pub fn agents(report: &mut Report, town: &Town) {
     let home = env::home().unwrap_or_else(|_| "/".into());
     let dirs = tools::search_path(&home);
     let mut missing: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut unhooked: BTreeMap<PathBuf, Vec<String>> = BTreeMap::new();
+    let mut untold: BTreeSet<String> = BTreeSet::new();
     for agent in town.roster().unwrap_or_default() {
         match town.launch(&agent) {
             Ok(launch) => {
                 let program = launch.argv.first().cloned().unwrap_or_default();
                 if tools::find(&program, &dirs).is_none() {
                     missing.entry(program).or_default().push(agent.to_string());
+                }
+                if let Some(Hooks::Absent(file)) = &launch.hooks {
+                    let agents = unhooked.entry(file.clone()).or_default();
+                    agents.push(agent.to_string());
+                }
+                if launch.lacks_words() {
+                    untold.insert(launch.preset);
                 }
             }
             Err(e) => {
@@ -47,6 +58,34 @@ pub fn agents(report: &mut Report, town: &Town) {
                 format!("mkdir -p '{}'", dir.display()),
             );
         }
+    }
+    for (file, agents) in unhooked {
+        // A file that is there is a person's; one that is not, current gt makes.
+        let shown = file.display();
+        let command = match file.is_file() {
+            true => format!(
+                "mv '{shown}' '{shown}.old', or put a SessionStart hook with 'gt prime' into it"
+            ),
+            false if town.dialect().passes_settings() => "gt hooks sync".into(),
+            false => continue,
+        };
+        report.find(
+            "hooks",
+            format!(
+                "No hook runs 'gt prime' for {}: see '{shown}'",
+                agents.join(", ")
+            ),
+            "They know who they are by their first words alone, and hear of no mail",
+            command,
+        );
+    }
+    if !untold.is_empty() {
+        let names: Vec<String> = untold.into_iter().collect();
+        let fact = format!(
+            "{} get no first words; set prompt_mode to \"arg\" in settings/agents.json if they take some",
+            names.join(", ")
+        );
+        report.fact("untold", fact);
     }
     for (program, agents) in missing {
         report.find(

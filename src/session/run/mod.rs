@@ -31,10 +31,10 @@ use crate::journal;
 use crate::lifecycle::{self, Action, Worktree};
 use crate::systemd::Systemd;
 use crate::tmux::{Pane, Tmux};
-use crate::town::left::{Left, Note};
-use crate::town::{Town, poke};
 use crate::town::first_words::{FirstWords, Occasion};
 use crate::town::launch::Launch;
+use crate::town::left::{Left, Note};
+use crate::town::{Town, poke};
 
 /// More clean exits than this within [`CLEAN_WINDOW`] are a failure.
 const CLEAN_EXITS: usize = 30;
@@ -218,9 +218,10 @@ impl Run {
         match place {
             Place::Running(pane, pid) => self.adopt(&pane, pid)?,
             Place::Dead(pane) => self.respawn(&pane)?,
-            Place::Window => {
-                self.start(|run, argv| run.tmux.new_first_window(&run.names.session, &run.dir, argv))?
-            }
+            Place::Window => self.start(|run, argv| {
+                run.tmux
+                    .new_first_window(&run.names.session, &run.dir, argv)
+            })?,
             Place::Nowhere => {
                 self.start(|run, argv| {
                     run.tmux
@@ -247,7 +248,10 @@ impl Run {
             dressed = dressed.and_then(|()| self.tmux.bind(key, &program, elsewhere));
         }
         if let Err(e) = dressed {
-            log::warn!("{e}, leaving session '{}' as tmux made it", self.names.session);
+            log::warn!(
+                "{e}, leaving session '{}' as tmux made it",
+                self.names.session
+            );
         }
     }
 
