@@ -1,6 +1,8 @@
 # Throw-away Debian machines with a real systemd. Sourced by packaging/* and tests/run.
 #
-# machine_new SUITE   boots a fresh machine; one with hybrid control groups where CGROUPS=hybrid
+# machine_new SUITE [OPTION...]
+#                     boots a fresh machine; one with hybrid control groups where CGROUPS=hybrid; the
+#                     options are more ones for systemd-nspawn
 # machine_do CMD...   runs a command in it as root
 # machine_copy PATH.. copies files of this tree into its /opt
 # machine_user NAME   makes an ordinary user with linger and waits for its manager
@@ -112,7 +114,7 @@ machine_new() {
         # As a real Debian has them, whatever the host has.
         [ "${CGROUPS:-}" = hybrid ] || export SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1
         # It shuts down when this script ends, even if that is killed.
-        exec setsid setpriv --pdeathsig TERM "${NSPAWN[@]}" -D "$root" --machine="$NAME" --hostname="$1" --boot
+        exec setsid setpriv --pdeathsig TERM "${NSPAWN[@]}" -D "$root" --machine="$NAME" --hostname="$1" "${@:2}" --boot
     ) </dev/null >"$CONSOLE" 2>&1 &
     MACHINE=$!
     disown

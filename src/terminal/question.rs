@@ -49,10 +49,10 @@ pub struct Question {
 }
 
 impl Question {
-    /// The line that says most in one: the first that ends with a question mark, else the first.
+    /// The line that says most in one: the first with a question mark, else the first.
     pub fn headline(&self) -> &str {
         let mut lines = self.text.lines();
-        let asks = lines.clone().find(|line| line.ends_with('?'));
+        let asks = lines.clone().find(|line| line.contains('?'));
         asks.or_else(|| lines.next()).unwrap_or_default()
     }
 }

@@ -1,33 +1,43 @@
 //! From a screen to a [`State`].
+//!
+//! A program keeps the cursor in its input line, even when it hides it, and draws a dialog in the
+//! place of that line. So the input line is the one with the cursor, and what looks like one
+//! elsewhere is something that has scrolled by.
 
 use std::ops::Range;
 
-use super::looks::BRAILLE;
+use super::looks::{BRAILLE, PLAIN};
 use super::{Area, Kind, Look, Question, State};
 use crate::tmux::Screen;
 
-/// How many of the last lines count that are not empty: further up are old prompts and spinners.
+/// How many of the last lines count that are not empty: further up are old questions and spinners.
 const LAST: usize = 12;
 
 /// How many of the last lines may be the last words of a dialog.
 const FOOTER: usize = 3;
 
+/// How many lines of a question's text are kept.
+const TEXT: usize = 20;
+
+/// How far above an input line a spinner may be, in lines that are not empty.
+const SPINNER: usize = 6;
+
 /// What a dialog or menu says in its last lines, in lower case, whoever drew it.
 const FOOTERS: &[&str] = &[
-    "enter to confirm",
-    "enter to select",
-    "enter to continue",
-    "enter to submit",
-    "enter to accept",
+    "enter to ",
     "enter submit",
     "enter confirm",
     "enter select",
+    "enter continue",
+    "press enter",
     "esc to cancel",
+    "esc to clear",
     "esc to close",
     "esc to exit",
     "esc to go back",
-    "esc dismiss",
+    "esc back",
     "esc cancel",
+    "esc dismiss",
     "to navigate",
     "to select",
     "(y/n)",
@@ -44,30 +54,28 @@ const SHELLS: &[&str] = &["bash", "sh", "dash", "zsh", "fish", "ksh"];
 /// What a terminal is ready for. `prompts` are those of an agent's settings: what its input line
 /// begins with, in addition to what its look says.
 pub fn read(screen: &Screen, look: Option<&Look>, prompts: &[String]) -> State {
-    let view = View::of(screen);
+    let view = View { screen };
     let input = view.input(look, prompts);
     let below = input.as_ref().map_or(0, |input| input.rows.end);
     if let Some(question) = view.question(below, look) {
         return State::Asks(question);
     }
-    let Some(input) = input else {
-        return match () {
-            () if view.is_shell() => State::Shell,
-            () if look.is_some_and(|look| view.is_busy(view.end, look)) => State::Busy,
-            () => State::Unknown,
-        };
-    };
-    match () {
-        () if input.shell => State::Shell,
-        () if !input.text.is_empty() => State::Draft,
-        () if look.is_some_and(|look| view.is_busy(input.rows.start, look)) => State::Busy,
-        () => State::Free,
+    let above = input.as_ref().map_or(view.end(), |input| input.rows.start);
+    let look = look.unwrap_or(&PLAIN);
+    let busy = view.is_busy(above, below, look) || (input.is_some() && view.starts(below, look));
+    match input {
+        Some(input) if input.shell => State::Shell,
+        Some(input) if !input.text.is_empty() => State::Draft,
+        _ if busy => State::Busy,
+        Some(_) => State::Free,
+        None if view.is_shell() => State::Shell,
+        None => State::Unknown,
     }
 }
 
 /// What stands in the input line, in lines; empty when it is empty, `None` when none is seen.
 pub fn input(screen: &Screen, look: Option<&Look>, prompts: &[String]) -> Option<String> {
-    Some(View::of(screen).input(look, prompts)?.text)
+    Some(View { screen }.input(look, prompts)?.text)
 }
 
 /// An input line.
@@ -80,220 +88,248 @@ struct Input {
     shell: bool,
 }
 
-/// A screen, and which of its lines count.
 struct View<'a> {
     screen: &'a Screen,
-    /// The first row that counts.
-    start: usize,
-    /// The row after the last that is not empty.
-    end: usize,
 }
 
 impl View<'_> {
-    fn of(screen: &Screen) -> View<'_> {
-        let mut filled = (0..screen.lines.len()).rev();
-        let mut filled = filled
-            .by_ref()
-            .filter(|row| !screen.lines[*row].trim().is_empty());
-        let last = filled.next();
-        let start = filled.take(LAST - 1).last().or(last);
-        View {
-            screen,
-            start: start.unwrap_or(0),
-            end: last.map_or(0, |row| row + 1),
-        }
-    }
-
     fn line(&self, row: usize) -> &str {
         self.screen.lines.get(row).map_or("", String::as_str)
     }
 
-    /// A line without borders, of what is typed there.
-    fn typed(&self, row: usize) -> String {
-        let line = self
-            .screen
-            .solid
-            .get(row)
-            .unwrap_or(&self.screen.lines[row]);
-        bare(line).to_string()
+    /// A line of an input line, without borders and hints.
+    fn typed(&self, row: usize) -> &str {
+        bare(self.screen.solid.get(row).map_or("", String::as_str))
     }
 
-    /// The lowest input line.
+    fn is_empty(&self, row: usize) -> bool {
+        bare(self.line(row)).is_empty()
+    }
+
+    /// The row behind the last that is not empty.
+    fn end(&self) -> usize {
+        let last = (0..self.screen.lines.len()).rfind(|row| !self.is_empty(*row));
+        last.map_or(0, |row| row + 1)
+    }
+
+    /// The last rows that are not empty, from a row on.
+    fn last(&self, from: usize) -> Vec<usize> {
+        let mut rows: Vec<usize> = (0..self.end()).filter(|row| !self.is_empty(*row)).collect();
+        rows.drain(..rows.len().saturating_sub(LAST));
+        rows.retain(|row| *row >= from);
+        rows
+    }
+
     fn input(&self, look: Option<&Look>, prompts: &[String]) -> Option<Input> {
         let by_look = look.and_then(|look| match look.area {
-            Area::Open => self.open(look.prompts.iter().copied(), look),
+            Area::Open => self.open(look, |row| self.prompted(row, look)),
             Area::Ruled => self.ruled(look),
+            Area::Headed => self.headed(look),
             Area::Barred => self.barred(look),
         });
-        let cursor = self.screen.row;
-        let by_prompt = || {
-            let prompts = prompts.iter().map(|p| p.trim()).filter(|p| !p.is_empty());
-            let none = Look {
-                ..super::looks::PLAIN
+        by_look.or_else(|| {
+            let start = |row: usize| {
+                let prompts = prompts.iter().map(|p| p.trim()).filter(|p| !p.is_empty());
+                let begins = |prompt: &&str| after(bare(self.line(row)), prompt).is_some();
+                let prompt = prompts.clone().find(begins)?;
+                Some((after(self.typed(row), prompt).unwrap_or_default(), false))
             };
-            self.open(prompts, look.unwrap_or(&none))
-                .filter(|input| self.screen.cursor && input.rows.contains(&cursor))
-        };
-        by_look.or_else(by_prompt)
+            self.open(look.unwrap_or(&PLAIN), start)
+        })
     }
 
-    fn open<'p>(
-        &self,
-        prompts: impl Iterator<Item = &'p str> + Clone,
-        look: &Look,
-    ) -> Option<Input> {
-        let starts = |row: &usize| {
-            let line = bare(self.line(*row));
-            prompts.clone().any(|prompt| after(line, prompt).is_some())
-        };
-        let row = (self.start..self.end).rev().find(starts)?;
-        let is_empty = |row: &usize| self.line(*row).trim().is_empty();
-        let end = (row..self.end).find(is_empty).unwrap_or(self.end);
+    /// What is typed behind a prompt in this row, and whether a shell would run it. The cursor is
+    /// not on the prompt: there it would be on the mark of a choice.
+    fn prompted(&self, row: usize, look: &Look) -> Option<(&str, bool)> {
+        let line = bare(self.line(row));
+        let shell = look.shell.iter().find(|sign| line.starts_with(**sign));
+        let begins = |prompt: &&&str| after(line, prompt).is_some();
+        let prompt = shell.or_else(|| look.prompts.iter().find(begins))?;
         let typed = self.typed(row);
-        let first = prompts.clone().find_map(|prompt| after(&typed, prompt));
-        self.taken(row..end, first.unwrap_or_default(), false, look)
+        let typed = typed.strip_prefix(prompt).unwrap_or_default().trim();
+        let indent = self.line(row).chars().take_while(|c| is_border(*c)).count();
+        let on_it = row == self.screen.row
+            && !prompt.is_empty()
+            && self.screen.column < indent + prompt.chars().count();
+        (!on_it).then_some((typed, shell.is_some()))
     }
 
+    /// From the last prompt above the cursor to the first empty line below it.
+    fn open<'s>(
+        &self,
+        look: &Look,
+        start: impl Fn(usize) -> Option<(&'s str, bool)>,
+    ) -> Option<Input> {
+        let cursor = self.screen.row;
+        let row = (0..=cursor).rev().find(|row| start(*row).is_some())?;
+        let (first, shell) = start(row)?;
+        let end = (cursor + 1..self.end()).find(|row| self.is_empty(*row));
+        let rows = row..end.unwrap_or_else(|| self.end().max(cursor + 1));
+        // What stands below a prompt and is not indented is an answer to it; and a number is a
+        // choice.
+        let indented = |row: usize| self.is_empty(row) || self.line(row).starts_with("  ");
+        let whole = rows.clone().skip(1).all(indented) && choice(first).is_none();
+        whole.then(|| self.taken(rows, first, shell, look))
+    }
+
+    /// Between the rules above and below the cursor.
     fn ruled(&self, look: &Look) -> Option<Input> {
-        let mut rules = (0..self.end).rev().filter(|row| is_rule(self.line(*row)));
-        let mut end = rules.next()?;
-        for start in rules {
-            if end < self.start {
-                return None;
-            }
-            let rows = start + 1..end;
-            end = start;
-            if rows.is_empty() {
-                continue;
-            }
-            let typed = self.typed(rows.start);
-            let with = |prompt: &str| after(&typed, prompt).map(String::from);
-            if let Some(text) = look.shell.and_then(with) {
-                return self.taken(rows, &text, true, look);
-            }
-            let here = rows.contains(&self.screen.row);
-            let mut prompts = look.prompts.iter().filter(|p| here || !p.is_empty());
-            if let Some(text) = prompts.find_map(|prompt| with(prompt)) {
-                return self.taken(rows, &text, false, look);
-            }
-        }
-        None
+        let is_rule = |row: &usize| is_rule(self.line(*row));
+        let start = (0..self.screen.row).rfind(is_rule)? + 1;
+        let end = (self.screen.row..self.end()).find(is_rule)?;
+        let (first, shell) = self.prompted(start, look)?;
+        Some(self.taken(start..end, first, shell, look))
     }
 
+    /// Below a rule and a line about the mode, up to the first empty line below the cursor.
+    fn headed(&self, look: &Look) -> Option<Input> {
+        let cursor = self.screen.row;
+        let top = (0..cursor).rfind(|row| is_rule(self.line(*row)))?;
+        let boxed = |row: &usize| self.line(*row).trim_start().starts_with('│');
+        let start = (top + 1..=cursor).find(|row| self.prompted(*row, look).is_some())?;
+        let end = (cursor + 1..self.end()).find(|row| self.is_empty(*row))?;
+        let (first, shell) = self.prompted(start, look).filter(|_| !boxed(&start))?;
+        Some(self.taken(start..end, first, shell, look))
+    }
+
+    /// The block of lines behind bars with the cursor, above `╹`. Its last line is about the model,
+    /// and above it may be a list of commands, with bars on both sides.
     fn barred(&self, look: &Look) -> Option<Input> {
         let cursor = self.screen.row;
-        let is_barred = |row: &usize| self.line(*row).trim_start().starts_with('┃');
-        if !self.screen.cursor || !is_barred(&cursor) {
+        let line = |row: usize| self.line(row).trim();
+        let is_barred = |row: &usize| {
+            let line = line(*row);
+            line.starts_with('┃') && (line.chars().count() == 1 || !line.ends_with('┃'))
+        };
+        let start = (0..=cursor).rev().take_while(is_barred).last()?;
+        let end = (cursor..self.end()).find(|row| !is_barred(row))?;
+        if !line(end).starts_with('╹') {
             return None;
         }
-        let above = (0..cursor).rev().take_while(is_barred).last();
-        let end = (cursor..self.end).find(|row| !is_barred(row));
-        let rows = above.unwrap_or(cursor)..end.unwrap_or(self.end);
-        let texts: Vec<String> = rows.clone().map(|row| self.typed(row)).collect();
-        // What is typed, an empty line, and what answers it.
-        let text: Vec<String> = texts
-            .into_iter()
-            .skip_while(String::is_empty)
-            .take_while(|line| !line.is_empty())
-            .collect();
-        self.taken(rows.start..rows.start, &text.join("\n"), false, look)
-            .map(|input| Input { rows, ..input })
+        let last = (start..end).rfind(|row| !self.typed(*row).is_empty())?;
+        let shell = look
+            .shell
+            .is_some_and(|sign| self.typed(last).starts_with(sign));
+        Some(self.taken(start..last.max(start + 1), self.typed(start), shell, look))
     }
 
     /// An input line whose first line is known.
-    fn taken(&self, rows: Range<usize>, first: &str, shell: bool, look: &Look) -> Option<Input> {
+    fn taken(&self, rows: Range<usize>, first: &str, shell: bool, look: &Look) -> Input {
         let mut text = first.to_string();
         for row in rows.clone().skip(1) {
             text.push('\n');
-            text.push_str(&self.typed(row));
+            text.push_str(self.typed(row));
         }
         let mut text = text.trim().to_string();
         if look.hints.iter().any(|hint| text.starts_with(hint)) {
             text.clear();
         }
-        Some(Input { rows, text, shell })
+        Input { rows, text, shell }
     }
 
-    fn is_busy(&self, above: usize, look: &Look) -> bool {
-        let says = |row: usize| {
-            let line = self.line(row).to_lowercase();
+    /// Whether the program says that it works: by its title, below its input line, or by a spinner
+    /// above it. What it says elsewhere may be a quotation.
+    fn is_busy(&self, above: usize, below: usize, look: &Look) -> bool {
+        let says = |row: &usize| {
+            let line = self.line(*row).to_lowercase();
             look.busy.iter().any(|sign| line.contains(sign))
         };
-        let spins = |row: usize| {
-            let line = self.line(row).trim_start();
-            let spinner = line.strip_prefix(look.spinners);
-            spinner.is_some_and(|rest| rest.starts_with(' ') && rest.contains('…'))
+        let spins = |row: &usize| {
+            let line = self.line(*row).trim_start();
+            let Some(rest) =
+                line.strip_prefix(|c| BRAILLE.contains(&c) || look.spinners.contains(&c))
+            else {
+                return false;
+            };
+            rest.starts_with(' ') && (rest.contains('…') || says(row))
         };
+        let filled = (0..above).rev().filter(|row| !self.is_empty(*row));
         let title = self.screen.title.trim_start();
-        title.starts_with(|c| BRAILLE.contains(&c) && c != '\u{2800}')
-            || (self.start..self.end).any(says)
-            || (self.start..above).any(spins)
+        title.starts_with(|c| BRAILLE.contains(&c) || look.titles.contains(&c))
+            || self.last(below).iter().any(says)
+            || filled.take(SPINNER).any(|row| spins(&row))
+    }
+
+    /// Whether the program has not started as far as that it can take a text: a dialog may follow.
+    fn starts(&self, below: usize, look: &Look) -> bool {
+        let settled = |sign: &str| (below..self.end()).any(|row| self.line(row).contains(sign));
+        look.settled.is_some_and(|sign| !settled(sign))
     }
 
     fn is_shell(&self) -> bool {
         let screen = self.screen;
-        let last = self.line(self.end.saturating_sub(1));
-        let here = screen.cursor && screen.row + 1 == self.end;
-        let prompt = last.ends_with(['$', '#', '%']);
+        let here = screen.cursor && screen.row + 1 == self.end();
+        let prompt = self.line(screen.row).ends_with(['$', '#', '%']);
         here && match screen.command.as_str() {
             "" => prompt,
             command => SHELLS.contains(&command.trim_start_matches('-')),
         }
     }
 
-    /// What is asked from this row on.
+    /// What is asked below a row.
     fn question(&self, below: usize, look: Option<&Look>) -> Option<Question> {
-        let start = self.start.max(below);
-        let rows: Vec<usize> = (start..self.end)
-            .filter(|row| !self.line(*row).trim().is_empty())
-            .collect();
-        let lower = |row: &usize| self.line(*row).to_lowercase();
-        let marked = |row: &usize| {
+        let rows = self.last(below);
+        let lower = |row: usize| self.line(row).to_lowercase();
+        let is_marked = |row: &usize| {
             let line = bare(self.line(*row)).strip_prefix(MARKS);
             line.is_some_and(|rest| choice(rest.trim_start()).is_some())
         };
-        let is_footer = |row: &usize| FOOTERS.iter().any(|footer| lower(row).contains(footer));
-        let last = rows.len().saturating_sub(FOOTER);
-        let known = |row: &usize| {
-            let dialogs = look.map_or(&[][..], |look| look.dialogs);
-            dialogs.iter().any(|(says, _)| lower(row).contains(says))
+        let look = look.unwrap_or(&PLAIN);
+        let is_footer = |row: &usize| {
+            let line = lower(*row);
+            let busy = look.busy.iter().any(|sign| line.contains(sign));
+            !busy && FOOTERS.iter().any(|footer| line.contains(footer))
         };
-        let is_busy = |row: &usize| {
-            look.is_some_and(|look| look.busy.iter().any(|sign| lower(row).contains(sign)))
+        let is_known = |row: &usize| {
+            let line = lower(*row);
+            look.dialogs.iter().any(|(says, _)| line.contains(says))
         };
-        let asks = rows.iter().any(marked)
-            || rows[last..]
-                .iter()
-                .any(|row| is_footer(row) && !is_busy(row))
-            || rows.iter().any(known);
-        asks.then(|| self.asked(below, look))
+        let said = rows.iter().rev().filter(|row| !is_rule(self.line(**row)));
+        let here = Some(self.screen.row).filter(|row| *row >= below);
+        let asks = rows.iter().chain(&here).any(is_marked)
+            || said.take(FOOTER).any(is_footer)
+            || (below == 0 && rows.iter().any(is_known));
+        asks.then(|| self.asked(below, look, is_footer))
     }
 
-    /// The dialog that ends the screen: its text is what stands above its choices.
-    fn asked(&self, below: usize, look: Option<&Look>) -> Question {
-        let mut text: Vec<String> = Vec::new();
-        let mut choices: Vec<String> = Vec::new();
-        let top = (below..self.end)
-            .rev()
-            .skip(2)
-            .find(|row| is_rule(self.line(*row)))
-            .map_or(below, |row| row + 1);
-        for row in top..self.end {
+    /// The dialog that ends the screen. Its text is what stands above its choices, up to a rule or
+    /// to the place of the last question.
+    fn asked(&self, below: usize, look: &Look, is_footer: impl Fn(&usize) -> bool) -> Question {
+        let rows = below..self.end();
+        let plain = |row: usize| {
             let line = bare(self.line(row));
-            let plain = line.strip_prefix(MARKS).unwrap_or(line).trim_start();
-            match choice(plain) {
-                Some(choice) => choices.push(choice.to_string()),
-                None if choices.is_empty() && !line.is_empty() && !is_rule(line) => {
-                    text.push(line.to_string());
-                }
-                None => {}
+            line.strip_prefix(MARKS).unwrap_or(line).trim_start()
+        };
+        let is_first = |row: &usize| choice(plain(*row)).is_some() && plain(*row).starts_with('1');
+        let first = rows.clone().rfind(is_first);
+        let first = first.or_else(|| rows.clone().rfind(is_footer).map(|row| row + 1));
+        let first = first.unwrap_or(rows.end);
+        let barred = self.line(first.saturating_sub(1)).contains('┃');
+        let mut text: Vec<&str> = Vec::new();
+        for row in (rows.start..first).rev() {
+            let raw = self.line(row);
+            // A box in the dialog, such as one to search in, is indented.
+            let ends = (is_rule(raw) && !raw.starts_with("  "))
+                || (barred && !raw.contains('┃'))
+                || raw.starts_with(|c| MARKS.contains(&c) || look.spinners.contains(&c));
+            match (ends, text.is_empty()) {
+                (true, true) => {}
+                (true, false) => break,
+                // Without letters it is a rule or a picture.
+                _ if !raw.contains(char::is_alphabetic) => {}
+                _ => text.push(bare(raw)),
             }
         }
+        text.truncate(TEXT);
+        text.reverse();
+        let choices = (first..rows.end).filter_map(|row| choice(plain(row)));
+        let choices: Vec<String> = choices.map(String::from).collect();
         let all = text.join(" ").to_lowercase();
-        let dialogs = look.map_or(&[][..], |look| look.dialogs);
-        let kind = dialogs.iter().find(|(says, _)| all.contains(says));
+        let known = look.dialogs.iter().find(|(says, _)| all.contains(says));
+        let asks = text.iter().any(|line| line.ends_with('?'));
+        let other = if asks { Kind::Other } else { Kind::Menu };
         Question {
-            kind: kind.map_or(Kind::Other, |(_, kind)| *kind),
+            kind: known.map_or(other, |(_, kind)| *kind),
             text: text.join("\n"),
             choices,
         }
@@ -306,12 +342,12 @@ fn choice(line: &str) -> Option<&str> {
     let rest = rest
         .strip_prefix(['.', ')'])
         .filter(|_| rest.len() < line.len())?;
-    Some(rest.trim())
+    Some(rest.trim()).filter(|rest| !rest.is_empty())
 }
 
 /// A line of a horizontal border; a title may be in it.
 fn is_rule(line: &str) -> bool {
-    let line = line.trim_start_matches([' ', '│', '┃']);
+    let line = line.trim_start_matches(' ');
     line.chars()
         .take(2)
         .filter(|c| "─━═▀▄╭╰┌└╌".contains(*c))
@@ -321,8 +357,11 @@ fn is_rule(line: &str) -> bool {
 
 /// A line without the borders of a box and blanks.
 fn bare(line: &str) -> &str {
-    let is_border = |c: char| c.is_whitespace() || matches!(c, '│' | '┃' | '|' | '▌');
     line.trim_matches(is_border)
+}
+
+fn is_border(c: char) -> bool {
+    c.is_whitespace() || matches!(c, '│' | '┃')
 }
 
 /// What stands behind a prompt.

@@ -30,6 +30,36 @@ pub struct Screen {
 }
 
 impl Screen {
+    /// A pane's id and its screen: from `#{pane_id} #{cursor_x} #{cursor_y} #{cursor_flag}
+    /// #{history_size} #{pane_current_command}`, a tab and `#{pane_title}`, and the lines that
+    /// `capture-pane -e` prints.
+    pub fn parse<'a>(
+        head: &str,
+        shown: impl IntoIterator<Item = &'a str>,
+    ) -> Option<(String, Screen)> {
+        let (numbers, title) = head.split_once('\t')?;
+        let mut fields = numbers.splitn(6, ' ');
+        let pane = fields.next()?.to_string();
+        let mut number = || fields.next()?.parse::<u32>().ok();
+        let (column, row, cursor, history) = (number()?, number()?, number()?, number()?);
+        let mut text = ansi::parse(shown);
+        while text.lines.last().is_some_and(String::is_empty) {
+            text.lines.pop();
+            text.solid.pop();
+        }
+        let screen = Screen {
+            lines: text.lines,
+            solid: text.solid,
+            column: column as usize,
+            row: row as usize,
+            cursor: cursor == 1,
+            history: history.into(),
+            command: fields.next()?.to_string(),
+            title: title.trim().to_string(),
+        };
+        Some((pane, screen))
+    }
+
     /// Whether something is typed behind one of these prompts and not sent: the cursor is behind
     /// it. A hint that a program shows there does not move the cursor.
     pub fn is_drafted(&self, prompts: &[String]) -> bool {
@@ -100,38 +130,17 @@ impl Tmux {
     }
 }
 
-/// Screens as [`Tmux::screens`] asks for them: each behind a line of `rule`, pane, numbers,
-/// command and title.
+/// Screens as [`Tmux::screens`] asks for them: each behind a line of `rule` and what
+/// [`Screen::parse`] takes.
 fn parse_screens(text: &str, rule: &str) -> HashMap<String, Screen> {
-    let mut screens: HashMap<String, Screen> = HashMap::new();
+    let mut screens = HashMap::new();
     let mut lines = text.lines().peekable();
     while let Some(line) = lines.next() {
-        let Some(head) = line.strip_prefix(rule) else {
-            continue;
-        };
-        let (head, title) = head.split_once('\t').unwrap_or((head, ""));
-        let mut fields = head.trim_start().splitn(6, ' ');
-        let pane = fields.next().unwrap_or_default().to_string();
-        let mut number = || fields.next().and_then(|f| f.parse::<u32>().ok());
-        let mut number = || number().unwrap_or_default();
-        let (column, row, cursor, history) = (number(), number(), number(), number());
-        let is_line = |line: &&str| !line.starts_with(rule);
-        let mut shown = ansi::parse(std::iter::from_fn(|| lines.next_if(is_line)));
-        while shown.lines.last().is_some_and(String::is_empty) {
-            shown.lines.pop();
-            shown.solid.pop();
+        if let Some(head) = line.strip_prefix(rule) {
+            let is_shown = |line: &&str| !line.starts_with(rule);
+            let shown = std::iter::from_fn(|| lines.next_if(is_shown));
+            screens.extend(Screen::parse(head.trim_start(), shown));
         }
-        let screen = Screen {
-            lines: shown.lines,
-            solid: shown.solid,
-            column: column as usize,
-            row: row as usize,
-            cursor: cursor == 1,
-            history: history.into(),
-            command: fields.next().unwrap_or_default().to_string(),
-            title: title.trim().to_string(),
-        };
-        screens.insert(pane, screen);
     }
     screens
 }

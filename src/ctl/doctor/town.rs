@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 
@@ -13,24 +15,31 @@ use crate::ctl::user;
 use crate::session::rival;
 use crate::spool::SPOOLS;
 use crate::systemd::Systemd;
+use crate::terminal::{Look, look};
 use crate::tmux::Tmux;
 use crate::tools;
 use crate::town::hooks::Hooks;
 use crate::town::{Town, env_file as env};
 
-/// Whether the agents of the roster can be started.
+/// How long an agent's program may take to tell its version; those of node take seconds.
+const VERSION_LIMIT: Duration = Duration::from_secs(10);
+
+/// Whether the agents of the roster can be started, and whether their terminals can be read.
 pub fn agents(report: &mut Report, town: &Town) {
     let home = env::home().unwrap_or_else(|_| "/".into());
     let dirs = tools::search_path(&home);
     let mut missing: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let mut unhooked: BTreeMap<PathBuf, Vec<String>> = BTreeMap::new();
     let mut untold: BTreeSet<String> = BTreeSet::new();
+    let mut programs: BTreeMap<PathBuf, &Look> = BTreeMap::new();
     for agent in town.roster().unwrap_or_default() {
         match town.launch(&agent) {
             Ok(launch) => {
                 let program = launch.argv.first().cloned().unwrap_or_default();
-                if tools::find(&program, &dirs).is_none() {
-                    missing.entry(program).or_default().push(agent.to_string());
+                match tools::find(&program, &dirs) {
+                    // One that we do not know is not run: it may not know `--version`.
+                    Some(path) => programs.extend(look(&launch.preset).map(|look| (path, look))),
+                    None => missing.entry(program).or_default().push(agent.to_string()),
                 }
                 if let Some(Hooks::Absent(file)) = &launch.hooks {
                     let agents = unhooked.entry(file.clone()).or_default();
@@ -87,6 +96,18 @@ pub fn agents(report: &mut Report, town: &Town) {
         );
         report.fact("untold", fact);
     }
+    for (path, look) in programs {
+        let version = version(&path);
+        let known = match &version {
+            Some(version) => look.known(version),
+            None => "it does not tell its version".to_string(),
+        };
+        let version = version.unwrap_or_default();
+        report.fact(
+            look.program,
+            format!("{} {version}: {known}", path.display()),
+        );
+    }
     for (program, agents) in missing {
         report.find(
             "agents",
@@ -101,6 +122,17 @@ pub fn agents(report: &mut Report, town: &Town) {
             ),
         );
     }
+}
+
+/// What an agent's program calls its version.
+fn version(program: &Path) -> Option<String> {
+    let said = tools::run(Command::new(program).arg("--version"), VERSION_LIMIT).ok()?;
+    let said = format!("{} {}", said.stdout, said.stderr);
+    let is_version =
+        |word: &&str| word.contains('.') && word.starts_with(|c: char| c.is_ascii_digit());
+    let mut words = said.split(|c: char| c.is_whitespace() || "(),".contains(c));
+    let version = words.find(is_version)?;
+    Some(version.trim_end_matches('.').to_string())
 }
 
 /// Whether what is executed comes from nobody else. Those that are missing are made by the

@@ -1,0 +1,71 @@
+# What the tests with real agents share. Each has a mock of the models' services of its own.
+# shellcheck shell=bash
+. "$(dirname "${BASH_SOURCE[0]}")/../machine/lib.sh"
+. "$HERE/agents/programs.sh"
+export PATH=/opt/agents/bin:$PATH
+
+# real_town PROGRAM RIG...: a town whose agents are that program, not started. It asks nothing when it
+# is started by them, and it talks to the mock. Timers are so long that only `poke` pokes.
+real_town() {
+    local program=$1 rig dirs=("$TOWN/deacon" "$TOWN/mayor")
+    shift
+    town "$@"
+    for rig; do dirs+=("$TOWN/$rig/witness" "$TOWN/$rig/refinery/rig" "$TOWN/$rig/refinery"); done
+    rm "$TOWN/settings/agents.json"
+    echo "{\"type\":\"town-settings\",\"version\":1,\"default_agent\":\"$program\"}" >"$TOWN/settings/config.json"
+    mkdir -p ~/.local/bin ~/.config/gastown
+    ln -sf /opt/agents/bin/* ~/.local/bin/
+    PORT=$(mock_start ~/mock)
+    touch ~/mock/requests ~/mock/ends
+    mock_env "$PORT" >~/.config/gastown/secrets.env
+    chmod 600 ~/.config/gastown/secrets.env
+    "settle_$program" "$PORT" "${dirs[@]}"
+}
+
+# said PATTERN: how many prompts the model got with a text of the user that matches, by jq.
+said() { jq -s --arg p "$1" '[.[] | select(any(.said[]; test($p)))] | length' ~/mock/requests; }
+has_said() { [ "$(said "$1")" -ge 1 ]; }
+# The prompts that the model got, one a line.
+prompts() { jq -r '.said | join(" / ")' ~/mock/requests; }
+
+# pane AGENT: by its slash form with dashes; agent_screen AGENT: what it shows.
+pane() {
+    tmux list-panes -a -F '#{@gastown_agent} #{pane_id}' | awk -v a="$1" '$1 == a { print $2 }'
+}
+agent_screen() { tmux capture-pane -p -t "$(pane "$1")"; }
+shows() { agent_screen "$1" | grep -qF -- "$2"; }
+types() { tmux send-keys -t "$(pane "$1")" -l -- "$2"; }
+press() { tmux send-keys -t "$(pane "$1")" "${@:2}"; }
+
+# poke: the Witnesses are poked by each tick.
+tick() { sc start --wait gt-heartbeat.service; }
+pokes_noted() { events "$(message_id POKED)" "GT_AGENT=$1"; }
+
+# Starts no agents of the roster but Witnesses.
+witnesses_only() {
+    echo '{"type":"daemon-patrol-config","patrols":{"deacon":{"enabled":false},"refinery":{"enabled":false}}}' >"$TOWN/mayor/daemon.json"
+    echo '{"deacon":{"grace":"1s"}}' >"$TOWN/settings/systemd.json"
+}
+
+# real_polecat NAME COMMAND...: starts a polecat as other tools do, in session gt-gastown-NAME.
+real_polecat() {
+    local dir=$TOWN/gastown/polecats/$1 environment
+    mkdir -p "$dir"
+    mapfile -t environment < <(mock_env "$PORT")
+    tmux new-session -d -x 120 -y 40 -s "gt-gastown-$1" -c "$dir" -e "GT_TOWN_ROOT=$TOWN" \
+        -e "BD_ACTOR=gastown/polecats/$1" -- env "PATH=$PATH" "${environment[@]}" "${@:2}"
+}
+
+# begins PROGRAM COMMAND...: in a town of that program a polecat is told to begin once it can hear it,
+# once and whole.
+begins() {
+    real_town "$1" gastown
+    "settle_$1" "$PORT" "$TOWN/gastown/polecats/nux"
+    up_bare
+    real_polecat nux "${@:2}"
+    spawn nux
+    eventually 60 has_said '^Begin\.$'
+    eventually 20 spool_is 0 0
+    sleep 3
+    assert_eq "$(said .)" 1 "prompts that the model got: $(prompts)"
+}

@@ -1,0 +1,172 @@
+//! What the screens of real programs are read as. `tests/agents/capture` has captured them, and
+//! each is called as what it is: `free`, `draft-two-lines`, `asks-trust`... Beside a question,
+//! `NAME.question` has its kind, its text and its choices.
+//!
+//! `SCREENS_WRITE=1 cargo test --test screens` writes missing `.question` files; read them before
+//! you commit them. Nothing is written otherwise.
+
+#![allow(clippy::unwrap_used)]
+
+use std::path::{Path, PathBuf};
+
+use gastown::terminal::{LOOKS, Question, State, input, look, read};
+use gastown::tmux::Screen;
+use proptest::prelude::*;
+
+fn screens() -> Vec<(String, PathBuf)> {
+    let mut found = Vec::new();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/screens");
+    for dir in root.read_dir().unwrap() {
+        let dir = dir.unwrap();
+        let name = dir.file_name().into_string().unwrap();
+        let (program, _) = name.split_once('-').unwrap();
+        for file in dir.path().read_dir().unwrap() {
+            let path = file.unwrap().path();
+            if path.extension().is_none() {
+                found.push((program.to_string(), path));
+            }
+        }
+    }
+    found.sort();
+    assert!(!found.is_empty());
+    found
+}
+
+fn load(path: &Path) -> Screen {
+    let text = std::fs::read_to_string(path).unwrap();
+    let mut lines = text.lines();
+    let head = lines.next().unwrap_or_default();
+    let screen = Screen::parse(head, lines);
+    screen
+        .unwrap_or_else(|| panic!("{}: no screen", path.display()))
+        .1
+}
+
+fn described(question: &Question) -> String {
+    let Question {
+        kind,
+        text,
+        choices,
+    } = question;
+    let choices: String = choices.iter().map(|c| format!("- {c}\n")).collect();
+    format!("{}\n\n{text}\n\n{choices}", kind.word())
+}
+
+#[test]
+fn each_is_what_it_is_called() {
+    let mut wrong = Vec::new();
+    for (program, path) in screens() {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        let is = name.split('-').next().unwrap();
+        let screen = load(&path);
+        let state = read(&screen, look(&program), &[]);
+        if state.word() != is {
+            wrong.push(format!("{program} {name} is read as {state:?}"));
+        }
+        let State::Asks(question) = state else {
+            continue;
+        };
+        let beside = path.with_extension("question");
+        if std::env::var_os("SCREENS_WRITE").is_some() && !beside.exists() {
+            std::fs::write(&beside, described(&question)).unwrap();
+        }
+        let want = std::fs::read_to_string(&beside).unwrap_or_default();
+        if described(&question) != want {
+            wrong.push(format!("{program} {name} asks:\n{}", described(&question)));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn what_is_typed_is_seen() {
+    for (program, path) in screens() {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        let typed = match name {
+            "draft" | "draft-cursor-at-start" | "draft-after-answers" => "half a draft",
+            "draft-two-lines" => "first line\nsecond line",
+            "draft-while-busy" => "typed meanwhile",
+            name if name.starts_with("free") || name.starts_with("busy") => "",
+            _ => continue,
+        };
+        let seen = input(&load(&path), look(&program), &[]);
+        assert_eq!(seen.as_deref(), Some(typed), "{program} {name}");
+    }
+}
+
+/// A look has been seen in the versions whose screens are kept, and in no others.
+#[test]
+fn what_is_said_to_be_seen_was_seen() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/screens");
+    for look in LOOKS {
+        let kept = root.read_dir().unwrap().filter_map(|dir| {
+            let name = dir.unwrap().file_name().into_string().unwrap();
+            Some(
+                name.strip_prefix(look.program)?
+                    .strip_prefix('-')?
+                    .to_string(),
+            )
+        });
+        let mut kept: Vec<String> = kept.collect();
+        kept.sort();
+        assert_eq!(look.seen, kept, "{}", look.program);
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_screen_is_too_odd(
+        lines in prop::collection::vec("[ -~─│┃╭╰❯›>●!✻…\u{a0}\u{2800}-\u{28ff}]{0,40}|─{3,9}|❯ .{0,9}", 0..30),
+        column in 0..200usize, row in 0..60usize, cursor: bool, program in 0..=LOOKS.len(),
+        title in ".{0,9}", command in "bash|claude|",
+        prompts in prop::collection::vec("> |❯|.{0,3}", 0..3),
+    ) {
+        let solid = lines.clone();
+        let screen = Screen { lines, solid, column, row, cursor, history: 0, title, command };
+        let look = LOOKS.get(program);
+        let state = read(&screen, look, &prompts);
+        let typed = input(&screen, look, &prompts);
+        if state == State::Free {
+            prop_assert_eq!(typed.as_deref(), Some(""));
+        }
+        if state == State::Draft {
+            prop_assert!(!typed.unwrap().is_empty());
+        }
+    }
+
+    #[test]
+    fn a_choice_at_the_end_is_never_free(
+        lines in prop::collection::vec("[ -~─│❯›>]{0,40}|─{3,9}|❯|>|›", 0..30),
+        mark in "[❯›>●]", question in "[A-Za-z ]{1,30}\\?",
+        choices in prop::collection::vec("[A-Za-z][A-Za-z ]{0,20}", 2..5),
+        row in 0..40usize, cursor: bool, program in 0..=LOOKS.len(),
+    ) {
+        let mut lines = lines;
+        lines.extend([String::new(), question, String::new()]);
+        for (number, choice) in choices.iter().enumerate() {
+            let mark = if number == 0 { &mark } else { " " };
+            lines.push(format!(" {mark} {}. {choice}", number + 1));
+        }
+        let solid = lines.clone();
+        let screen = Screen { lines, solid, row, cursor, ..Screen::default() };
+        let state = read(&screen, LOOKS.get(program), &["> ".to_string()]);
+        prop_assert_ne!(state, State::Free);
+    }
+
+    /// A question that is asked stays one, whatever scrolls by above it.
+    #[test]
+    fn what_has_scrolled_by_does_not_count(
+        above in prop::collection::vec("[ -~❯›>●✻…]{0,40}", 0..30),
+        (program, path) in prop::sample::select(screens()),
+    ) {
+        let mut screen = load(&path);
+        let before = read(&screen, look(&program), &[]);
+        if before != State::Unknown {
+            screen.lines.splice(0..0, above.iter().cloned());
+            screen.solid.splice(0..0, above.iter().cloned());
+            screen.row += above.len();
+            let after = read(&screen, look(&program), &[]);
+            prop_assert_eq!(before.word(), after.word(), "{}", path.display());
+        }
+    }
+}
