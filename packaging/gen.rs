@@ -11,12 +11,13 @@ use clap_complete::Shell;
 use gastown::ctl::cli::{Cli, EXAMPLES};
 
 /// Commands that take agents.
-const OF_AGENTS: &[&str] = &[
-    "status", "start", "stop", "restart", "recover", "request", "attach", "logs", "history",
-];
+const OF_AGENTS: &[&str] = &["recover", "request", "attach", "screen", "logs", "history"];
+
+/// Commands that take agents or rigs.
+const OF_BOTH: &[&str] = &["status", "start", "stop", "restart", "cycle"];
 
 /// Commands that take a rig.
-const OF_RIGS: &[&str] = &["park", "unpark"];
+const OF_RIGS: &[&str] = &["park", "unpark", "estop", "thaw"];
 
 /// Other names of the pages in packaging/man.
 const ALIASES: &[(&str, &[&str])] = &[
@@ -110,7 +111,7 @@ fn script(shell: Shell) -> Result<String, Box<dyn Error>> {
 
 /// The generated function, and one around it that puts names where it has place-holders.
 fn bash() -> Result<String, Box<dyn Error>> {
-    let (agents, rigs) = (OF_AGENTS.join("|"), OF_RIGS.join("|"));
+    let (agents, both, rigs) = (OF_AGENTS.join("|"), OF_BOTH.join("|"), OF_RIGS.join("|"));
     Ok(format!(
         r#"{}
 _gastownctl_with_names() {{
@@ -121,6 +122,7 @@ _gastownctl_with_names() {{
     done
     case ${{COMP_WORDS[1]}} in
     {agents}) kind=agents ;;
+    {both}) kind=all ;;
     {rigs}) kind=rigs ;;
     esac
     if [[ -n $kind && $COMP_CWORD -gt 1 && $2 != -* ]]; then
@@ -141,6 +143,8 @@ fn zsh() -> Result<String, Box<dyn Error>> {
 _gastownctl_agents() { compadd -- ${(f)\"$(gastownctl names agents 2>/dev/null)\"} }
 (( $+functions[_gastownctl_rigs] )) ||
 _gastownctl_rigs() { compadd -- ${(f)\"$(gastownctl names rigs 2>/dev/null)\"} }
+(( $+functions[_gastownctl_all] )) ||
+_gastownctl_all() { compadd -- ${(f)\"$(gastownctl names all 2>/dev/null)\"} }
 
 ";
     let text: String = script(Shell::Zsh)?
@@ -148,11 +152,12 @@ _gastownctl_rigs() { compadd -- ${(f)\"$(gastownctl names rigs 2>/dev/null)\"} }
         .map(|line| {
             let values = |who: &str| line.replace(":_default", &format!(":_gastownctl_{who}"));
             let line = match line.trim_start() {
+                l if l.contains("RIG") && l.contains("::agent") => values("all"),
                 l if l.starts_with("'::agent --") || l.starts_with("':agent --") => {
                     values("agents")
                 }
                 l if l.starts_with("'*::agents --") => values("agents"),
-                l if l.starts_with("':rig --") => values("rigs"),
+                l if l.starts_with("':rig --") || l.starts_with("'::rig --") => values("rigs"),
                 _ => line.to_string(),
             };
             line + "\n"
@@ -167,7 +172,7 @@ _gastownctl_rigs() { compadd -- ${(f)\"$(gastownctl names rigs 2>/dev/null)\"} }
 
 fn fish() -> Result<String, Box<dyn Error>> {
     let mut text = script(Shell::Fish)?;
-    for (commands, kind) in [(OF_AGENTS, "agents"), (OF_RIGS, "rigs")] {
+    for (commands, kind) in [(OF_AGENTS, "agents"), (OF_BOTH, "all"), (OF_RIGS, "rigs")] {
         text += &format!(
             "complete -c gastownctl -n \"__fish_seen_subcommand_from {}\" -f -a \"(gastownctl names {kind} 2>/dev/null)\"\n",
             commands.join(" ")

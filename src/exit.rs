@@ -4,7 +4,7 @@ use std::fmt;
 use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 
-/// What a program tells its caller, by number. The numbers beyond 2 are those of sysexits.h.
+/// What a program tells its caller, by number. The numbers beyond 3 are those of sysexits.h.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {
@@ -14,6 +14,8 @@ pub enum Exit {
     Failure = 1,
     /// The command line was wrong (clap exits with this one itself).
     Usage = 2,
+    /// `gastownctl status --check`: the town is stopped. As of `systemctl status`.
+    Stopped = 3,
     /// There is no user manager to talk to.
     NoManager = 69,
     /// Not now; the same call may work later.
@@ -36,6 +38,7 @@ impl fmt::Display for Exit {
             Exit::Ok => "Done",
             Exit::Failure => "Failed",
             Exit::Usage => "Wrong command line",
+            Exit::Stopped => "Stopped",
             Exit::NoManager => "No user manager",
             Exit::TryAgain => "Not now, try again",
             Exit::BadConfig => "Bad configuration",

@@ -5,9 +5,11 @@
 //! and never takes more than its limit. A write is complete and on disk, or it
 //! did not happen.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::ffi::OsString;
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -22,6 +24,16 @@ pub const ENTRY_LIMIT: u64 = 64 << 10;
 
 /// How often [`lock`] looks whether the lock is free.
 const LOCK_POLL: Duration = Duration::from_millis(20);
+/// The mode of new files: they may hold keys, mails and what agents showed, so they are the user's
+/// alone.
+const PRIVATE: u32 = 0o600;
+
+/// The mode of new directories.
+const PRIVATE_DIR: u32 = 0o700;
+
+/// The most files and directories that [`make_private`] looks at, and how deep.
+const WALK: usize = 50_000;
+const WALK_DEPTH: usize = 4;
 
 /// Reads a configuration or state file of at most [`CONFIG_LIMIT`] bytes.
 /// `Ok(None)` when there is no such file.
@@ -81,6 +93,105 @@ fn contents(file: File, limit: u64) -> Result<String> {
     String::from_utf8(bytes).map_err(|_| anyhow!("is not UTF-8 text"))
 }
 
+/// What is known of a file itself, a link included; `Ok(None)` when it is certain that there is
+/// none.
+///
+/// # Errors
+/// It is not known, since the directory, which the error names, cannot be looked into.
+pub fn metadata(path: &Path) -> Result<Option<fs::Metadata>> {
+    match path.symlink_metadata() {
+        Ok(found) => Ok(Some(found)),
+        Err(e) if is_absent(&e) => Ok(None),
+        Err(e) => Err(anyhow!(
+            "Failed to look into '{}': {e}",
+            path.parent().unwrap_or(path).display()
+        )),
+    }
+}
+
+/// The names in a directory that is no link, sorted; of a larger one only the first `most` that
+/// the kernel tells. None where there is no such directory.
+///
+/// # Errors
+/// It cannot be read, or it is something else.
+pub fn names(dir: &Path, most: usize) -> Result<Vec<OsString>> {
+    let failed = || format!("Failed to list '{}'", dir.display());
+    let opened = OpenOptions::new()
+        .read(true)
+        .custom_flags((OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW).bits())
+        .open(dir);
+    // The name may be replaced by a link from now on: it is read by what was opened.
+    let opened = match opened {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        opened => opened.with_context(failed)?,
+    };
+    let list = fs::read_dir(format!("/proc/self/fd/{}", opened.as_raw_fd()));
+    let names = list.with_context(failed)?.take(most);
+    let names: io::Result<Vec<OsString>> = names.map(|entry| Ok(entry?.file_name())).collect();
+    let mut names = names.with_context(failed)?;
+    names.sort();
+    Ok(names)
+}
+
+/// Makes a directory, and those above it that are missing, for the user alone.
+///
+/// # Errors
+/// One cannot be made, or is something else.
+pub fn make_dir(dir: &Path) -> Result<()> {
+    let made = DirBuilder::new()
+        .recursive(true)
+        .mode(PRIVATE_DIR)
+        .create(dir);
+    made.with_context(|| format!("Failed to make directory '{}'", dir.display()))
+}
+
+/// Whether others may read or enter a directory of ours.
+pub fn is_open_to_others(dir: &Path) -> bool {
+    let found = dir.symlink_metadata();
+    found.is_ok_and(|found| found.is_dir() && found.permissions().mode() & 0o077 != 0)
+}
+
+/// Takes a directory of ours, and what is in it, from everybody else. Links are let be, and so is
+/// what belongs to others.
+///
+/// # Errors
+/// The directory, or the mode of something in it, cannot be read or changed.
+pub fn make_private(dir: &Path) -> Result<()> {
+    let mut left = WALK;
+    take_from_others(dir, 0, &mut left)
+}
+
+fn take_from_others(path: &Path, depth: usize, left: &mut usize) -> Result<()> {
+    let Some(found) = metadata(path)? else {
+        return Ok(());
+    };
+    *left = left.saturating_sub(1);
+    let is_ours = found.uid() == nix::unistd::geteuid().as_raw();
+    let (is_dir, mode) = (found.is_dir(), found.permissions().mode());
+    if !is_ours || !(is_dir || found.is_file()) || *left == 0 {
+        return Ok(());
+    }
+    if mode & 0o077 != 0 {
+        let mode = fs::Permissions::from_mode(mode & 0o700);
+        fs::set_permissions(path, mode)
+            .with_context(|| format!("Failed to change the mode of '{}'", path.display()))?;
+    }
+    if is_dir && depth < WALK_DEPTH {
+        for name in names(path, *left)? {
+            take_from_others(&path.join(name), depth + 1, left)?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether there is anything of that name.
+///
+/// # Errors
+/// As of [`metadata`].
+pub fn is_there(path: &Path) -> Result<bool> {
+    metadata(path).map(|found| found.is_some())
+}
+
 fn is_absent(e: &io::Error) -> bool {
     matches!(
         e.kind(),
@@ -90,12 +201,20 @@ fn is_absent(e: &io::Error) -> bool {
 
 /// Replaces `path` by `content`, atomically and durably: temporary file in the
 /// same directory, fsync, rename, fsync of the directory. The mode of an
-/// existing file is kept, a new one gets 0644. Missing parent directories are made.
+/// existing file is kept, a new one is for the user alone. Missing parent directories are made.
 ///
 /// # Errors
 /// Any step failed; then the old file is as it was.
 pub fn write(path: &Path, content: &[u8]) -> Result<()> {
-    write_inner(path, content, false)
+    write_inner(path, content, false, PRIVATE)
+}
+
+/// Like [`write()`], for what a person wants to show to others: a new file gets 0644.
+///
+/// # Errors
+/// As of [`write()`].
+pub fn export(path: &Path, content: &[u8]) -> Result<()> {
+    write_inner(path, content, false, 0o644)
 }
 
 /// Like [`write()`], but fails when `path` exists already, and tells so by
@@ -104,7 +223,7 @@ pub fn write(path: &Path, content: &[u8]) -> Result<()> {
 /// # Errors
 /// Any step failed for another reason than that the file exists.
 pub fn create(path: &Path, content: &[u8]) -> Result<bool> {
-    match write_inner(path, content, true) {
+    match write_inner(path, content, true, PRIVATE) {
         Ok(()) => Ok(true),
         Err(e) if e.chain().any(exists) => Ok(false),
         Err(e) => Err(e),
@@ -117,11 +236,11 @@ fn exists(cause: &(dyn std::error::Error + 'static)) -> bool {
         .is_some_and(|e| e.kind() == io::ErrorKind::AlreadyExists)
 }
 
-fn write_inner(path: &Path, content: &[u8], new: bool) -> Result<()> {
+fn write_inner(path: &Path, content: &[u8], new: bool, mode: u32) -> Result<()> {
     let failed = || format!("Failed to write '{}'", path.display());
     let dir = path.parent().with_context(failed)?;
-    fs::create_dir_all(dir).with_context(failed)?;
-    let mode = fs::metadata(path).map_or(0o644, |m| m.permissions().mode() & 0o777);
+    make_dir(dir)?;
+    let mode = fs::metadata(path).map_or(mode, |m| m.permissions().mode() & 0o777);
     // The leading dot keeps path units and spool scans from seeing it.
     let mut temp = tempfile::Builder::new()
         .prefix(".tmp-")
@@ -174,9 +293,9 @@ pub fn remove(path: &Path) -> Result<bool> {
 /// The file cannot be made or locked.
 pub fn lock(path: &Path, limit: Duration) -> Result<Option<File>> {
     let failed = || format!("Failed to lock '{}'", path.display());
-    let dir = path.parent().with_context(failed)?;
-    fs::create_dir_all(dir).with_context(failed)?;
-    let file = File::options().create(true).append(true).open(path);
+    make_dir(path.parent().with_context(failed)?)?;
+    let mut options = File::options();
+    let file = options.create(true).append(true).mode(PRIVATE).open(path);
     let file = file.with_context(failed)?;
     let deadline = Instant::now() + limit;
     loop {
@@ -254,6 +373,44 @@ mod tests {
         ] {
             let got = read_untrusted(path, limit).map_err(|e| e.to_string());
             assert_eq!(got, want.map_err(String::from), "{}", path.display());
+        }
+    }
+
+    #[test]
+    fn what_is_new_is_private_and_what_was_not_is_made_so() {
+        let root = tempfile::tempdir().unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        let file = root.path().join("daemon/last-good/x");
+        write(&file, b"key").unwrap();
+        assert_eq!(mode(&file), 0o600);
+        assert_eq!(mode(&root.path().join("daemon")), 0o700);
+        export(&root.path().join("shown"), b"picture").unwrap();
+        assert_eq!(mode(&root.path().join("shown")), 0o644);
+
+        let (daemon, theirs) = (root.path().join("daemon"), root.path().join("theirs"));
+        fs::create_dir(&theirs).unwrap();
+        for (path, mode) in [(&file, 0o664), (&daemon, 0o755), (&theirs, 0o755)] {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        }
+        std::os::unix::fs::symlink(&theirs, daemon.join("link")).unwrap();
+        assert!(is_open_to_others(&daemon));
+        make_private(&daemon).unwrap();
+        assert!(!is_open_to_others(&daemon));
+        assert_eq!((mode(&file), mode(&theirs)), (0o600, 0o755));
+    }
+
+    #[test]
+    fn names_of_a_directory_and_of_nothing_else() {
+        let root = tempfile::tempdir().unwrap();
+        for name in ["b", "a", "c"] {
+            fs::write(root.path().join(name), "").unwrap();
+        }
+        assert_eq!(names(root.path(), 9).unwrap(), ["a", "b", "c"]);
+        assert_eq!(names(root.path(), 2).unwrap().len(), 2);
+        assert!(names(&root.path().join("missing"), 9).unwrap().is_empty());
+        std::os::unix::fs::symlink("/", root.path().join("link")).unwrap();
+        for odd in ["link", "a"] {
+            assert!(names(&root.path().join(odd), 9).is_err(), "{odd}");
         }
     }
 }

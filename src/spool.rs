@@ -102,9 +102,7 @@ impl Spool {
     /// A directory cannot be made.
     pub fn open(dir: &Path) -> Result<Spool> {
         for part in ["new", "cur", "failed"] {
-            let path = dir.join(part);
-            fs::create_dir_all(&path)
-                .with_context(|| format!("Failed to make directory '{}'", path.display()))?;
+            files::make_dir(&dir.join(part))?;
         }
         Ok(Spool::at(dir))
     }
@@ -164,12 +162,12 @@ impl Spool {
     /// may be anything: what is unfit for a file's name is escaped.
     ///
     /// # Errors
-    /// The file cannot be written.
+    /// The file cannot be written, or it is not known whether it is there.
     pub fn put(&self, stem: &str, value: &impl Serialize) -> Result<PathBuf> {
         let text = serde_json::to_string_pretty(value).context("Failed to write an entry")?;
         let name = file_name(stem);
         let claimed = self.dir("cur").join(&name);
-        if claimed.symlink_metadata().is_ok() {
+        if files::is_there(&claimed)? {
             return Ok(claimed);
         }
         let path = self.dir("new").join(&name);

@@ -321,7 +321,8 @@ impl Systemd {
     }
 
     /// Whether somebody has stopped the town: its target is to stop, or was active earlier and
-    /// is no more. A town that was never started is not stopped: single agents may be tried.
+    /// is no more. A town that was never started is not stopped: single agents may be tried. The
+    /// manager forgets what a target that is not enabled was, so the town's stop leaves a note.
     ///
     /// # Errors
     /// The manager does not answer.
@@ -330,6 +331,7 @@ impl Systemd {
         Ok(match units.get(TARGET) {
             Some(target) if target.job.as_deref() == Some("stop") => true,
             Some(target) if target.job.is_some() || target.active == "active" => false,
+            _ if stop_note().is_some_and(|note| note.exists()) => true,
             Some(_) => self
                 .properties(TARGET)?
                 .time("InactiveEnterTimestamp")
@@ -660,6 +662,11 @@ impl Verb {
             Verb::Restart => "restart",
         }
     }
+}
+
+/// The file that is there from the stop of the town to its next start, until the next boot.
+pub fn stop_note() -> Option<PathBuf> {
+    Some(runtime_dir()?.join("gastown/stopped"))
 }
 
 /// The runtime directory of the calling user: `XDG_RUNTIME_DIR` if it is ours (after `su` it

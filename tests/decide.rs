@@ -158,9 +158,8 @@ fn record() -> impl Strategy<Value = Record> {
         prop::option::of(shown()),
     );
     let retry = prop::option::of((0u32..40, moment()));
-    let stopped = prop::option::of(prop::sample::select(vec!["parked", "patrol-off"]));
-    (pokes, retry, stopped, 0u64..4).prop_map(
-        |((count, unanswered, last, screen), retry, stopped, restarts)| Record {
+    (pokes, retry, 0u64..4).prop_map(|((count, unanswered, last, screen), retry, restarts)| {
+        Record {
             pokes: Pokes {
                 count,
                 unanswered,
@@ -170,11 +169,10 @@ fn record() -> impl Strategy<Value = Record> {
                 tip: None,
             },
             retry: retry.map(|(count, at)| Retry { count, at }),
-            stopped: stopped.map(String::from),
             restarts,
             ..Record::default()
-        },
-    )
+        }
+    })
 }
 
 fn clocks() -> impl Strategy<Value = Clocks> {

@@ -1,7 +1,6 @@
 //! Tells the Mayor and a person's own program of what they have not heard yet.
 
 use std::fmt::Write as _;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -11,6 +10,7 @@ use jiff::Timestamp;
 
 use super::condition::{Alert, Told};
 use super::store::{MOST, all, settle, trying};
+use crate::files;
 use crate::tools::{self, Tools, mail};
 use crate::town::Town;
 use crate::town::env_file::{home, is_variable};
@@ -29,11 +29,9 @@ const DELIVER_LIMIT: Duration = Duration::from_secs(25);
 /// # Errors
 /// The conditions cannot be read or written. What could not be told is told later.
 pub fn deliver(dir: &Path, root: &Path, town: Option<&Town>) -> Result<()> {
-    std::fs::create_dir_all(dir)?;
-    let turn = File::create(dir.join(".deliver"))?;
-    if turn.try_lock().is_err() {
+    let Some(_turn) = files::lock(&dir.join(".deliver"), Duration::ZERO)? else {
         return Ok(());
-    }
+    };
     let home = home()?;
     let mut teller = Teller {
         root,

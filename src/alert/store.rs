@@ -103,8 +103,8 @@ fn save(path: &Path, alert: &Alert) -> Result<()> {
 }
 
 pub fn all(dir: &Path) -> Vec<(PathBuf, Alert)> {
-    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
-    let paths = entries.map(|entry| entry.path());
+    let names = files::names(dir, 2 * MOST).unwrap_or_default();
+    let paths = names.iter().map(|name| dir.join(name));
     let is_alert = |path: &PathBuf| path.extension().is_some_and(|e| e == "json");
     let mut all: Vec<_> = paths
         .filter(is_alert)

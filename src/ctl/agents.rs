@@ -1,13 +1,14 @@
 //! `gastownctl start`, `stop`, `restart` and `recover`.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Result, anyhow, bail};
 
 use super::change::{each, now};
 use super::output::say;
-use super::status::last_end;
-use super::{cli, directory};
+use super::status::{is_own, last_end};
+use super::{cli, directory, request};
 use crate::agent::Agent;
 use crate::alert;
 use crate::exit::Exit;
@@ -21,51 +22,107 @@ const JOB_LIMIT: Duration = Duration::from_secs(120);
 /// How long after its start an agent is looked at once more.
 const SETTLE: Duration = Duration::from_secs(1);
 
+const AGENTS: &str = "gt-agent@*.service";
+
 /// What is said where nobody can be started.
 const STOPPED: &str = "The town is stopped; run 'gastownctl up' first";
 
-/// Starts agents and lifts their hold; waits until each runs.
+/// Starts agents and lifts their hold; waits until each runs. Of a rig or the town: those on a
+/// patrol, those that are held, and those that gave up.
 ///
 /// # Errors
 /// An agent is not known or does not run; the error says why.
 pub fn start(args: &cli::Agents) -> Result<Exit> {
     let (town, systemd) = (Town::load()?, Systemd::connect()?);
-    let agents = directory::find_all(&town, Some(&systemd), &args.agents)?;
+    let units = systemd.units(&[AGENTS])?;
+    let mut whole = directory::listed(&town, None);
+    let failed = units.values().filter(|unit| unit.active == "failed");
+    whole.extend(failed.filter_map(|unit| Agent::from_unit(&unit.name).ok()));
+    let agents = directory::find_all(&town, Some(&systemd), args, &whole)?;
     bring_all_up(&town, &systemd, &agents, Verb::Start, args.change.dry_run)
 }
 
-/// Restarts agents and lifts their hold; waits until each runs.
+/// Restarts agents and lifts their hold; waits until each runs. Of a rig or the town: those that
+/// run.
 ///
 /// # Errors
 /// As [`start`].
 pub fn restart(args: &cli::Agents) -> Result<Exit> {
     let (town, systemd) = (Town::load()?, Systemd::connect()?);
-    let agents = directory::find_all(&town, Some(&systemd), &args.agents)?;
+    let agents = directory::find_all(&town, Some(&systemd), args, &running(&systemd)?)?;
     bring_all_up(&town, &systemd, &agents, Verb::Restart, args.change.dry_run)
 }
 
-/// Stops agents and holds them; waits until nothing of them is left.
+/// Has agents hand over to a new session of theirs; waits until each has. Of a rig or the town:
+/// those that run.
+///
+/// # Errors
+/// An agent is not known, or its request is refused or not executed in time.
+pub fn cycle(args: &cli::Agents) -> Result<Exit> {
+    let (town, systemd) = (Town::load()?, Systemd::connect()?);
+    let agents = directory::find_all(&town, Some(&systemd), args, &running(&systemd)?)?;
+    request::cycle(&town, &systemd, &agents, args.change.dry_run)
+}
+
+/// Stops agents and holds them; waits until nothing of them is left. Of a rig or the town: those
+/// that run, and those on a patrol. Whoever cannot be held is stopped nevertheless.
 ///
 /// # Errors
 /// An agent is not known, or its hold or its stop fails.
 pub fn stop(args: &cli::Agents) -> Result<Exit> {
     let (town, systemd) = (Town::load()?, Systemd::connect()?);
-    let agents = directory::find_all(&town, Some(&systemd), &args.agents)?;
-    each(&agents, |agent| {
-        let runs = is_up(&systemd, agent)?;
-        if args.change.dry_run {
-            let would = if runs { "stop and hold" } else { "hold" };
-            return say(&format!("Would {would} {agent}"));
+    let up = running(&systemd)?;
+    let mut whole = town.roster().unwrap_or_default();
+    whole.extend(up.iter().cloned());
+    let agents = directory::find_all(&town, Some(&systemd), args, &whole)?;
+    if args.change.dry_run {
+        return each(&agents, |agent| {
+            let would = if up.contains(agent) {
+                "stop and hold"
+            } else {
+                "hold"
+            };
+            say(&format!("Would {would} {agent}"))
+        });
+    }
+    let held = |agent: &Agent| match marks::held(&town, agent) {
+        Ok(Some(_)) => Ok(()),
+        _ => marks::hold(&town, agent, "gastownctl stop", now()),
+    };
+    // All at once: one that ends slowly does not keep the others up.
+    let stopping: Vec<_> = agents
+        .iter()
+        .map(|agent| (agent, held(agent), systemd.queue(Verb::Stop, &agent.unit())))
+        .collect();
+    each(&stopping, |(agent, held, job)| {
+        let job = job.as_ref().map_err(|e| anyhow!("{e:#}"))?;
+        if !systemd.wait(job, JOB_LIMIT)? {
+            bail!("{agent} has not stopped yet; see 'gastownctl status {agent}'");
         }
-        if marks::held(&town, agent).is_none() {
-            marks::hold(&town, agent, "gastownctl stop", now())?;
+        if let Err(e) = held {
+            bail!(
+                "Stopped {agent}, which will be started again, since its hold is not written: \
+                 {e:#}; mend that and run 'gastownctl stop {agent}' again"
+            );
         }
-        systemd.run(Verb::Stop, &agent.unit(), JOB_LIMIT)?;
-        let done = if runs { "Stopped" } else { "Holding" };
+        let done = if up.contains(agent) {
+            "Stopped"
+        } else {
+            "Holding"
+        };
         say(&format!(
             "{done} {agent}; it stays down until 'gastownctl start {agent}'"
         ))
     })
+}
+
+/// The agents that are not down.
+fn running(systemd: &Systemd) -> Result<BTreeSet<Agent>> {
+    let units = systemd.units(&[AGENTS])?.into_values();
+    Ok(units
+        .filter(|unit| !unit.is_down())
+        .filter_map(|unit| Agent::from_unit(&unit.name).ok())
+        .collect())
 }
 
 /// Starts the given agents, or everything of the town that failed, after forgetting its failures.
@@ -76,7 +133,7 @@ pub fn recover(args: &cli::Recover) -> Result<Exit> {
     let (town, systemd) = (Town::load()?, Systemd::connect()?);
     let dry_run = args.change.dry_run;
     if !args.agents.is_empty() {
-        let agents = directory::find_all(&town, Some(&systemd), &args.agents)?;
+        let agents = directory::each_of(&town, Some(&systemd), &args.agents, &BTreeSet::new())?;
         return bring_all_up(&town, &systemd, &agents, Verb::Start, dry_run);
     }
     let (mut agents, mut units) = (Vec::new(), Vec::new());
@@ -84,7 +141,11 @@ pub fn recover(args: &cli::Recover) -> Result<Exit> {
         match Agent::from_unit(&unit.name) {
             _ if unit.active != "failed" => {}
             Ok(agent) => agents.push(agent),
-            Err(_) => units.push(unit.name),
+            Err(_) if is_own(&unit.name) => units.push(unit.name),
+            Err(_) => say(&format!(
+                "Leaving {} alone, which is not the town's",
+                unit.name
+            ))?,
         }
     }
     if agents.is_empty() && units.is_empty() {
@@ -120,12 +181,6 @@ fn both(first: Result<Exit>, second: Result<Exit>) -> Result<Exit> {
         log::error!("{e:#}");
     }
     second.and(first)
-}
-
-fn is_up(systemd: &Systemd, agent: &Agent) -> Result<bool> {
-    let unit = agent.unit();
-    let units = systemd.units(&[&unit])?;
-    Ok(units.get(&unit).is_some_and(|unit| !unit.is_down()))
 }
 
 /// Starts or restarts agents, and looks once more whether they stay up.
@@ -172,7 +227,7 @@ fn bring_up(
         bail!(STOPPED);
     }
     if dry_run {
-        let hold = match marks::held(town, agent) {
+        let hold = match marks::held(town, agent)? {
             Some(_) => "lift the hold of and ",
             None => "",
         };

@@ -29,7 +29,7 @@ pub fn now() -> Timestamp {
 /// Has a tick look at what was just changed, if there is a manager and the town is up.
 pub fn tick() {
     if let Ok(systemd) = Systemd::connect()
-        && matches!(systemd.town_is_stopped(), Ok(false))
+        && matches!(systemd.town_is_up(), Ok(true))
         && let Err(e) = systemd.queue(Verb::Start, "gt-heartbeat.service")
     {
         log::warn!("{e:#}, the next planned tick will see the change");

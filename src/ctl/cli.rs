@@ -11,15 +11,19 @@ pub const EXAMPLES: &str = "\
 Examples:
   gastownctl status                     is my town all right?
   gastownctl doctor                     is this machine fit for it?
+  gastownctl status --check             the same for a monitoring program, by exit status
+  gastownctl screen mayor               what does the Mayor's terminal show?
   gastownctl stop gastown/witness       stop an agent; it stays down
+  gastownctl restart gastown            restart all agents of a rig
   gastownctl start gastown/witness      start it again
   gastownctl attach mayor               look over the Mayor's shoulder
   gastownctl logs -f gastown/refinery   follow an agent's journal
   gastownctl park gastown               no agent of this rig runs
-  gastownctl estop -m 'disk full'       freeze every agent; 'thaw' undoes it
+  gastownctl estop -m 'runaway costs'   freeze every agent; 'thaw' undoes it
 
-Exit statuses: 0 done, 1 failed, or 'doctor' found something, 2 wrong command line,
-69 no user manager, 75 try again, 78 bad configuration.";
+Exit statuses: 0 done, 1 failed, or 'doctor' or 'status --check' found something, 2 wrong command
+line, 3 'status --check' finds the town stopped, 69 no user manager, 75 try again, 78 bad
+configuration.";
 
 /// Operate a Gas Town that is kept alive by systemd
 #[derive(Debug, Parser)]
@@ -59,9 +63,13 @@ pub struct Change {
 /// One or more agents.
 #[derive(Debug, Args)]
 pub struct Agents {
-    /// Agents: mayor, deacon, RIG/witness, RIG/refinery, RIG/crew/NAME, RIG/polecats/NAME
-    #[arg(value_name = "AGENT", required = true)]
+    /// Agents: mayor, deacon, RIG/witness, RIG/refinery, RIG/crew/NAME, RIG/polecats/NAME; or RIG
+    /// for all of a rig
+    #[arg(value_name = "AGENT", required_unless_present = "all")]
     pub agents: Vec<String>,
+    /// All agents of the town
+    #[arg(long, conflicts_with = "agents")]
+    pub all: bool,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub change: Change,
@@ -87,6 +95,8 @@ pub enum Command {
     Doctor(Doctor),
     /// Show what the next tick would do
     Plan(Plan),
+    /// Have a tick look after the agents now, and wait for it
+    Tick(Change),
     /// Start the town
     Up(Change),
     /// Stop the town, whoever tries to start it meanwhile
@@ -97,6 +107,8 @@ pub enum Command {
     Stop(Agents),
     /// Restart agents, and lift their hold
     Restart(Agents),
+    /// Have agents hand over to a new session of theirs
+    Cycle(Agents),
     /// Start what gave up, after forgetting its failures
     Recover(Recover),
     /// Say that refused requests and failed spawns are seen to; they stay in 'failed/'
@@ -105,10 +117,10 @@ pub enum Command {
     Park(Rig),
     /// Let a rig's agents run again
     Unpark(Rig),
-    /// Freeze every agent at once, or stop it where the kernel cannot freeze
-    Estop(Mark),
-    /// End an emergency stop
-    Thaw(Change),
+    /// Freeze every agent at once, or those of a rig; stop them where the kernel cannot freeze
+    Estop(Estop),
+    /// End an emergency stop, of the town or of a rig
+    Thaw(Thaw),
     /// Tell the watchdog that the Deacon pauses
     Pause(Mark),
     /// Tell the watchdog that the Deacon works again
@@ -126,6 +138,8 @@ pub enum Command {
     Report(Report),
     /// Attach to an agent's terminal
     Attach(Attach),
+    /// Show what an agent's terminal shows, without attaching to it
+    Screen(Screen),
     /// Show the journal of an agent, or of the town
     Logs(Logs),
     /// Show what happened: starts, deaths, requests, pokes, alerts
@@ -140,8 +154,8 @@ pub enum Command {
 /// `status`
 #[derive(Debug, Default, Args)]
 pub struct Status {
-    /// Show only this agent, in depth
-    #[arg(value_name = "AGENT")]
+    /// Show only this agent, in depth, or only the agents of this rig
+    #[arg(value_name = "AGENT|RIG")]
     pub agent: Option<String>,
     /// Print JSON
     #[arg(long)]
@@ -149,6 +163,14 @@ pub struct Status {
     /// Refresh in place until ^C
     #[arg(long, short, conflicts_with = "json")]
     pub watch: bool,
+    /// Show only what is wrong, all of it
+    #[arg(long, conflicts_with = "json")]
+    pub problems: bool,
+    /// For monitoring: print one line, or JSON with --json, and tell by the exit status: 0 all is
+    /// well, 1 something is wrong, 3 the town is stopped, 69 there is no user manager, 78 there is
+    /// no town
+    #[arg(long, conflicts_with_all = ["watch", "problems"])]
+    pub check: bool,
     /// When to use colour
     #[arg(long, value_name = "WHEN", default_value = "auto")]
     pub color: Colour,
@@ -195,7 +217,32 @@ pub struct Dismiss {
     pub change: Change,
 }
 
-/// `estop` and `pause`
+/// `estop`
+#[derive(Debug, Args)]
+pub struct Estop {
+    /// Only this rig; without one, the whole town
+    #[arg(value_name = "RIG")]
+    pub rig: Option<String>,
+    /// Why, for those who find it so
+    #[arg(long, short = 'm', value_name = "TEXT")]
+    pub reason: Option<String>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub change: Change,
+}
+
+/// `thaw`
+#[derive(Debug, Args)]
+pub struct Thaw {
+    /// Only this rig's own emergency stop; without one, that of the town
+    #[arg(value_name = "RIG")]
+    pub rig: Option<String>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub change: Change,
+}
+
+/// `pause`
 #[derive(Debug, Args)]
 pub struct Mark {
     /// Why, for those who find it so
@@ -340,6 +387,17 @@ pub struct Attach {
     pub read_only: bool,
 }
 
+/// `screen`
+#[derive(Debug, Args)]
+pub struct Screen {
+    /// The agent
+    #[arg(value_name = "AGENT")]
+    pub agent: String,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// `logs`
 #[derive(Debug, Args)]
 pub struct Logs {
@@ -413,6 +471,8 @@ pub enum Kind {
     Agents,
     /// Rigs.
     Rigs,
+    /// Both.
+    All,
 }
 
 /// `names`

@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Result, anyhow};
 
-use super::journalctl;
+use super::{cli, journalctl};
 use crate::agent::{self, Agent, Role};
 use crate::exit::Exit;
+use crate::files;
 use crate::systemd::{Systemd, Unit};
 use crate::tmux::{Pane, Tmux};
 use crate::town::{Town, patrols};
@@ -82,16 +83,45 @@ pub fn named(town: &Town, text: Option<&str>) -> Result<Option<Agent>> {
         .map(Some)
 }
 
-/// Several agents, each once, in the order in which they are given.
+/// Whom a person means: agents by name, and of `whole`, which are those that the command is for
+/// when nobody is named, everybody, or everybody of a rig.
 ///
 /// # Errors
 /// As [`find`], for the first that is wrong: then nothing has been done to any.
-pub fn find_all(town: &Town, systemd: Option<&Systemd>, texts: &[String]) -> Result<Vec<Agent>> {
+pub fn find_all(
+    town: &Town,
+    systemd: Option<&Systemd>,
+    args: &cli::Agents,
+    whole: &BTreeSet<Agent>,
+) -> Result<Vec<Agent>> {
+    if args.all {
+        return Ok(whole.iter().cloned().collect());
+    }
+    each_of(town, systemd, &args.agents, whole)
+}
+
+/// Several agents and rigs, each agent once, in the order in which they are given.
+///
+/// # Errors
+/// As [`find_all`].
+pub fn each_of(
+    town: &Town,
+    systemd: Option<&Systemd>,
+    texts: &[String],
+    whole: &BTreeSet<Agent>,
+) -> Result<Vec<Agent>> {
     let mut agents = Vec::new();
     for text in texts {
-        let agent = find(town, systemd, text)?;
-        if !agents.contains(&agent) {
-            agents.push(agent);
+        let meant: Vec<Agent> = if town.rigs().contains(text) && town.agent(text).is_err() {
+            let theirs = whole.iter().filter(|agent| agent.rig() == Some(text));
+            theirs.cloned().collect()
+        } else {
+            vec![find(town, systemd, text)?]
+        };
+        for agent in meant {
+            if !agents.contains(&agent) {
+                agents.push(agent);
+            }
         }
     }
     Ok(agents)
@@ -194,12 +224,8 @@ fn distance(a: &str, b: &str) -> usize {
 }
 
 fn names_in(town: &Town, dir: &str) -> impl Iterator<Item = String> + use<> {
-    std::fs::read_dir(town.path(dir))
-        .into_iter()
-        .flatten()
-        .take(ENTRIES_MAX)
-        .flatten()
-        .filter_map(|entry| entry.file_name().into_string().ok())
+    let names = files::names(&town.path(dir), ENTRIES_MAX).unwrap_or_default();
+    names.into_iter().filter_map(|name| name.into_string().ok())
 }
 
 #[cfg(test)]

@@ -1,11 +1,13 @@
 //! `gastownctl estop` and `thaw`.
 
-use anyhow::{Result, bail};
+use std::collections::BTreeSet;
+
+use anyhow::{Context, Result, anyhow, bail};
 
 use super::change::{each, now, tick};
-use super::cli;
 use super::output::say;
 use super::status::frozen_for_good;
+use super::{cli, directory};
 use crate::agent::{Agent, Role};
 use crate::exit::Exit;
 use crate::systemd::{Systemd, Unit, Verb};
@@ -13,91 +15,167 @@ use crate::town::{Town, marks};
 
 const AGENTS: &[&str] = &["gt-agent@*.service"];
 
-/// Sets the emergency stop, then freezes every agent that runs, or stops it where the kernel
-/// has no unified cgroups. The mark comes first: nothing starts any more, whatever fails after.
+/// Stops every agent, or those of one rig: freezes whoever runs, where the kernel can, sets the
+/// mark, then freezes or stops who is left. The freezing comes first, for the mark starts a tick,
+/// which stops whoever is not frozen by then; nobody starts once the mark is there.
 ///
 /// # Errors
-/// The mark cannot be written, or an agent can be neither frozen nor stopped.
-pub fn estop(args: &cli::Mark) -> Result<Exit> {
-    let town = Town::load()?;
-    if args.change.dry_run {
-        say("Would set the emergency stop")?;
-    } else if marks::estop(&town, None).is_some() {
-        say("The emergency stop was set already")?;
-    } else {
-        marks::set_estop(
-            &town,
-            None,
-            args.reason.as_deref().unwrap_or_default(),
-            now(),
-        )?;
-        say("Set the emergency stop; 'gastownctl thaw' ends it")?;
+/// An agent can be neither frozen nor stopped; or the mark cannot be written, such that who was
+/// stopped will be started again.
+pub fn estop(args: &cli::Estop) -> Result<Exit> {
+    // Whoever is to stop is stopped even where the town cannot be read.
+    let town = Town::load();
+    let rig = match (&town, args.rig.as_deref()) {
+        (Ok(town), Some(rig)) => Some(directory::rig(town, rig)?),
+        (_, rig) => rig,
+    };
+    let systemd = Systemd::connect();
+    let dry_run = args.change.dry_run;
+    let mut frozen = BTreeSet::new();
+    if let Ok(systemd) = &systemd
+        && !dry_run
+        && is_unified()
+    {
+        for unit in running(systemd, rig)? {
+            if systemd.freeze(&unit.name).is_ok() {
+                say(&format!("Froze {}", agent_of(&unit)))?;
+                frozen.insert(unit.name);
+            }
+        }
     }
-    let systemd = Systemd::connect()?;
-    let wanted = town.roster().unwrap_or_default();
-    let wanted: Vec<String> = wanted.iter().map(Agent::to_string).collect();
-    each(&running(&systemd)?, |unit| {
-        let name = &unit.name;
-        if args.change.dry_run {
-            return say(&format!("Would freeze or stop {}", agent_of(unit)));
+    let marked = mark(&town, rig, args);
+    let systemd = systemd?;
+    let wanted = town.as_ref().ok().and_then(|town| town.roster().ok());
+    let is_wanted = |unit: &Unit| {
+        let agent = Agent::from_unit(&unit.name).ok();
+        agent.is_none_or(|agent| wanted.as_ref().is_none_or(|wanted| wanted.contains(&agent)))
+    };
+    let mut left = running(&systemd, rig)?;
+    left.retain(|unit| !frozen.contains(&unit.name));
+    let stopped = each(&left, |unit| {
+        let agent = agent_of(unit);
+        if dry_run {
+            return say(&format!("Would freeze or stop {agent}"));
         }
         // A unit that is not settled cannot be frozen, and must not come up either.
-        let frozen = unit.active == "active" && is_unified() && systemd.freeze(name).is_ok();
-        if !frozen {
-            systemd.queue(Verb::Stop, name)?;
+        if unit.active == "active" && is_unified() && systemd.freeze(&unit.name).is_ok() {
+            return say(&format!("Froze {agent}"));
         }
-        let agent = agent_of(unit);
-        say(&match () {
-            () if frozen => format!("Froze {agent}"),
-            () if wanted.contains(&agent) || is_polecat(unit) => format!("Stopping {agent}"),
-            () => format!(
+        systemd.queue(Verb::Stop, &unit.name)?;
+        say(&match is_wanted(unit) || is_polecat(unit) {
+            true => format!("Stopping {agent}"),
+            false => format!(
                 "Stopping {agent}, which is on no patrol: 'gastownctl start {agent}' after 'thaw'"
             ),
         })
-    })
+    });
+    marked.context(
+        "The emergency stop will not hold: who was stopped is started again, since the mark is \
+         not written; mend that and run 'gastownctl estop' again, or run 'gastownctl down'",
+    )?;
+    stopped
 }
 
-/// Ends the emergency stop, and lets go on what was frozen; the next tick, which is started,
-/// starts what was stopped.
+/// Sets the mark, unless it is set.
+fn mark(town: &Result<Town>, rig: Option<&str>, args: &cli::Estop) -> Result<()> {
+    let town = town.as_ref().map_err(|e| anyhow!("{e:#}"))?;
+    let (what, thaw) = words(rig);
+    if args.change.dry_run {
+        return say(&format!("Would set {what}"));
+    }
+    if let Ok(Some(_)) = marks::estop(town, rig) {
+        return say(&format!("{} was set already", capital(&what)));
+    }
+    let reason = args.reason.as_deref().unwrap_or_default();
+    marks::set_estop(town, rig, reason, now())?;
+    say(&format!("Set {what}; '{thaw}' ends it"))
+}
+
+/// What the stop is called, and what ends it.
+fn words(rig: Option<&str>) -> (String, String) {
+    match rig {
+        None => ("the emergency stop".into(), "gastownctl thaw".into()),
+        Some(rig) => (
+            format!("the emergency stop of {rig}"),
+            format!("gastownctl thaw {rig}"),
+        ),
+    }
+}
+
+fn capital(text: &str) -> String {
+    text.replacen("the", "The", 1)
+}
+
+/// Ends the emergency stop of the town or of a rig, and lets go on who was frozen, unless another
+/// stop is for them too; the next tick, which is started, starts who was stopped.
 ///
 /// # Errors
-/// The mark cannot be removed, or an agent cannot be thawed.
-pub fn thaw(args: cli::Change) -> Result<Exit> {
+/// The rig is not known, the mark cannot be removed, or an agent cannot be thawed.
+pub fn thaw(args: &cli::Thaw) -> Result<Exit> {
     let town = Town::load()?;
-    if args.dry_run {
-        say("Would end the emergency stop")?;
-    } else if marks::clear_estop(&town, None)? {
-        say(
-            "Ended the emergency stop; what it stopped and is on a patrol starts with the next tick",
-        )?;
+    let rig = args.rig.as_deref();
+    let rig = rig.map(|rig| directory::rig(&town, rig)).transpose()?;
+    let (what, _) = words(rig);
+    let dry_run = args.change.dry_run;
+    if dry_run {
+        say(&format!("Would end {what}"))?;
+    } else if marks::clear_estop(&town, rig)? {
+        say(&format!(
+            "Ended {what}; what it stopped and is on a patrol starts with the next tick"
+        ))?;
     } else {
-        say("There was no emergency stop")?;
+        say(&what.replacen("the", "There was no", 1))?;
     }
     let systemd = Systemd::connect()?;
-    let units: Vec<Unit> = systemd.units(AGENTS)?.into_values().collect();
+    let mut units = systemd.units(AGENTS)?;
+    units.retain(|_, unit| is_of(unit, rig));
+    let units: Vec<Unit> = units.into_values().collect();
     let exit = each(&units, |unit| {
         let state = systemd.properties(&unit.name)?.text("FreezerState");
         if state.is_none_or(|state| state == "running") {
             return Ok(());
         }
-        if args.dry_run {
-            return say(&format!("Would thaw {}", agent_of(unit)));
+        let agent = agent_of(unit);
+        if let Some(other) = other_stop(&town, unit, rig)? {
+            return say(&format!("{agent} stays frozen, for '{other}' was not run"));
+        }
+        if dry_run {
+            return say(&format!("Would thaw {agent}"));
         }
         if unit.active != "active" {
-            bail!("{} was {}", agent_of(unit), frozen_for_good());
+            bail!("{agent} was {}", frozen_for_good());
         }
         systemd.thaw(&unit.name)?;
-        say(&format!("Thawed {}", agent_of(unit)))
+        say(&format!("Thawed {agent}"))
     });
-    if !args.dry_run {
+    if !dry_run {
         tick();
     }
     exit
 }
 
-fn running(systemd: &Systemd) -> Result<Vec<Unit>> {
-    let units = systemd.units(AGENTS)?;
-    Ok(units.into_values().filter(|unit| !unit.is_down()).collect())
+/// What would end another emergency stop of an agent than the one that has just been ended.
+fn other_stop(town: &Town, unit: &Unit, ended: Option<&str>) -> Result<Option<String>> {
+    let agent = Agent::from_unit(&unit.name).ok();
+    let own = agent.as_ref().and_then(Agent::rig);
+    let other = match ended {
+        Some(_) => None,
+        None if own.is_none() => return Ok(None),
+        None => own,
+    };
+    Ok(marks::estop(town, other)?.map(|_| words(other).1))
+}
+
+/// The agents, of a rig if one is given, that are not down.
+fn running(systemd: &Systemd, rig: Option<&str>) -> Result<Vec<Unit>> {
+    let units = systemd.units(AGENTS)?.into_values();
+    Ok(units
+        .filter(|unit| !unit.is_down() && is_of(unit, rig))
+        .collect())
+}
+
+fn is_of(unit: &Unit, rig: Option<&str>) -> bool {
+    rig.is_none_or(|rig| Agent::from_unit(&unit.name).is_ok_and(|agent| agent.rig() == Some(rig)))
 }
 
 fn agent_of(unit: &Unit) -> String {

@@ -4,11 +4,11 @@
 //! - [`status`]: the town at a glance, and one agent in depth.
 //! - [`paint`], [`words`], [`output`]: colours and widths, spans and sizes, and who prints.
 //! - [`doctor`]: whether machine, units and town are fit for each other.
-//! - [`town`]: up and down; [`agents`]: start, stop, restart, recover.
+//! - [`town`]: up and down; [`agents`]: start, stop, restart, cycle, recover.
 //! - [`dismiss`]: what was refused, and that somebody has seen to it.
 //! - [`rigs`]: park and unpark; [`emergency`]: estop and thaw; [`pause`]: pause and resume.
 //! - [`request`], [`ready`], [`heartbeat`]: what agents say; people may say it for them.
-//! - [`plan`], [`attach`], [`logs`], [`names`]: what their names say.
+//! - [`plan`], [`tick`], [`attach`], [`screen`], [`logs`], [`names`]: what their names say.
 //! - [`events`]: what happened, from the journal; [`history`] and [`timeline`] show it.
 //! - [`journalctl`]: how the journal is asked; [`user`]: who calls.
 //! - [`directory`]: which agents there are, and whom a person means.
@@ -37,7 +37,9 @@ pub mod ready;
 pub mod report;
 pub mod request;
 pub mod rigs;
+pub mod screen;
 pub mod status;
+pub mod tick;
 pub mod timeline;
 pub mod town;
 pub mod user;
@@ -61,17 +63,19 @@ pub fn run(cli: &Cli) -> Result<Exit> {
         Command::Status(args) => status::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Plan(args) => plan::run(args),
+        Command::Tick(args) => tick::run(*args),
         Command::Up(args) => town::up(*args),
         Command::Down(args) => town::down(*args),
         Command::Start(args) => agents::start(args),
         Command::Stop(args) => agents::stop(args),
         Command::Restart(args) => agents::restart(args),
+        Command::Cycle(args) => agents::cycle(args),
         Command::Recover(args) => agents::recover(args),
         Command::Dismiss(args) => dismiss::run(args),
         Command::Park(args) => rigs::park(args),
         Command::Unpark(args) => rigs::unpark(args),
         Command::Estop(args) => emergency::estop(args),
-        Command::Thaw(args) => emergency::thaw(*args),
+        Command::Thaw(args) => emergency::thaw(args),
         Command::Pause(args) => pause::pause(args),
         Command::Resume(args) => pause::resume(*args),
         Command::Request(args) => request::run(args),
@@ -80,6 +84,7 @@ pub fn run(cli: &Cli) -> Result<Exit> {
         Command::Hooks(args) => hooks::run(args),
         Command::Report(args) => report::run(args),
         Command::Attach(args) => attach::run(args),
+        Command::Screen(args) => screen::run(args),
         Command::Logs(args) => logs::run(args),
         Command::History(args) => history::run(args),
         Command::Timeline(args) => timeline::run(args),

@@ -14,15 +14,17 @@ use crate::town::Town;
 /// There is no town.
 pub fn run(args: &cli::Names) -> Result<Exit> {
     let town = Town::load()?;
-    let text: String = match args.kind {
-        cli::Kind::Agents => {
-            let systemd = Systemd::connect();
-            let units = systemd.and_then(|s| s.units(&["gt-agent@*.service"])).ok();
-            let agents = directory::known(&town, units.as_ref());
-            agents.iter().map(|agent| format!("{agent}\n")).collect()
+    let mut text = String::new();
+    if args.kind != cli::Kind::Rigs {
+        let systemd = Systemd::connect();
+        let units = systemd.and_then(|s| s.units(&["gt-agent@*.service"])).ok();
+        for agent in directory::known(&town, units.as_ref()) {
+            text += &format!("{agent}\n");
         }
-        cli::Kind::Rigs => town.rigs().names().map(|rig| format!("{rig}\n")).collect(),
-    };
+    }
+    if args.kind != cli::Kind::Agents {
+        text.extend(town.rigs().names().map(|rig| format!("{rig}\n")));
+    }
     print(&text)?;
     Ok(Exit::Ok)
 }

@@ -4,6 +4,7 @@ use anyhow::Result;
 
 use super::change::{now, tick};
 use super::output::say;
+use super::words::printable;
 use super::{cli, user};
 use crate::exit::Exit;
 use crate::town::{Town, deacon};
@@ -14,19 +15,26 @@ use crate::town::{Town, deacon};
 /// The mark cannot be written.
 pub fn pause(args: &cli::Mark) -> Result<Exit> {
     let town = Town::load()?;
-    if let Some(pause) = deacon::paused(&town)? {
-        let reason = pause
-            .reason
-            .map_or_else(String::new, |why| format!(" ({why})"));
-        say(&format!("The Deacon was paused already{reason}"))?;
-    } else if args.change.dry_run {
+    // The last word counts, as with gt: who pauses it, and why.
+    let before = deacon::paused(&town)?;
+    if args.change.dry_run {
         say("Would pause the Deacon")?;
-    } else {
-        let reason = args.reason.as_deref().filter(|text| !text.is_empty());
-        let by = user::name();
-        deacon::pause(&town, reason, Some(&by), now())?;
-        say("Paused the Deacon; 'gastownctl resume' ends it")?;
+        return Ok(Exit::Ok);
     }
+    let reason = args.reason.as_deref().filter(|text| !text.is_empty());
+    deacon::pause(&town, reason, Some(&user::name()), now())?;
+    say(&match before {
+        None => "Paused the Deacon; 'gastownctl resume' ends it".into(),
+        Some(before) => {
+            let reason = before
+                .reason
+                .map_or_else(String::new, |why| format!(" ({why})"));
+            format!(
+                "Paused the Deacon in the place of an earlier pause{}; 'gastownctl resume' ends it",
+                printable(&reason)
+            )
+        }
+    })?;
     Ok(Exit::Ok)
 }
 

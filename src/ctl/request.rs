@@ -1,16 +1,22 @@
 //! `gastownctl request`: asks for a cycle, restart or shutdown, as agents do.
 
+use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Result, anyhow};
+use anyhow::{Result, anyhow, bail};
 
+use super::change::each;
 use super::cli::{self, Action};
 use super::directory;
 use super::output::say;
+use crate::agent::Agent;
 use crate::exit::Exit;
 use crate::lifecycle;
 use crate::systemd::Systemd;
 use crate::town::Town;
+
+/// How long a cycle may take, in seconds: the sync of a worktree and the end of an agent.
+const CYCLE_LIMIT: u64 = 300;
 
 /// Writes a request into the spool; the path unit has it executed.
 ///
@@ -35,24 +41,55 @@ pub fn run(args: &cli::Request) -> Result<Exit> {
     }
     let reason = args.reason.as_deref().unwrap_or_default();
     let path = lifecycle::submit(&town, &agent, action, reason)?;
-    let later = later(&systemd)?;
+    let systemd = systemd.as_ref().map_err(|e| format!("{e:#}"));
     if !args.wait {
         say(&format!("Requested a {action} of {agent}"))?;
-        if let Some(why) = later {
+        if let Some(why) = later(&systemd)? {
             say(&format!("It waits, for {why}"))?;
         }
         return Ok(Exit::Ok);
     }
-    let seconds = args.timeout;
-    match later {
+    wait(&town, &systemd, &agent, action, &path, args.timeout)?;
+    Ok(Exit::Ok)
+}
+
+/// Requests a cycle of each agent, and waits until all are executed.
+///
+/// # Errors
+/// A request cannot be written, was refused, or is not executed in time.
+pub fn cycle(town: &Town, systemd: &Systemd, agents: &[Agent], dry_run: bool) -> Result<Exit> {
+    let action = lifecycle::Action::Cycle;
+    if dry_run {
+        return each(agents, |agent| say(&format!("Would cycle {agent}")));
+    }
+    if systemd.town_is_stopped()? {
+        bail!("The town is stopped; run 'gastownctl up' first");
+    }
+    let submit = |agent| lifecycle::submit(town, agent, action, "gastownctl cycle");
+    let requests: Vec<_> = agents.iter().map(|agent| (agent, submit(agent))).collect();
+    each(&requests, |(agent, path)| {
+        let path = path.as_ref().map_err(|e| anyhow!("{e:#}"))?;
+        wait(town, &Ok(systemd), agent, action, path, CYCLE_LIMIT)
+    })
+}
+
+/// Waits until a request is executed, at most so many seconds.
+fn wait(
+    town: &Town,
+    systemd: &Result<&Systemd, String>,
+    agent: &Agent,
+    action: lifecycle::Action,
+    path: &Path,
+    seconds: u64,
+) -> Result<()> {
+    match later(systemd)? {
         Some(why) => log::warn!("Waiting at most {seconds} s, for {why}"),
         None => log::info!("Waiting at most {seconds} s for gt-lifecycle.service to execute it"),
     }
-    if lifecycle::wait(&town, &path, Duration::from_secs(seconds))? {
-        say(&format!("The {action} of {agent} is done"))?;
-        return Ok(Exit::Ok);
+    if lifecycle::wait(town, path, Duration::from_secs(seconds))? {
+        return say(&format!("The {action} of {agent} is done"));
     }
-    let why = self::later(&systemd)?.map_or_else(
+    let why = later(systemd)?.map_or_else(
         || "; see 'systemctl --user status gt-lifecycle.path gt-lifecycle.service'".into(),
         |why| format!(", for {why}"),
     );
@@ -63,10 +100,10 @@ pub fn run(args: &cli::Request) -> Result<Exit> {
 }
 
 /// Why a request is executed only later; `None`: it is executed at once.
-fn later(systemd: &Result<Systemd>) -> Result<Option<String>> {
+fn later(systemd: &Result<&Systemd, String>) -> Result<Option<String>> {
     Ok(match systemd {
         Ok(systemd) if systemd.town_is_up()? => None,
         Ok(_) => Some("the town is stopped; 'gastownctl up' starts it".into()),
-        Err(e) => Some(format!("there is no user manager: {e:#}")),
+        Err(e) => Some(format!("there is no user manager: {e}")),
     })
 }

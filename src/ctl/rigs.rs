@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use super::change::{each, tick};
 use super::output::say;
@@ -32,29 +32,38 @@ pub fn park(args: &cli::Rig) -> Result<Exit> {
         }
         return each(&running, |agent| say(&format!("Would stop {agent}")));
     }
-    let changed = wisp::set_status(&town, rig, Some("parked"))?;
+    let marked = wisp::set_status(&town, rig, Some("parked"));
     let mut jobs = Vec::new();
     for agent in &running {
         jobs.push((agent, systemd.queue(Verb::Stop, &agent.unit())));
     }
-    say(&if changed {
-        format!("Parked {rig}; 'gastownctl unpark {rig}' lets it run again")
-    } else {
-        format!("{rig} was parked already")
-    })?;
+    match marked {
+        Ok(true) => say(&format!(
+            "Parked {rig}; 'gastownctl unpark {rig}' lets it run again"
+        ))?,
+        Ok(false) => say(&format!("{rig} was parked already"))?,
+        Err(_) => {}
+    }
     for agent in &workers {
         say(&format!(
             "Left {agent} at work; 'gastownctl stop {agent}' stops it"
         ))?;
     }
-    each(&jobs, |(agent, job)| {
+    let stopped = each(&jobs, |(agent, job)| {
         let job = job.as_ref().map_err(|e| anyhow::anyhow!("{e:#}"))?;
         if systemd.wait(job, STOP_LIMIT)? {
             say(&format!("Stopped {agent}"))
         } else {
             anyhow::bail!("{agent} has not stopped yet; see 'gastownctl status {agent}'")
         }
-    })
+    });
+    marked.with_context(|| {
+        format!(
+            "{rig} is not parked: its agents were stopped and will be started again, since the \
+             mark is not written; mend that and run 'gastownctl park {rig}' again"
+        )
+    })?;
+    stopped
 }
 
 /// Lets a rig's agents run again; the next tick, which is started, starts them.

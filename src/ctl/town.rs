@@ -46,7 +46,13 @@ pub fn up(args: cli::Change) -> Result<Exit> {
         }
     }
     left::forget_closed(&town)?;
-    super::change::tick();
+    // Where the target was up already, nothing else would start who is down or gave up.
+    for unit in systemd.units(&["gt-agent@*.service"])?.into_values() {
+        if unit.active == "failed" {
+            systemd.reset_failed(&unit.name)?;
+        }
+    }
+    systemd.queue(Verb::Start, "gt-heartbeat.service")?;
     say("The town is up, its agents are being started; see 'gastownctl status'")?;
     let enabled = systemd.unit_file_state(TARGET)?.as_deref() == Some("enabled");
     for problem in status::short_lived(Some(enabled)) {

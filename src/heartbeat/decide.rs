@@ -188,10 +188,8 @@ impl Deciding<'_> {
             && refused.is_unknown()
         {
             self.pending.insert(key);
-            self.conditions.insert(
-                format!("refusal-{}", agent.rig().unwrap_or_default()),
-                refused.reason.clone(),
-            );
+            self.conditions
+                .insert(refused.condition(), refused.reason.clone());
             return self.leave(agent, refused.reason.clone());
         }
         if let Some(place) = &seen.elsewhere {
@@ -225,7 +223,6 @@ impl Deciding<'_> {
             record.retry = None;
             return self.leave(agent, refused.reason.clone());
         }
-        record.stopped = None;
         let left = seen.left.filter(|_| !unit.is_failed() && !seen.outside);
         let works = matches!(agent.role(), Role::Crew | Role::Polecat);
         if let Some(Left::Waiting(since)) = left
@@ -433,8 +430,8 @@ impl Deciding<'_> {
         let refused = seen.refusal.as_ref();
         let refused = refused.filter(|refused| !refused.lets_run(agent));
         let unwanted = match (refused, seen.dismissed) {
-            (Some(refused), _) => Some((refused.mark.clone(), refused.reason.clone())),
-            (None, true) => Some(("patrol-off".into(), "its patrol is switched off".into())),
+            (Some(refused), _) => Some(refused.reason.clone()),
+            (None, true) => Some("its patrol is switched off".into()),
             (None, false) => None,
         };
         let key = unit_key(&agent.unit());
@@ -446,15 +443,11 @@ impl Deciding<'_> {
             record.retry = None;
             (record.crashed, record.told) = (false, false);
         }
-        if let Some((mark, reason)) = unwanted {
-            if record.stopped.as_ref() == Some(&mark) {
-                return self.leave(agent, format!("{reason}; it was stopped once already"));
-            }
-            record.stopped = Some(mark);
+        // Whoever is still up was not stopped, whatever an earlier tick has tried.
+        if let Some(reason) = unwanted {
             let agent = agent.clone();
             return self.push(Action::Stop { agent }, reason);
         }
-        record.stopped = None;
         if up < BACK {
             self.look_again(agent, &key, BACK - up);
         }

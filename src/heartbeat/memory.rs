@@ -81,9 +81,6 @@ pub struct Record {
     /// Its next slow try.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry: Option<Retry>,
-    /// The reason for which it was stopped, while that lasts: it is stopped once.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub stopped: Option<String>,
     /// It crashed, and has not been well for a while since.
     #[serde(skip_serializing_if = "is_default")]
     pub crashed: bool,

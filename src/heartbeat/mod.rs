@@ -22,6 +22,7 @@ use anyhow::Result;
 use jiff::Timestamp;
 
 use crate::exit::Exit;
+use crate::files;
 use crate::job::{self, Desk, Done, Job};
 use crate::session::secrets;
 use crate::systemd::{Systemd, runtime_dir};
@@ -94,7 +95,10 @@ pub fn tick() -> Result<Exit> {
             );
             Ok(Done::default())
         }
-        false => tend(desk),
+        false => {
+            take_from_others(desk.town);
+            tend(desk)
+        }
     })
 }
 
@@ -181,15 +185,23 @@ pub fn plan() -> Result<Plan> {
     Ok(decide::decide(&observed, Timestamp::now()))
 }
 
-/// What tells whether a file has changed: its identity, size and time, or those of its entries.
-fn stamp(path: &Path) -> String {
-    if path.is_dir() {
-        let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
-        let mut stamps: Vec<String> = entries.take(ENTRIES).map(|e| stamp(&e.path())).collect();
-        stamps.sort();
-        return stamps.join(" ");
+/// What a town of an earlier version left open to others.
+fn take_from_others(town: &Town) {
+    let daemon = town.path("daemon");
+    if files::is_open_to_others(&daemon)
+        && let Err(e) = files::make_private(&daemon)
+    {
+        log::warn!("{e:#}, so others can read what is there");
     }
-    activity::stamp(path)
+}
+
+/// What tells whether a file has changed: its identity, size and time, or those of its entries.
+/// Nothing below these is looked at, for a link may lead anywhere.
+fn stamp(path: &Path) -> String {
+    let mut stamps = vec![activity::stamp(path)];
+    let names = files::names(path, ENTRIES).unwrap_or_default();
+    stamps.extend(names.iter().map(|name| activity::stamp(&path.join(name))));
+    stamps.join(" ")
 }
 
 /// Of the files whose change starts a tick: the manager loses changes while the tick runs.

@@ -188,8 +188,13 @@ pub fn agents(world: &World<'_>, units: &BTreeMap<String, Unit>) -> Result<BTree
                 .is_some_and(|patrols| !patrols.wants(agent)),
             _ => false,
         };
-        seen.left = Note::of(town, agent).load().filter(|_| seen.unit.is_down());
-        seen.refusal = marks::refusal(town, agent).map(|refusal| Refused {
+        let note = Note::of(town, agent);
+        seen.left = note.load().filter(|_| seen.unit.is_down());
+        let mut refusal = marks::refusal(town, agent);
+        if let Err(e) = note.is_there() {
+            refusal.get_or_insert(marks::unknown(&e));
+        }
+        seen.refusal = refusal.map(|refusal| Refused {
             mark: refusal.mark.name().into(),
             reason: refusal.reason,
         });

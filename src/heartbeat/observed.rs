@@ -110,6 +110,13 @@ impl Refused {
         self.mark == Mark::Unknown.name()
     }
 
+    /// The alert's key: one for the file that cannot be used, which the reason names first, however
+    /// many agents it is about.
+    pub fn condition(&self) -> String {
+        let file = self.reason.split('\'').nth(1).unwrap_or(&self.reason);
+        format!("refusal-{file}")
+    }
+
     /// It says that the agent must not be started, not that it must not run. A parked rig takes no
     /// new work; who is at work in it goes on.
     pub fn lets_run(&self, agent: &Agent) -> bool {

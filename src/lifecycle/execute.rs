@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::request::Action;
 use super::run::Run;
@@ -17,14 +17,18 @@ use crate::town::marks;
 /// start, and a reserve.
 const JOB_LIMIT: Duration = Duration::from_secs(120);
 
+/// An agent that asks to be restarted after less than this counts towards the limit that ends a
+/// crash loop.
+const SHORT_LIFE: SignedDuration = SignedDuration::from_secs(20);
+
 impl Run<'_> {
     /// Begins what is planned for an agent, or finds that an earlier run has done it: only a
     /// plan that was `resumed` can have been carried out.
     pub(super) fn begin(&mut self, agent: &Agent, resumed: bool) -> Result<()> {
         let planned = self.planned(agent)?.clone();
         let unit = agent.unit();
+        let properties = self.systemd.properties(&unit)?;
         let renewed = resumed && {
-            let properties = self.systemd.properties(&unit)?;
             let down = properties.text("ActiveState").as_deref() == Some("inactive");
             properties.invocation() != planned.invocation
                 && !(down && planned.action != Action::Shutdown)
@@ -34,7 +38,7 @@ impl Run<'_> {
                 // It was stopped, and somebody has started it since.
                 return Ok(());
             }
-            if marks::held(self.town, agent).is_none() {
+            if !matches!(marks::held(self.town, agent), Ok(Some(_))) {
                 let reason = self.reason(agent);
                 marks::hold(self.town, agent, &reason, Timestamp::now())?;
             }
@@ -54,7 +58,14 @@ impl Run<'_> {
         if let Some(refusal) = marks::refusal(self.town, agent).filter(|_| resumed) {
             bail!("{agent} may not run: {refusal}");
         }
-        self.systemd.reset_failed(&unit)?;
+        // One that asks for its restart at every start is in a crash loop too, so its starts count.
+        let lived = properties
+            .main_started()
+            .map(|at| Timestamp::now().duration_since(at));
+        let failed = properties.text("ActiveState").as_deref() == Some("failed");
+        if failed || lived.is_none_or(|lived| lived >= SHORT_LIFE || lived.is_negative()) {
+            self.systemd.reset_failed(&unit)?;
+        }
         self.systemd.queue(Verb::Restart, &unit)?;
         Ok(())
     }

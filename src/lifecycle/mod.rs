@@ -32,6 +32,7 @@ use anyhow::{Result, bail};
 use jiff::Timestamp;
 
 use crate::agent::Agent;
+use crate::files;
 use crate::spool::Spool;
 use crate::town::{Town, agent_state};
 pub use presync::Worktree;
@@ -79,16 +80,17 @@ pub fn submit(town: &Town, agent: &Agent, action: Action, reason: &str) -> Resul
 /// tells whether it is. A refusal is told to the caller, so nobody else need see to it.
 ///
 /// # Errors
-/// It was refused.
+/// It was refused, or it is not known what became of it.
 pub fn wait(town: &Town, path: &Path, limit: Duration) -> Result<bool> {
     let dir = town.path(SPOOL);
     let name = path.file_name().unwrap_or_default();
     let deadline = Instant::now() + limit;
     // In the order in which a request goes through them.
-    while ["new", "cur"]
-        .iter()
-        .any(|s| dir.join(s).join(name).exists())
-    {
+    let is_pending = || -> Result<bool> {
+        Ok(files::is_there(&dir.join("new").join(name))?
+            || files::is_there(&dir.join("cur").join(name))?)
+    };
+    while is_pending()? {
         if Instant::now() >= deadline {
             return Ok(false);
         }

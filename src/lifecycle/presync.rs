@@ -34,7 +34,7 @@ impl Worktree {
     pub fn of(town: &Town, agent: &Agent, asked: bool) -> Option<Worktree> {
         let record = town.path("daemon/presync").join(agent.instance());
         let is_ours = matches!(agent.role(), Role::Refinery | Role::Crew);
-        if !is_ours || !(asked || record.exists()) {
+        if !is_ours || !(asked || files::is_there(&record).unwrap_or(true)) {
             return None;
         }
         // An agent without a worktree of its own works in somebody else's, which is not ours to move.

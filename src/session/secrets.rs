@@ -40,9 +40,12 @@ struct Given {
 /// Others can read it, or it cannot be used.
 pub fn load() -> Result<Vec<(String, String)>> {
     let path = path()?;
-    let Ok(meta) = path.metadata() else {
+    if !files::is_there(&path)? {
         return Ok(Vec::new());
-    };
+    }
+    let meta = path
+        .metadata()
+        .with_context(|| format!("Failed to read '{}'", path.display()))?;
     if meta.permissions().mode() & 0o077 != 0 {
         bail!(
             "'{0}' can be read by others; run: chmod 600 '{0}'",

@@ -5,16 +5,17 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Result, anyhow, bail};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use nix::sys::signal::Signal;
 
 use super::{clean_environment, process, secrets};
 use crate::exit::Exit;
+use crate::files;
 use crate::spool::SPOOLS;
-use crate::systemd::{Systemd, Verb};
-use crate::tmux::{Pane, Tmux};
+use crate::systemd::{Systemd, Verb, stop_note};
+use crate::tmux::{self, Pane, Tmux};
 use crate::tools::gt;
 use crate::town::dialect::SOCKET_FILE;
 use crate::town::{self, Town, left, poke};
@@ -45,6 +46,9 @@ const DIRECTORIES: [&str; 4] = ["daemon/held", poke::DIR, "deacon", "spawn"];
 /// No town, or tmux cannot be run.
 pub fn tmux_server() -> Result<Exit> {
     let town = Town::load()?;
+    if let Some(why) = tmux::squatted() {
+        bail!("{why}");
+    }
     let tmux = server_to_be(&town)?;
     let socket_file = town.path(SOCKET_FILE);
     crate::files::write(&socket_file, format!("{}\n", tmux.socket()).as_bytes())?;
@@ -179,9 +183,13 @@ pub fn town_start() -> Result<Exit> {
     gt::refresh();
     let town = Town::load()?;
     for dir in SPOOLS.iter().chain(&DIRECTORIES) {
-        let path = town.path(dir);
-        std::fs::create_dir_all(&path)
-            .with_context(|| format!("Failed to make directory '{}'", path.display()))?;
+        files::make_dir(&town.path(dir))?;
+    }
+    if let Some(note) = stop_note() {
+        files::remove(&note)?;
+    }
+    if let Err(e) = files::make_private(&town.path("daemon")) {
+        log::warn!("{e:#}, so others can read what is there");
     }
     left::forget_closed(&town)?;
     let systemd = Systemd::connect()?;
@@ -196,6 +204,9 @@ pub fn town_start() -> Result<Exit> {
 /// # Errors
 /// An agent is still there, or the server does not stop.
 pub fn town_stop() -> Result<Exit> {
+    if let Some(note) = stop_note() {
+        files::write(&note, b"")?;
+    }
     if let Ok(town) = Town::load()
         && let Err(e) = town::state::stopped(&town)
     {

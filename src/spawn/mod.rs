@@ -84,7 +84,7 @@ pub fn run() -> Result<Exit> {
 fn work(desk: &Desk<'_>) -> Result<Done> {
     let town = desk.town;
     let spool = Spool::open(&town.path(SPOOL))?;
-    if desk.stopped || marks::estop(town, None).is_some() {
+    if desk.stopped || !matches!(marks::estop(town, None), Ok(None)) {
         // The path unit is content when there is nothing in `new/`.
         spool.claim(CLAIM_LIMIT)?;
         job::ready_for("The town is stopped");

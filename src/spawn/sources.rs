@@ -160,11 +160,10 @@ fn stem(raw: &RawValue) -> String {
 fn put(spool: &Spool, stem: &str, raw: &RawValue) -> Result<bool> {
     let name = spool::file_name(stem);
     let known = ["new", "cur", "failed", DONE];
-    if known
-        .iter()
-        .any(|state| spool.dir(state).join(&name).symlink_metadata().is_ok())
-    {
-        return Ok(false);
+    for state in known {
+        if files::is_there(&spool.dir(state).join(&name))? {
+            return Ok(false);
+        }
     }
     spool.put(stem, &raw).map(|_| true)
 }

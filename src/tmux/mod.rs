@@ -21,4 +21,4 @@ mod sessions;
 pub use keys::{Keys, Once};
 pub use panes::{Marked, Pane, READY_ENV};
 pub use screens::Screen;
-pub use server::{Tmux, TmuxError};
+pub use server::{Tmux, TmuxError, squatted};

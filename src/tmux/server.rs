@@ -1,6 +1,7 @@
 //! Calls of a tmux server.
 
 use std::ffi::OsStr;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -38,6 +39,31 @@ impl std::fmt::Display for TmuxError {
 }
 
 impl std::error::Error for TmuxError {}
+
+/// What keeps tmux from using the directory of its sockets, and what to run: in /tmp, anybody may
+/// have made one of that name. `None`: nothing that is known.
+pub fn squatted() -> Option<String> {
+    let uid = nix::unistd::geteuid().as_raw();
+    let base = std::env::var_os("TMUX_TMPDIR").filter(|base| !base.is_empty());
+    let dir = Path::new(&base.unwrap_or_else(|| "/tmp".into())).join(format!("tmux-{uid}"));
+    let found = dir.symlink_metadata().ok()?;
+    let shown = dir.display();
+    if found.uid() != uid {
+        Some(format!(
+            "'{shown}', where tmux has its sockets, belongs to another user; run 'rm -r {shown}' as root"
+        ))
+    } else if !found.is_dir() {
+        Some(format!(
+            "'{shown}', where tmux has its sockets, is no directory; run 'rm {shown}'"
+        ))
+    } else if found.mode() & 0o007 != 0 {
+        Some(format!(
+            "'{shown}', where tmux has its sockets, is open to others; run 'chmod 700 {shown}'"
+        ))
+    } else {
+        None
+    }
+}
 
 /// A tmux server, by its socket name.
 #[derive(Debug, Clone)]

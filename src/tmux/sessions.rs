@@ -55,6 +55,19 @@ impl Tmux {
         }
         args.push("--".into());
         args.extend(argv.iter().map(|a| argument(a)));
+        // A person's tmux.conf may have sessions destroyed that nobody is attached to.
+        let target = format!("={name}:");
+        args.extend(
+            [
+                ";",
+                "set-option",
+                "-t",
+                &target,
+                "destroy-unattached",
+                "off",
+            ]
+            .map(String::from),
+        );
         Ok(self.run(&args)?.trim().to_string())
     }
 

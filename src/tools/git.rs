@@ -74,7 +74,7 @@ pub fn sync(
         "MERGE_HEAD",
         "CHERRY_PICK_HEAD",
     ] {
-        if git.dir.join(state).exists() {
+        if files::is_there(&git.dir.join(state)).map_err(|e| format!("{e:#}"))? {
             return Err(format!(
                 "'{}' has a rebase or merge under way",
                 dir.display()
@@ -297,7 +297,9 @@ impl<'a> Git<'a> {
 
     /// Ends a rebase that failed, took too long, or was killed.
     fn abort(&self, before: &Before) -> Result<(), String> {
-        let under_way = ["rebase-merge", "rebase-apply"].map(|d| self.dir.join(d).exists());
+        // What cannot be looked at may be under way: an abort without a rebase does nothing.
+        let under_way = ["rebase-merge", "rebase-apply"]
+            .map(|d| files::is_there(&self.dir.join(d)).unwrap_or(true));
         if under_way.contains(&true) && self.local(&["rebase", "--abort"]).is_err() {
             self.unlock(before.branch.as_deref());
             if self.local(&["rebase", "--abort"]).is_err() {

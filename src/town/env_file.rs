@@ -89,6 +89,13 @@ fn choose(
     if !root.is_absolute() || text.contains(char::is_control) {
         bail!("{ROOT}={text:?} is not an absolute path; write the whole path in '~/{FILE}'");
     }
+    // tmux and unit files give these a meaning of their own; and where `..` leads depends on links.
+    if root.components().any(|part| part == Component::ParentDir) || text.contains(['\\', '#']) {
+        bail!(
+            "{ROOT}={text:?} has a '..', a backslash or a '#' in it; write the plain path in \
+             '~/{FILE}', or move the town"
+        );
+    }
     let socket = value(SOCKET).filter(|name| name != AUTO);
     if let Some(name) = &socket
         && !agent::is_valid_name(name)
@@ -230,6 +237,9 @@ mod tests {
             "GT_TOWN_ROOT=./gt",
             "GT_TOWN_ROOT=~other/gt",
             "GT_TOWN_ROOT=/a\u{1}b",
+            "GT_TOWN_ROOT=/a/../b",
+            r"GT_TOWN_ROOT=/a\b",
+            "GT_TOWN_ROOT=/a/#H",
             "GT_TMUX_SOCKET=../x",
             "GT_TMUX_SOCKET=a/b",
             "GT_TMUX_SOCKET=-L",

@@ -51,6 +51,14 @@ impl Note {
         }
     }
 
+    /// Whether there is one.
+    ///
+    /// # Errors
+    /// It is not known.
+    pub fn is_there(&self) -> Result<bool> {
+        files::is_there(&self.0)
+    }
+
     /// Writes the note, atomically and durably.
     ///
     /// # Errors

@@ -4,7 +4,6 @@
 //! of `gastownctl stop`. Each may be empty, or have one line: trigger, time, reason, with tabs.
 
 use std::fmt;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
@@ -117,16 +116,15 @@ fn line(reason: &str, now: Timestamp) -> String {
 }
 
 /// A mark that is there, whatever it is: a link, a directory, a file that cannot be read.
-fn note(path: &Path) -> Option<Note> {
-    match path.symlink_metadata() {
-        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => None,
-        _ => {
-            let text = files::read_untrusted(path, files::ENTRY_LIMIT)
-                .ok()
-                .flatten();
-            Some(parse(&text.unwrap_or_default()))
-        }
+///
+/// # Errors
+/// It is not known whether it is there.
+fn note(path: &Path) -> Result<Option<Note>> {
+    if !files::is_there(path)? {
+        return Ok(None);
     }
+    let text = files::read_untrusted(path, files::ENTRY_LIMIT);
+    Ok(Some(parse(&text.ok().flatten().unwrap_or_default())))
 }
 
 /// The file that holds an agent.
@@ -135,7 +133,10 @@ pub fn held_path(town: &Town, agent: &Agent) -> PathBuf {
 }
 
 /// Whether somebody stopped this agent, and why.
-pub fn held(town: &Town, agent: &Agent) -> Option<Note> {
+///
+/// # Errors
+/// It is not known whether somebody did.
+pub fn held(town: &Town, agent: &Agent) -> Result<Option<Note>> {
     note(&held_path(town, agent))
 }
 
@@ -168,8 +169,11 @@ pub fn estop_path(town: &Town, rig: Option<&str>) -> Result<PathBuf> {
 }
 
 /// Whether there is an emergency stop of the town or of one rig, and why.
-pub fn estop(town: &Town, rig: Option<&str>) -> Option<Note> {
-    estop_path(town, rig).ok().and_then(|path| note(&path))
+///
+/// # Errors
+/// It is not known whether there is one.
+pub fn estop(town: &Town, rig: Option<&str>) -> Result<Option<Note>> {
+    note(&estop_path(town, rig)?)
 }
 
 /// Sets the emergency stop, of the town or of one rig.
@@ -189,51 +193,78 @@ pub fn clear_estop(town: &Town, rig: Option<&str>) -> Result<bool> {
 }
 
 /// Whether an agent may run: `None`, or the first mark that speaks against it. Every path to a
-/// start asks here, and asks the files at that moment.
+/// start asks here, and asks the files at that moment. What is known counts before what is not.
 pub fn refusal(town: &Town, agent: &Agent) -> Option<Refusal> {
-    let refuse = |mark, reason| Some(Refusal { mark, reason });
-    if let Some(note) = estop(town, None) {
-        let reason = format!("the town has an emergency stop{note}; 'gastownctl thaw' ends it");
-        return refuse(Mark::Estop, reason);
-    }
-    if let Some(note) = agent.rig().and_then(|rig| estop(town, Some(rig))) {
-        let rig = agent.rig().unwrap_or_default();
-        let reason =
-            format!("rig {rig} has an emergency stop{note}; remove 'ESTOP.{rig}' to end it");
-        return refuse(Mark::RigEstop, reason);
-    }
-    if let Some(note) = held(town, agent) {
-        let reason = format!("it is held{note}; 'gastownctl start {agent}' ends it");
-        return refuse(Mark::Held, reason);
-    }
-    let rig = agent.rig()?;
-    let wisp = match wisp::load(town, rig) {
-        Ok(wisp) => wisp,
-        Err(e) => {
-            let reason = format!("it is not known whether rig {rig} is parked: {e:#}; mend it");
-            return refuse(Mark::Unknown, reason);
+    let mut unknown = None;
+    for judge in [by_estop, by_rig_estop, by_hold, by_rig] {
+        match judge(town, agent) {
+            Ok(None) => {}
+            Ok(Some((mark, reason))) => return Some(Refusal { mark, reason }),
+            Err(e) => unknown = unknown.or(Some(e)),
         }
+    }
+    unknown.as_ref().map(self::unknown)
+}
+
+/// That it cannot be told whether an agent may run. The error names the file first.
+pub fn unknown(e: &anyhow::Error) -> Refusal {
+    Refusal {
+        mark: Mark::Unknown,
+        reason: format!(
+            "it is not known whether agents may run: {e:#}; mend that, until then none is started \
+             or stopped for it"
+        )
+        .replace(char::is_control, " "),
+    }
+}
+
+/// What a kind of mark says against an agent.
+type Verdict = Result<Option<(Mark, String)>>;
+
+fn by_estop(town: &Town, _: &Agent) -> Verdict {
+    let said = |note| format!("the town has an emergency stop{note}; 'gastownctl thaw' ends it");
+    Ok(estop(town, None)?.map(|note| (Mark::Estop, said(note))))
+}
+
+fn by_rig_estop(town: &Town, agent: &Agent) -> Verdict {
+    let Some(rig) = agent.rig() else {
+        return Ok(None);
     };
+    let said =
+        |note| format!("rig {rig} has an emergency stop{note}; 'gastownctl thaw {rig}' ends it");
+    Ok(estop(town, Some(rig))?.map(|note| (Mark::RigEstop, said(note))))
+}
+
+fn by_hold(town: &Town, agent: &Agent) -> Verdict {
+    let said = |note| format!("it is held{note}; 'gastownctl start {agent}' ends it");
+    Ok(held(town, agent)?.map(|note| (Mark::Held, said(note))))
+}
+
+fn by_rig(town: &Town, agent: &Agent) -> Verdict {
+    let Some(rig) = agent.rig() else {
+        return Ok(None);
+    };
+    let wisp = wisp::load(town, rig)?;
     let labels = Labels::load(town);
-    match (wisp.status.as_deref(), labels.of(rig)) {
-        (Some("parked"), _) => refuse(
+    Ok(match (wisp.status.as_deref(), labels.of(rig)) {
+        (Some("parked"), _) => Some((
             Mark::Parked,
             format!("rig {rig} is parked; 'gastownctl unpark {rig}' ends it"),
-        ),
-        (_, Some("parked")) => refuse(
+        )),
+        (_, Some("parked")) => Some((
             Mark::Parked,
             format!("rig {rig} is parked, by a label of its bead; 'gt rig unpark {rig}' ends it"),
-        ),
-        (Some("docked"), _) | (_, Some("docked")) => refuse(
+        )),
+        (Some("docked"), _) | (_, Some("docked")) => Some((
             Mark::Docked,
             format!("rig {rig} is docked; 'gt rig undock {rig}' ends it"),
-        ),
-        _ if !wisp.auto_restart => refuse(
+        )),
+        _ if !wisp.auto_restart => Some((
             Mark::NoAutoRestart,
             format!("auto_restart of rig {rig} is off; set it by 'gt rig config'"),
-        ),
+        )),
         _ => None,
-    }
+    })
 }
 
 #[cfg(test)]
@@ -347,9 +378,29 @@ mod tests {
         let deacon = Agent::deacon();
         fs::create_dir_all(town.path("daemon/held")).unwrap();
         std::os::unix::fs::symlink("/nowhere", held_path(&town, &deacon)).unwrap();
-        assert_eq!(held(&town, &deacon), Some(Note::default()));
+        assert_eq!(held(&town, &deacon).unwrap(), Some(Note::default()));
         fs::create_dir(town.path("ESTOP")).unwrap();
         assert_eq!(refusal(&town, &deacon).unwrap().mark, Mark::Estop);
+    }
+
+    /// A directory that cannot be looked into: a link to itself, which binds root too.
+    #[test]
+    fn what_cannot_be_read_is_no_mark_and_no_leave() {
+        for dir in ["daemon/held", "daemon", ".beads-wisp/config", ".beads-wisp"] {
+            let root = tempfile::tempdir().unwrap();
+            let town = Town::at(root.path(), None).unwrap();
+            let path = town.path(dir);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::os::unix::fs::symlink(&path, &path).unwrap();
+            let agent = Agent::parse("gastown/witness").unwrap();
+            let refused = refusal(&town, &agent).unwrap();
+            assert_eq!(refused.mark, Mark::Unknown, "{dir}");
+            assert!(refused.reason.contains(dir), "{dir}: {}", refused.reason);
+            // What is known counts nevertheless.
+            fs::write(town.path("ESTOP.gastown"), "").unwrap();
+            let refused = refusal(&town, &agent).unwrap();
+            assert_eq!(refused.mark, Mark::RigEstop, "{dir}");
+        }
     }
 
     #[test]
@@ -370,8 +421,9 @@ mod tests {
         assert!(!release(&town, &agent).unwrap());
 
         set_estop(&town, Some("a-b"), "", now).unwrap();
-        assert_eq!(estop(&town, Some("a-b")).unwrap().since, Some(now));
-        assert!(estop(&town, None).is_none());
+        let note = estop(&town, Some("a-b")).unwrap();
+        assert_eq!(note.unwrap().since, Some(now));
+        assert!(estop(&town, None).unwrap().is_none());
         assert!(clear_estop(&town, Some("a-b")).unwrap());
         assert!(set_estop(&town, Some("../x"), "", now).is_err());
         assert_eq!(refusal(&town, &agent), None);

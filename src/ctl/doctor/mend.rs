@@ -1,13 +1,12 @@
 //! What `--fix` does.
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Result, anyhow, bail};
 
 use crate::ctl::user;
+use crate::files;
 use crate::systemd::{Systemd, Verb};
 use crate::tools;
 use crate::town::Town;
@@ -51,11 +50,8 @@ impl Mend {
             }
             Mend::Spool(dir) => {
                 let path = Town::load()?.path(dir);
-                fs::create_dir_all(&path)
-                    .with_context(|| format!("Failed to make '{}'", path.display()))?;
-                let mode = fs::metadata(&path)?.permissions().mode() & 0o755;
-                fs::set_permissions(&path, fs::Permissions::from_mode(mode))
-                    .with_context(|| format!("Failed to change '{}'", path.display()))?;
+                files::make_dir(&path)?;
+                files::make_private(&path)?;
                 Ok(format!("Made '{}' fit", path.display()))
             }
             Mend::Timer(name) => {

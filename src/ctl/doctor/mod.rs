@@ -101,12 +101,19 @@ fn examine() -> Report {
             ),
         );
         for problem in town.problems() {
-            report.find(
-                "town",
-                problem,
-                "What the file said before is used until it is mended",
-                "mend the file named above",
-            );
+            let is_broken = town.errors().contains(&problem.as_str());
+            let why = match problem.contains("last good content is in use") {
+                true => "What the file said before is used until it is mended",
+                false if is_broken => "Nothing of the file is used until it is mended",
+                false => "The rest of the file is used",
+            };
+            report.find("town", problem, why, "mend the file named above");
+        }
+        town::secrets(&mut report);
+        town::sockets(&mut report);
+        // Of a town of somebody else nothing more is wrong than that.
+        if !town::writable(&mut report, town) {
+            return report;
         }
         town::agents(&mut report, town);
         let up = systemd

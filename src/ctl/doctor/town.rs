@@ -2,27 +2,109 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io::{ErrorKind, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
+use nix::errno::Errno;
+use nix::unistd::Uid;
 
 use super::mend::Mend;
 use super::report::Report;
 use crate::ctl::user;
-use crate::session::rival;
+use crate::session::{rival, secrets};
 use crate::spool::SPOOLS;
 use crate::systemd::Systemd;
 use crate::terminal::{Look, look};
-use crate::tmux::Tmux;
+use crate::tmux::{self, Tmux};
 use crate::tools;
 use crate::town::hooks::Hooks;
 use crate::town::{Town, env_file as env};
 
 /// How long an agent's program may take to tell its version; those of node take seconds.
 const VERSION_LIMIT: Duration = Duration::from_secs(10);
+
+/// How much is written to see whether anything can be, in bytes.
+const PROBE: usize = 4096;
+
+/// Whether the town is ours to write in: a tick, a mark or a request that cannot be written is
+/// lost.
+pub fn writable(report: &mut Report, town: &Town) -> bool {
+    let root = town.root();
+    let shown = root.display();
+    let owner = fs::metadata(root).map(|meta| meta.uid());
+    if let Ok(owner) = owner.map(Uid::from_raw)
+        && owner != nix::unistd::geteuid()
+    {
+        let owner = nix::unistd::User::from_uid(owner).ok().flatten();
+        let owner = owner.map_or_else(|| "another user".into(), |user| user.name);
+        report.find(
+            "town",
+            format!("The town '{shown}' belongs to {owner}"),
+            "A town is run by its owner",
+            format!("log in as {owner}, or set {} in ~/{}", env::ROOT, env::FILE),
+        );
+        return false;
+    }
+    // As the next state would be written: a full disk shows only when something is stored.
+    let dir = [town.path("daemon"), root.to_path_buf()];
+    let dir = dir.into_iter().find(|dir| dir.is_dir());
+    let dir = dir.unwrap_or_else(|| root.to_path_buf());
+    let written = tempfile::Builder::new()
+        .prefix(".tmp-")
+        .tempfile_in(&dir)
+        .and_then(|mut file| {
+            file.write_all(&[b'x'; PROBE])?;
+            file.as_file().sync_all()
+        });
+    if let Err(e) = written {
+        let (why, command) = match e.raw_os_error().map(Errno::from_raw) {
+            Some(Errno::ENOSPC | Errno::EDQUOT) => ("the disk is full", format!("df -h '{shown}'")),
+            Some(Errno::EROFS) => ("it is read-only", format!("findmnt -T '{shown}'")),
+            _ => ("see the command", format!("ls -ld '{}'", dir.display())),
+        };
+        report.find(
+            "town",
+            format!(
+                "Nothing can be written into '{}': {e} ({why})",
+                dir.display()
+            ),
+            "State, marks, requests and alerts are lost",
+            command,
+        );
+    }
+    true
+}
+
+/// Whether the secrets can be used, without which no agent starts.
+pub fn secrets(report: &mut Report) {
+    if let Err(e) = secrets::load() {
+        report.find(
+            "secrets",
+            format!("{e:#}"),
+            "Every start of an agent fails until that is mended",
+            "mend the file named above; each line is KEY=VALUE, its mode 0600",
+        );
+    }
+}
+
+/// Whether the directory of tmux sockets is ours: in /tmp anybody may have made it.
+pub fn sockets(report: &mut Report) {
+    if let Some(what) = tmux::squatted() {
+        let (what, command) = what
+            .split_once("; run ")
+            .unwrap_or((&what, "ls -ld /tmp/tmux-*"));
+        report.find(
+            "server",
+            what,
+            "tmux refuses to use it, so no agent has a terminal",
+            command,
+        );
+    }
+}
 
 /// Whether the agents of the roster can be started, and whether their terminals can be read.
 pub fn agents(report: &mut Report, town: &Town) {
@@ -143,6 +225,11 @@ pub fn spools(report: &mut Report, town: &Town, up: bool) {
         let path = town.path(dir);
         let shown = path.display().to_string();
         let wrong = match fs::symlink_metadata(&path) {
+            Err(e) if e.kind() != ErrorKind::NotFound => Some((
+                "cannot be looked into",
+                format!("ls -ld '{shown}' '{}'", town.path("daemon").display()),
+                false,
+            )),
             Err(_) if !up => None,
             Err(_) => Some(("is missing", format!("mkdir -p '{shown}'"), true)),
             Ok(meta) if !meta.is_dir() => Some((
@@ -167,7 +254,10 @@ pub fn spools(report: &mut Report, town: &Town, up: bool) {
                 .find(
                     "spools",
                     format!("'{shown}' {what}"),
-                    "Requests and spawns that are put there are executed",
+                    match what.contains("missing") {
+                        true => "Requests and spawns cannot be put there",
+                        false => "Requests and spawns that are put there are executed",
+                    },
                     command,
                 )
                 .mend = safe.then(|| Mend::Spool(dir.into()));

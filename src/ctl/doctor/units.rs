@@ -9,7 +9,8 @@ use super::report::Report;
 use crate::agent::Agent;
 use crate::ctl::{status, words};
 use crate::files;
-use crate::heartbeat::observed::KEPT_UNITS;
+use crate::heartbeat::observe::OWN_UNIT;
+use crate::heartbeat::observed::{JOBS, KEPT_UNITS};
 use crate::session::rival::UNIT as GO_DAEMON;
 use crate::systemd::{Properties, Systemd, Unit};
 use crate::town::{Town, env_file as env};
@@ -193,6 +194,19 @@ fn one_unit(report: &mut Report, unit: &Unit, properties: &Properties) {
             Err(_) if name.starts_with("gt-agent@") => (
                 "There is no such agent, and never will be",
                 status::forget(name),
+            ),
+            Err(_) if !status::is_own(name) => return,
+            Err(_) if name == OWN_UNIT || JOBS.contains(&name.as_str()) => (
+                "Its last run failed; the next one comes with the next tick",
+                format!("journalctl --user -u {name}"),
+            ),
+            // The manager could not watch: inotify instances are few, and all of the user's count.
+            Err(_) if properties.text("Result").as_deref() == Some("resources") => (
+                "It watches nothing; if its journal says 'Too many open files', there are too few \
+                 inotify instances",
+                format!(
+                    "sysctl fs.inotify.max_user_instances=1024 (as root), then systemctl --user restart {name}"
+                ),
             ),
             Err(_) => (
                 "It gave up, and stays down until it is reset",

@@ -265,7 +265,7 @@ impl Seen<'_> {
             memory_bytes: number("MemoryCurrent"),
             cpu_nsec: number("CPUUsageNSec"),
             tasks: number("TasksCurrent"),
-            held: marks::held(town, agent).is_some(),
+            held: matches!(marks::held(town, agent), Ok(Some(_))),
             reason: None,
             heartbeat: match agent.role() {
                 Role::Deacon => Heartbeat::load(town, Timestamp::now()),

@@ -16,7 +16,7 @@ use crate::ctl::{directory, dismiss, events, user};
 use crate::session::rival;
 use crate::spool::Spool;
 use crate::systemd::{Systemd, Unit};
-use crate::tmux::Tmux;
+use crate::tmux::{self, Tmux};
 use crate::town::{self, Town};
 
 /// The timers of which the earlier one starts the next tick.
@@ -75,7 +75,8 @@ pub fn collect(town: &Town, systemd: Result<&Systemd, String>) -> Status {
     let agents = directory::listed(town, units.as_ref().ok());
     let panes = Tmux::on(town.socket()).panes();
     if let Err(e) = &panes {
-        found.push(format!("{e}; sessions are not known"));
+        let why = tmux::squatted().unwrap_or_else(|| format!("{e}"));
+        found.push(format!("{why}; sessions are not known"));
     }
     let panes = panes.ok();
     let seen = Seen {

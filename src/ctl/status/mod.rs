@@ -23,7 +23,7 @@ use crate::town::Town;
 pub use agent::{AgentStatus, elsewhere, frozen_for_good, last_end};
 pub use collect::collect;
 pub use model::{Queue, Status, Target, Ticks};
-pub use problems::{RESTART, forget, short_lived, two_towns};
+pub use problems::{RESTART, forget, is_own, short_lived, two_towns};
 
 /// How often `--watch` looks.
 const REFRESH: Duration = Duration::from_secs(2);
@@ -31,23 +31,35 @@ const REFRESH: Duration = Duration::from_secs(2);
 /// Prints the status as asked.
 ///
 /// # Errors
-/// The town cannot be read, or there is no such agent.
+/// The town cannot be read, or there is no such agent or rig.
 pub fn run(args: &cli::Status) -> Result<Exit> {
     loop {
         let town = Town::load()?;
         let systemd = Systemd::connect();
-        let exit = match systemd {
-            Ok(_) => Exit::Ok,
-            Err(_) => Exit::NoManager,
+        let mut status = collect(&town, systemd.as_ref().map_err(|e| format!("{e:#}")));
+        let mut agent = None;
+        if let Some(name) = &args.agent {
+            if town.rigs().contains(name) && town.agent(name).is_err() {
+                status.narrow(name);
+            } else {
+                agent = Some(directory::find(&town, systemd.as_ref().ok(), name)?);
+            }
+        }
+        if let (Some(agent), true) = (&agent, args.check || args.problems) {
+            status.narrow(&agent.to_string());
+        }
+        let exit = match (&systemd, args.check) {
+            (Err(_), _) => Exit::NoManager,
+            (Ok(_), true) => status.verdict(),
+            (Ok(_), false) => Exit::Ok,
         };
-        let status = collect(&town, systemd.as_ref().map_err(|e| format!("{e:#}")));
-        let text = if let Some(name) = &args.agent {
-            let agent = directory::find(&town, systemd.as_ref().ok(), name)?;
-            depth::show(&town, &status, &agent, args)?
-        } else if args.json {
-            serde_json::to_string_pretty(&status)? + "\n"
-        } else {
-            table::render(&status, paint::width(), paint::colour(args.color))
+        let colour = paint::colour(args.color);
+        let text = match agent {
+            _ if args.check && !args.json => format!("{}\n", status.in_a_line()),
+            _ if args.problems => table::problems(&status, paint::width(), usize::MAX, colour),
+            Some(agent) => depth::show(&town, &status, &agent, args)?,
+            None if args.json => serde_json::to_string_pretty(&status)? + "\n",
+            None => table::render(&status, paint::width(), colour),
         };
         let text = match (args.watch, std::io::stdout().is_terminal()) {
             (false, _) => text,

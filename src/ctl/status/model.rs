@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::agent::AgentStatus;
+use crate::exit::Exit;
 
 /// The town at one moment. The fields without `skip` are the contract of `status --json`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -69,4 +70,114 @@ pub struct Queue {
     pub pending: usize,
     /// How many could not be executed.
     pub failed: usize,
+}
+
+impl Status {
+    /// Leaves only the agents of that rig, or that agent, and what is wrong with them.
+    pub fn narrow(&mut self, name: &str) {
+        let rig = format!("{name}/");
+        let is_of = |agent: &str| agent == name || agent.starts_with(&rig);
+        self.agents.retain(|agent| is_of(&agent.agent));
+        self.problems.retain(|problem| {
+            let mut words = problem.split(|c: char| !(c.is_alphanumeric() || "-_/.".contains(c)));
+            words.any(is_of)
+        });
+    }
+
+    /// How the town is, as an exit status.
+    pub fn verdict(&self) -> Exit {
+        match self.target.active {
+            None => Exit::NoManager,
+            Some(false) => Exit::Stopped,
+            Some(true) if self.problems.is_empty() => Exit::Ok,
+            Some(true) => Exit::Failure,
+        }
+    }
+
+    /// The same in a line, with the first problem.
+    pub fn in_a_line(&self) -> String {
+        let up = self.agents.iter().filter(|a| a.active_state == "active");
+        let agents = format!("{} of {} agents up", up.count(), self.agents.len());
+        let state = match self.target.active {
+            None => "not known",
+            Some(false) => "stopped",
+            Some(true) => "running",
+        };
+        match &self.problems[..] {
+            [] => format!("{state}, {agents}"),
+            [only] => format!("{state}, {agents}; {only}"),
+            [first, others @ ..] => {
+                format!("{state}, {agents}; {first} (and {} more)", others.len())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(active: Option<bool>, problems: &[&str]) -> Status {
+        let agent = |name: &str| AgentStatus {
+            agent: name.into(),
+            active_state: "active".into(),
+            ..AgentStatus::default()
+        };
+        Status {
+            town: "/t".into(),
+            manager: "running".into(),
+            target: Target {
+                active,
+                enabled: Some(true),
+            },
+            linger: true,
+            next_tick: None,
+            last_tick: None,
+            ticks: Ticks::default(),
+            agents: ["deacon", "a/witness", "ab/witness"].map(agent).to_vec(),
+            problems: problems.iter().map(ToString::to_string).collect(),
+            now: Timestamp::UNIX_EPOCH,
+            next_reason: None,
+            tick_failure: None,
+            queues: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_verdict_for_programs() {
+        for (active, problems, exit, line) in [
+            (Some(true), &[][..], Exit::Ok, "running, 3 of 3 agents up"),
+            (
+                Some(true),
+                &["one", "two", "three"],
+                Exit::Failure,
+                "running, 3 of 3 agents up; one (and 2 more)",
+            ),
+            (
+                Some(false),
+                &["one"],
+                Exit::Stopped,
+                "stopped, 3 of 3 agents up; one",
+            ),
+            (None, &[], Exit::NoManager, "not known, 3 of 3 agents up"),
+        ] {
+            let status = status(active, problems);
+            assert_eq!(status.verdict(), exit, "{line}");
+            assert_eq!(status.in_a_line(), line);
+        }
+    }
+
+    #[test]
+    fn a_rig_and_what_is_wrong_with_it() {
+        let problems = [
+            "a/witness gave up",
+            "Rig a has an emergency stop",
+            "ab/witness gave up",
+            "The town is stopped",
+        ];
+        let mut rig = status(Some(true), &problems);
+        rig.narrow("a");
+        assert_eq!(rig.agents.len(), 1);
+        assert_eq!(rig.problems, problems[..2]);
+    }
 }

@@ -1,12 +1,13 @@
 //! What is wrong with the town, a line each, with what to type.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::model::Status;
 use crate::agent::Agent;
 use crate::alert;
 use crate::ctl::{dismiss, user, words};
-use crate::heartbeat::observed::KEPT_UNITS;
+use crate::heartbeat::observe::OWN_UNIT;
+use crate::heartbeat::observed::{JOBS, KEPT_UNITS};
 use crate::spool::Spool;
 use crate::systemd::Unit;
 use crate::town::{self, Town, marks, wisp};
@@ -15,12 +16,13 @@ use crate::town::{self, Town, marks, wisp};
 pub const RESTART: &str =
     "systemctl --user daemon-reload && systemctl --user restart gastown.target";
 
-/// The programs that do one job and exit.
-const JOBS: [&str; 3] = [
-    "gt-heartbeat.service",
-    "gt-lifecycle.service",
-    "gt-spawn-trigger.service",
-];
+/// Whether a unit is one of the package's.
+pub fn is_own(unit: &str) -> bool {
+    KEPT_UNITS.contains(&unit)
+        || JOBS.contains(&unit)
+        || unit == OWN_UNIT
+        || unit.starts_with("gt-alert@")
+}
 
 /// What keeps the town from outliving a logout or a boot; each with the command that mends it.
 pub fn short_lived(enabled: Option<bool>) -> Vec<String> {
@@ -81,7 +83,7 @@ pub fn of_units(status: &Status, units: &BTreeMap<String, Unit>) -> Vec<String> 
     if !on {
         problems.push("The town is stopped; run 'gastownctl up' to start it".into());
     }
-    for name in KEPT_UNITS.iter().chain(&JOBS) {
+    for name in KEPT_UNITS.iter().chain(JOBS).chain(&[OWN_UNIT]) {
         let failed = units.get(*name).is_some_and(|u| u.active == "failed");
         if failed || (on && KEPT_UNITS.contains(name) && is_down(units, name)) {
             let how = if failed { "failed" } else { "does not run" };
@@ -113,25 +115,37 @@ pub fn forget(unit: &str) -> String {
     format!("systemctl --user reset-failed \"{unit}\"")
 }
 
-/// The marks that keep agents down, once each.
+/// The marks that keep agents down, and those of which it is not known, once each.
 pub fn of_marks(town: &Town) -> Vec<String> {
     let mut problems = Vec::new();
-    if let Some(note) = marks::estop(town, None) {
-        problems.push(format!(
+    let mut unknown = BTreeSet::new();
+    match marks::estop(town, None) {
+        Ok(None) => {}
+        Ok(Some(note)) => problems.push(format!(
             "Emergency stop{note}: no agent may run; run 'gastownctl thaw' to end it"
-        ));
+        )),
+        Err(e) => _ = unknown.insert(format!("{e:#}")),
     }
     for rig in town.rigs().names() {
-        if let Some(note) = marks::estop(town, Some(rig)) {
-            problems.push(format!(
-                "Rig {rig} has an emergency stop{note}; remove '{}/ESTOP.{rig}' to end it",
-                town.root().display()
-            ));
+        match marks::estop(town, Some(rig)) {
+            Ok(None) => {}
+            Ok(Some(note)) => problems.push(format!(
+                "Rig {rig} has an emergency stop{note}: run 'gastownctl thaw {rig}' to end it"
+            )),
+            Err(e) => _ = unknown.insert(format!("{e:#}")),
         }
         if let Err(e) = wisp::load(town, rig) {
-            problems.push(format!("Whether rig {rig} is parked is not known: {e:#}"));
+            unknown.insert(format!("{e:#}"));
         }
     }
+    if let Err(e) = marks::held(town, &Agent::deacon()) {
+        unknown.insert(format!("{e:#}"));
+    }
+    problems.extend(unknown.into_iter().map(|why| {
+        format!(
+            "It is not known who may run, so nobody is started or stopped for it: {why}; mend that"
+        )
+    }));
     if let Err(e) = town::deacon::paused(town) {
         problems.push(format!("Whether the Deacon is paused is not known: {e:#}"));
     }

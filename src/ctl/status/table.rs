@@ -13,6 +13,9 @@ const GAP: &str = "  ";
 /// The widest note before the terminal's width decides, in columns.
 const NOTE_LEAST: usize = 20;
 
+/// The most problems that are shown among the rest.
+const PROBLEMS: usize = 20;
+
 /// A column: heading, whether its cells are numbers, and how early it gives way (0: never).
 struct Column {
     head: &'static str,
@@ -79,11 +82,21 @@ pub fn render(status: &Status, width: usize, colour: bool) -> String {
         out.push('\n');
         out.push_str(&agents(status, width, colour));
     }
-    for (i, problem) in status.problems.iter().enumerate() {
-        if i == 0 {
-            out.push_str(&format!("\n{}\n", Paint::Bad.on("Problems", colour)));
-        }
-        out.push_str(&wrapped(problem, width));
+    if !status.problems.is_empty() {
+        out.push_str(&format!("\n{}\n", Paint::Bad.on("Problems", colour)));
+        out.push_str(&problems(status, width, PROBLEMS, colour));
+    }
+    out
+}
+
+/// The problems, a list item each: at most so many, and how many more there are.
+pub fn problems(status: &Status, width: usize, most: usize, colour: bool) -> String {
+    let shown = status.problems.iter().take(most);
+    let mut out: String = shown.map(|problem| wrapped(problem, width)).collect();
+    let more = status.problems.len().saturating_sub(most);
+    if more > 0 {
+        let line = format!("{more} more; see 'gastownctl status --problems'");
+        out += &format!("  {}\n", Paint::Faint.on(&line, colour));
     }
     out
 }

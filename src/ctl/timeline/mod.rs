@@ -30,7 +30,7 @@ pub fn run(args: &cli::Timeline) -> Result<Exit> {
     let svg = svg::draw(&picture(from, &events, &status), &TimeZone::system());
     match &args.output {
         Some(path) => {
-            files::write(&std::path::absolute(path)?, svg.as_bytes())?;
+            files::export(&std::path::absolute(path)?, svg.as_bytes())?;
             say(&format!("Drew '{}'", path.display()))?;
         }
         None => print(&svg)?,

@@ -1,0 +1,62 @@
+//! `gastownctl tick`: has a tick look after the agents now.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+
+use super::cli;
+use super::output::say;
+use super::status::last_end;
+use crate::exit::Exit;
+use crate::systemd::{Properties, Systemd, Verb};
+
+const UNIT: &str = "gt-heartbeat.service";
+
+/// How long a tick may take: the limit of its unit, and a reserve.
+const LIMIT: Duration = Duration::from_secs(330);
+
+/// How often it is looked whether it has ended.
+const POLL: Duration = Duration::from_millis(50);
+
+/// Waits for a tick that is under way, starts another, and waits for that.
+///
+/// # Errors
+/// There is no manager, the town is stopped, or the tick fails or does not end.
+pub fn run(args: cli::Change) -> Result<Exit> {
+    let systemd = Systemd::connect()?;
+    if !systemd.town_is_up()? {
+        bail!("The town is stopped; run 'gastownctl up' first");
+    }
+    if args.dry_run {
+        say("Would do what 'gastownctl plan' shows")?;
+        return Ok(Exit::Ok);
+    }
+    ended(&systemd)?;
+    systemd.reset_failed(UNIT)?;
+    systemd.run(Verb::Start, UNIT, LIMIT)?;
+    let after = ended(&systemd)?;
+    if after.text("Result").as_deref() != Some("success") {
+        bail!(
+            "The tick failed: {}; see 'journalctl --user -u {UNIT}'",
+            last_end(&after)
+        );
+    }
+    say("The tick is done; see 'gastownctl history'")?;
+    Ok(Exit::Ok)
+}
+
+/// The tick's unit once nothing of it runs.
+fn ended(systemd: &Systemd) -> Result<Properties> {
+    let deadline = Instant::now() + LIMIT;
+    loop {
+        let now = systemd.properties(UNIT)?;
+        let active = now.text("ActiveState");
+        if matches!(active.as_deref(), Some("inactive" | "failed")) {
+            return Ok(now);
+        }
+        if Instant::now() >= deadline {
+            bail!("A tick does not end; see 'systemctl --user status {UNIT}'");
+        }
+        std::thread::sleep(POLL);
+    }
+}
