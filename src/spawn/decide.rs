@@ -322,6 +322,13 @@ fn one<'a>(
         );
         return w.fail(false, reason);
     }
+    if issue != "0" && issues.values().any(|at| at == session) {
+        let reason = format!(
+            "{} works on another issue in session '{session}' already; spawn issue '{}' for another polecat",
+            w.agent, w.spawn.issue
+        );
+        return w.fail(false, reason);
+    }
     // What somebody types there and has not sent is not to be sent with our word.
     let drafted = screen.is_some_and(|s| s.is_drafted(&w.readiness.prompts));
     if !pane.dead && !drafted && w.is_ready(target, sight, now) {
@@ -731,8 +738,25 @@ mod tests {
     }
 
     #[test]
-    fn two_spawns_of_one_session_follow_each_other() {
+    fn who_has_work_gets_no_other() {
         let mut two = [waiting(1, "s", "a"), waiting(2, "s", "b")];
+        let mut here = pane(1, "s");
+        let refused = "fail false: gastown/polecats/p2 works on another issue in session 's' already; \
+                       spawn issue 'b' for another polecat";
+        let got = words(&mut two, &sight(vec![(here.clone(), "> ")]), at(1));
+        assert_eq!(got, ["type", refused]);
+        here.marks = vec![two[0].typed_mark(101)];
+        let got = words(&mut two, &sight(vec![(here.clone(), "> ")]), at(1));
+        assert_eq!(got[1], refused);
+        // Another process in that session has no work yet.
+        here.pane.pid += 1;
+        let got = words(&mut two[1..], &sight(vec![(here, "> ")]), at(1));
+        assert_eq!(got, ["type"]);
+    }
+
+    #[test]
+    fn two_spawns_of_one_session_follow_each_other() {
+        let mut two = [waiting(1, "s", ""), waiting(2, "s", "")];
         let mut here = pane(1, "s");
         let got = words(&mut two, &sight(vec![(here.clone(), "> ")]), at(1));
         assert_eq!(got, ["type", "wait"]);

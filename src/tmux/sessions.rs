@@ -153,3 +153,27 @@ impl Tmux {
         .map(drop)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tmux::lab::Lab;
+
+    #[test]
+    fn a_session_of_others_is_told_of_and_ours_is_not() {
+        let lab = Lab::new("told");
+        let tmux = &lab.0;
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("it's #H of \"a\" $HOME;");
+        tmux.tell_of_sessions(&file).unwrap();
+        let ours = ["sh", "-c", "exec cat", "/x/gt-agent exec deacon /y"].map(String::from);
+        tmux.new_session("ours", Path::new("/"), &[], &ours)
+            .unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        assert!(!file.exists());
+        tmux.new_session("theirs", Path::new("/"), &[], &["cat".to_string()])
+            .unwrap();
+        lab.wait("the file", |_| file.exists());
+        assert_eq!(tmux.run(&["list-buffers"]).unwrap(), "");
+    }
+}
