@@ -27,8 +27,10 @@ vm_root() {
         --customize-hook='cp "$1/root/.ssh/id.pub" "$1/root/.ssh/authorized_keys"'
 }
 
+# Whether there is a qemu at all.
+vm_possible() { need_packages qemu-system-x86 e2fsprogs openssh-client && command -v qemu-system-x86_64 >/dev/null; }
+
 vm_new() {
-    need_packages qemu-system-x86 e2fsprogs openssh-client
     VM_ROOT=$(vm_root "$1")
     VM=$(mktemp -d -p "$CACHE" vm-XXXXXX)
     CONSOLE=$VM/console

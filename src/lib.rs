@@ -6,6 +6,7 @@
 //! - [`agent`]: who; addresses, unit names.
 //! - [`alert`]: conditions that a person should know of, told once.
 //! - [`ctl`]: `gastownctl`, one file per command.
+//! - [`digest`]: digests in hexadecimal digits.
 //! - [`exit`]: the exit statuses of all programs.
 //! - [`files`]: careful reads and durable writes of small files.
 //! - [`generator`]: drop-ins for a town that is not `~/gt`.
@@ -26,6 +27,7 @@
 pub mod agent;
 pub mod alert;
 pub mod ctl;
+pub mod digest;
 pub mod exit;
 pub mod files;
 pub mod generator;

@@ -18,6 +18,7 @@ use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use serde::Serialize;
 
+use crate::digest::digest;
 use crate::{agent, files};
 
 /// The spools' directories below the town's root; entries in them are executed.
@@ -436,12 +437,9 @@ fn fit(stem: &str) -> String {
     if agent::is_valid_name(stem) || (stem.len() <= STEM_MAX && is_plain(stem)) {
         return stem.to_string();
     }
-    use sha2::{Digest, Sha256};
     let plain = |c: &char| c.is_ascii_alphanumeric() || "_-".contains(*c);
     let kept: String = stem.chars().filter(plain).take(STEM_MAX / 2).collect();
-    let digest = Sha256::digest(stem.as_bytes());
-    let digest: String = digest[..8].iter().map(|b| format!("{b:02x}")).collect();
-    format!("x{kept}-{digest}")
+    format!("x{kept}-{}", digest(stem, 8))
 }
 
 fn is_plain(stem: &str) -> bool {

@@ -5,15 +5,19 @@
 use std::collections::{BTreeMap, HashMap};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
+use futures_util::StreamExt;
 use futures_util::future::join_all;
 use jiff::Timestamp;
 use nix::time::{ClockId, clock_gettime};
 use zbus::fdo::Error::{UnknownInterface, UnknownObject, UnknownProperty};
 use zbus::{Connection, OwnedObjectPath, OwnedVariant, Variant};
 
+use crate::digest;
 use crate::exit::Exit;
 
 /// How long one D-Bus call may take.
@@ -29,9 +33,6 @@ pub const TARGET: &str = "gastown.target";
 
 /// Two clocks are not read at once, nor do they run quite alike.
 const CLOCKS_APART: Duration = Duration::from_millis(100);
-
-/// How often a job is asked whether it is done.
-const JOB_POLL: Duration = Duration::from_millis(10);
 
 type Row = (
     String,
@@ -69,6 +70,15 @@ trait Manager {
     fn freeze_unit(&self, name: &str) -> zbus::Result<()>;
     fn thaw_unit(&self, name: &str) -> zbus::Result<()>;
     fn reload(&self) -> zbus::Result<()>;
+    fn subscribe(&self) -> zbus::Result<()>;
+    #[zbus(signal)]
+    fn job_removed(
+        &self,
+        id: u32,
+        job: OwnedObjectPath,
+        unit: String,
+        result: String,
+    ) -> zbus::Result<()>;
     fn attach_processes_to_unit(&self, name: &str, sub: &str, pids: &[u32]) -> zbus::Result<()>;
     fn get_unit_processes(&self, name: &str) -> zbus::Result<Vec<(String, u32, String)>>;
     fn start_transient_unit(
@@ -167,7 +177,7 @@ impl Properties {
     /// The invocation that the unit is in, or was in last; empty when it has had none.
     pub fn invocation(&self) -> String {
         let id: Vec<u8> = self.get("InvocationID").unwrap_or_default();
-        id.iter().map(|b| format!("{b:02x}")).collect()
+        digest::hex(&id)
     }
 
     /// A signed 32-bit property, such as an exit status.
@@ -219,6 +229,35 @@ fn by_both_clocks(told: Timestamp, ago: Duration, now: Timestamp) -> Timestamp {
 pub struct Systemd {
     connection: Connection,
     manager: ManagerProxy<'static>,
+    removed: OnceLock<Removed>,
+}
+
+/// The jobs that have left the queue, with their results.
+#[derive(Debug)]
+struct Removed {
+    ends: Mutex<mpsc::Receiver<(OwnedObjectPath, String)>>,
+    /// Heard of while another one was waited for.
+    known: Mutex<HashMap<OwnedObjectPath, String>>,
+}
+
+impl Removed {
+    fn wait(&self, job: &Job, limit: Duration) -> Result<Option<String>> {
+        let deadline = Instant::now() + limit;
+        let gone = || anyhow!("The connection to the user manager has ended");
+        let ends = self.ends.lock().map_err(|_| gone())?;
+        let mut known = self.known.lock().map_err(|_| gone())?;
+        loop {
+            if let Some(result) = known.remove(&job.path) {
+                return Ok(Some(result));
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            match ends.recv_timeout(left) {
+                Ok((path, result)) => _ = known.insert(path, result),
+                Err(RecvTimeoutError::Timeout) => return Ok(None),
+                Err(RecvTimeoutError::Disconnected) => return Err(gone()),
+            }
+        }
+    }
 }
 
 impl Systemd {
@@ -249,6 +288,7 @@ impl Systemd {
             Ok(Systemd {
                 connection,
                 manager,
+                removed: OnceLock::new(),
             })
         })
         .map_err(|e: zbus::Error| {
@@ -449,27 +489,58 @@ impl Systemd {
         .map_err(|e| anyhow!("Failed to {} '{unit}': {e}", verb.word()))
     }
 
-    /// Waits until a job has left the queue, at most `limit`; tells whether it has.
+    /// Hears from now on of the jobs that leave the queue. Before a job is queued, so that its end
+    /// is not missed; once is enough.
     ///
     /// # Errors
     /// The manager does not answer.
-    pub fn wait(&self, job: &Job, limit: Duration) -> Result<bool> {
-        let deadline = Instant::now() + limit;
-        loop {
-            let asked = zbus::block_on(self.connection.call_method(
-                Some("org.freedesktop.systemd1"),
-                &job.path,
-                Some("org.freedesktop.DBus.Properties"),
-                "Get",
-                &("org.freedesktop.systemd1.Job", "State"),
-            ));
-            match asked {
-                Ok(_) if Instant::now() >= deadline => return Ok(false),
-                Ok(_) => std::thread::sleep(JOB_POLL),
-                // The object is gone with the job.
-                Err(zbus::Error::FDO(e)) if matches!(*e, UnknownObject(_)) => return Ok(true),
-                Err(e) => return Err(anyhow!("Failed to wait for a job: {e}")),
+    fn hear_jobs(&self) -> Result<&Removed> {
+        if let Some(removed) = self.removed.get() {
+            return Ok(removed);
+        }
+        let mut signals = zbus::block_on(async {
+            let signals = self.manager.receive_job_removed().await?;
+            self.manager.subscribe().await?;
+            zbus::Result::Ok(signals)
+        })
+        .map_err(|e| anyhow!("Failed to hear of the user manager's jobs: {e}"))?;
+        let (heard, ends) = mpsc::channel();
+        std::thread::spawn(move || {
+            while let Some(signal) = zbus::block_on(signals.next()) {
+                let Ok(end) = signal.args() else { continue };
+                // Whoever waited has gone.
+                if heard.send((end.job.clone(), end.result.clone())).is_err() {
+                    return;
+                }
             }
+        });
+        Ok(self.removed.get_or_init(|| Removed {
+            ends: Mutex::new(ends),
+            known: Mutex::default(),
+        }))
+    }
+
+    /// Waits until a job has left the queue, at most `limit`, and gives its result: `done`,
+    /// `failed`, `timeout`, `dependency`, `canceled`, ... `None`: it is still there.
+    ///
+    /// # Errors
+    /// The manager does not answer.
+    pub fn wait(&self, job: &Job, limit: Duration) -> Result<Option<String>> {
+        if let Some(result) = self.hear_jobs()?.wait(job, limit)? {
+            return Ok(Some(result));
+        }
+        // A manager that was executed anew meanwhile tells nobody.
+        let state = zbus::block_on(self.connection.call_method(
+            Some("org.freedesktop.systemd1"),
+            &job.path,
+            Some("org.freedesktop.DBus.Properties"),
+            "Get",
+            &("org.freedesktop.systemd1.Job", "State"),
+        ));
+        match state {
+            Ok(_) => Ok(None),
+            Err(zbus::Error::FDO(e)) if matches!(*e, UnknownObject(_)) => Ok(Some("gone".into())),
+            Err(e) => Err(anyhow!("Failed to wait for a job: {e}")),
         }
     }
 
@@ -478,16 +549,29 @@ impl Systemd {
     /// # Errors
     /// The manager refuses the job, or it is not done within `limit`.
     pub fn run(&self, verb: Verb, unit: &str, limit: Duration) -> Result<Properties> {
-        let job = self.queue(verb, unit)?;
-        if !self.wait(&job, limit)? {
-            return Err(anyhow!(
-                "The job to {} '{unit}' is not done after {} s; see 'systemctl --user status {unit}'",
-                verb.word(),
+        let job = self.queue_awaited(verb, unit)?;
+        let word = verb.word();
+        match self.wait(&job, limit)?.as_deref() {
+            None => Err(anyhow!(
+                "The job to {word} '{unit}' is not done after {} s; see 'systemctl --user status {unit}'",
                 limit.as_secs()
             )
-            .context(Exit::TryAgain));
+            .context(Exit::TryAgain)),
+            Some(result @ ("canceled" | "dependency")) => Err(anyhow!(
+                "The job to {word} '{unit}' was not done ({result}); see 'systemctl --user status {unit}'"
+            )),
+            // The unit itself tells what came of it.
+            Some(_) => self.properties(unit),
         }
-        self.properties(unit)
+    }
+
+    /// As [`Systemd::queue`], for a job that is waited for.
+    ///
+    /// # Errors
+    /// As [`Systemd::queue`].
+    pub fn queue_awaited(&self, verb: Verb, unit: &str) -> Result<Job> {
+        self.hear_jobs()?;
+        self.queue(verb, unit)
     }
 
     /// Forgets a unit's failure and its count of starts. A unit that is not loaded has none.
@@ -596,7 +680,7 @@ impl Systemd {
 
     /// Stops a transient unit and has it forgotten, so that its name is free.
     fn discard(&self, unit: &str) -> Result<()> {
-        let job = self.queue(Verb::Stop, unit)?;
+        let job = self.queue_awaited(Verb::Stop, unit)?;
         self.wait(&job, CALL_LIMIT)?;
         self.reset_failed(unit)
     }

@@ -1,15 +1,14 @@
 //! Conditions on disk: a file each, changed under a lock.
 
-use std::fmt::Write as _;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use jiff::{SignedDuration, Timestamp};
-use sha2::{Digest, Sha256};
 
 use super::condition::{Alert, End, Told};
+use crate::digest::digest;
 use crate::systemd::runtime_dir;
 use crate::town::Town;
 use crate::{files, journal};
@@ -85,11 +84,8 @@ pub fn end_in(dirs: &[PathBuf], key: &str, summary: &str, now: Timestamp) -> Res
 /// Names a file after a key, readably, for any key.
 fn path(dir: &Path, key: &str) -> PathBuf {
     let is_plain = |c: &char| c.is_ascii_alphanumeric() || "._-@".contains(*c);
-    let mut name: String = key.chars().filter(is_plain).take(80).collect();
-    for byte in &Sha256::digest(key)[..4] {
-        let _ = write!(name, "{byte:02x}");
-    }
-    dir.join(format!("{name}.json"))
+    let name: String = key.chars().filter(is_plain).take(80).collect();
+    dir.join(format!("{name}{}.json", digest(key, 4)))
 }
 
 fn load(path: &Path) -> Option<Alert> {

@@ -92,11 +92,17 @@ pub fn stop(args: &cli::Agents) -> Result<Exit> {
     // All at once: one that ends slowly does not keep the others up.
     let stopping: Vec<_> = agents
         .iter()
-        .map(|agent| (agent, held(agent), systemd.queue(Verb::Stop, &agent.unit())))
+        .map(|agent| {
+            (
+                agent,
+                held(agent),
+                systemd.queue_awaited(Verb::Stop, &agent.unit()),
+            )
+        })
         .collect();
     each(&stopping, |(agent, held, job)| {
         let job = job.as_ref().map_err(|e| anyhow!("{e:#}"))?;
-        if !systemd.wait(job, JOB_LIMIT)? {
+        if systemd.wait(job, JOB_LIMIT)?.is_none() {
             bail!("{agent} has not stopped yet; see 'gastownctl status {agent}'");
         }
         if let Err(e) = held {

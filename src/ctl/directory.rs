@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Result, anyhow};
+use strsim::levenshtein;
 
 use super::{cli, journalctl};
 use crate::agent::{self, Agent, Role};
@@ -193,9 +194,9 @@ fn nearest<'a>(text: &str, names: &'a [String]) -> Vec<&'a str> {
             let parts = || lower.split('/').chain([lower.as_str()]);
             let limit = (text.len() / 3).max(1);
             let begins = text.len() >= 2 && parts().any(|part| part.starts_with(&text));
-            let typo = parts().map(|part| distance(&text, part)).min()?;
+            let typo = parts().map(|part| levenshtein(&text, part)).min()?;
             // A slip in the whole name is nearer than one that fits only a part of it.
-            let whole = distance(&text, &lower);
+            let whole = levenshtein(&text, &lower);
             (begins || typo <= limit).then_some((whole.min(limit + typo + 1), name.as_str()))
         })
         .collect();
@@ -205,22 +206,6 @@ fn nearest<'a>(text: &str, names: &'a [String]) -> Vec<&'a str> {
         .map(|(_, name)| name)
         .take(OFFERED)
         .collect()
-}
-
-/// Levenshtein's.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = i;
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let substituted = diagonal + usize::from(x != *y);
-            diagonal = row[j + 1];
-            row[j + 1] = substituted.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
 }
 
 fn names_in(town: &Town, dir: &str) -> impl Iterator<Item = String> + use<> {
@@ -256,18 +241,6 @@ mod tests {
             ("", &[]),
         ] {
             assert_eq!(nearest(text, &names), want, "{text}");
-        }
-    }
-
-    #[test]
-    fn distances() {
-        for (a, b, want) in [
-            ("", "abc", 3),
-            ("abc", "abc", 0),
-            ("ab", "ba", 2),
-            ("é", "e", 1),
-        ] {
-            assert_eq!(distance(a, b), want, "{a} {b}");
         }
     }
 }

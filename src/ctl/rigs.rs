@@ -35,7 +35,7 @@ pub fn park(args: &cli::Rig) -> Result<Exit> {
     let marked = wisp::set_status(&town, rig, Some("parked"));
     let mut jobs = Vec::new();
     for agent in &running {
-        jobs.push((agent, systemd.queue(Verb::Stop, &agent.unit())));
+        jobs.push((agent, systemd.queue_awaited(Verb::Stop, &agent.unit())));
     }
     match marked {
         Ok(true) => say(&format!(
@@ -51,7 +51,7 @@ pub fn park(args: &cli::Rig) -> Result<Exit> {
     }
     let stopped = each(&jobs, |(agent, job)| {
         let job = job.as_ref().map_err(|e| anyhow::anyhow!("{e:#}"))?;
-        if systemd.wait(job, STOP_LIMIT)? {
+        if systemd.wait(job, STOP_LIMIT)?.is_some() {
             say(&format!("Stopped {agent}"))
         } else {
             anyhow::bail!("{agent} has not stopped yet; see 'gastownctl status {agent}'")

@@ -1,18 +1,17 @@
 //! Everything that a decision needs, read once: one listing of units, one of panes, the files.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fmt::Write;
 
 use anyhow::{Context, Result};
 use jiff::Timestamp;
 use nix::time::{ClockId, clock_gettime};
-use sha2::{Digest, Sha256};
 
 use super::memory::{Clocks, Memory, Shown};
 use super::observed::{Activity, Beat, JOBS, KEPT_UNITS, Observed, Refused, Seen, UnitState};
 use super::tips;
 use crate::agent::{Agent, Role};
 use crate::alert::{self, unit_key};
+use crate::digest::digest;
 use crate::session::process::{self, Head};
 use crate::session::rival;
 use crate::session::whose::{Found, Names, OtherServers};
@@ -307,12 +306,8 @@ pub fn shown(screen: &Screen) -> Shown {
         .filter(|line| !line.is_empty())
         .collect();
     let tail = &lines[lines.len().saturating_sub(SCREEN_LINES)..];
-    let mut hash = String::new();
-    for byte in &Sha256::digest(tail.join("\n"))[..8] {
-        let _ = write!(hash, "{byte:02x}");
-    }
     Shown {
-        hash,
+        hash: digest(tail.join("\n"), 8),
         position: screen.history + screen.row as u64,
         column: screen.column,
     }

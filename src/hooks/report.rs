@@ -3,6 +3,8 @@
 
 use jiff::Timestamp;
 
+use crate::digest;
+
 /// The most of a question that is kept, in bytes.
 const QUESTION: usize = 400;
 
@@ -47,9 +49,8 @@ impl Report {
             Word::Asks(question) => line(question),
             _ => String::new(),
         };
-        let mut text = format!("{}:{}:{pid}:", word.name(), at.as_millisecond());
-        text.extend(question.bytes().map(|byte| format!("{byte:02x}")));
-        text
+        let text = format!("{}:{}:{pid}:", word.name(), at.as_millisecond());
+        text + &digest::hex(question.as_bytes())
     }
 
     /// Reads what [`Report::format`] writes; `None` for anything else.

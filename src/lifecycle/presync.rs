@@ -6,7 +6,10 @@ use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use anyhow::Result;
+
 use crate::agent::{Agent, Role};
+use crate::alert;
 use crate::files;
 use crate::tools::git::{self, Synced};
 use crate::tools::{self, Tools};
@@ -15,9 +18,13 @@ use crate::town::{self, Town};
 /// How long `bd sync` may take.
 const BD_LIMIT: Duration = Duration::from_secs(20);
 
+/// After so many syncs in a row that did not work somebody is told.
+const FAILURES: u32 = 3;
+
 /// The worktree of one agent.
 #[derive(Debug)]
 pub struct Worktree {
+    town: Town,
     agent: Agent,
     dir: PathBuf,
     branch: String,
@@ -44,6 +51,7 @@ impl Worktree {
             "main".into()
         });
         Some(Worktree {
+            town: town.clone(),
             agent: agent.clone(),
             dir,
             branch,
@@ -67,6 +75,41 @@ impl Worktree {
             Ok(false) => {}
             Err(e) => log::warn!("{e:#}, ignoring"),
         }
+    }
+
+    /// Counts the syncs in a row that did not work, and tells somebody where there are too many.
+    fn count(&self, failure: Option<&str>) -> Result<()> {
+        let (agent, dir) = (&self.agent, self.dir.display());
+        let key = format!("presync-{}", agent.instance());
+        let path = self
+            .record
+            .with_file_name(format!("{}.failures", agent.instance()));
+        let Some(why) = failure else {
+            if files::remove(&path)? {
+                let over = format!("The worktree '{dir}' of {agent} is up to date again");
+                alert::clear(&self.town, &key, &over)?;
+            }
+            return Ok(());
+        };
+        let before: u32 = files::read(&path)?
+            .and_then(|text| text.trim().parse().ok())
+            .unwrap_or_default();
+        let count = before.saturating_add(1);
+        files::write(&path, format!("{count}\n").as_bytes())?;
+        if count >= FAILURES {
+            let summary = format!(
+                "The worktree '{dir}' of {agent} could not be brought up to date {count} times in a row: \
+                 {why}; try 'git fetch' and 'git status' there"
+            );
+            let agent = agent.to_string();
+            alert::raise(
+                &self.town,
+                &key,
+                &summary,
+                &[("GT_AGENT", &agent), ("GT_REASON", why)],
+            )?;
+        }
+        Ok(())
     }
 
     /// Brings it up to date, and is cut short once `stop` can be read. A failure is told, and the
@@ -94,6 +137,9 @@ impl Worktree {
             &self.record,
             Some(stop),
         );
+        if let Err(e) = self.count(synced.as_ref().err().map(String::as_str)) {
+            log::warn!(gt_agent:% = agent; "{e:#}, ignoring");
+        }
         match synced {
             Ok(Synced::Done) => {}
             Ok(Synced::NoWorktree) => return,

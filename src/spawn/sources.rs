@@ -8,10 +8,12 @@
 //! Entries that such a writer brings back from what it had read are those of known names.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
+use jiff::{SignedDuration, Timestamp};
 use serde_json::value::{RawValue, to_raw_value};
 
 use super::decide::hash;
@@ -30,7 +32,10 @@ const STEADY: Duration = Duration::from_secs(3);
 /// The same for one that does not parse: its writer may be slow.
 const BROKEN: Duration = Duration::from_secs(10);
 
-/// How the subject of such a mail begins; rig and polecat follow, with a slash between.
+/// A writer of `pending.json` may bring back for so long what had been taken from it.
+const BROUGHT_BACK: SignedDuration = SignedDuration::from_secs(30);
+
+/// How the subject of a mail that tells of a spawn begins; rig and polecat follow, with a slash between.
 const SUBJECT: &str = "POLECAT_STARTED ";
 
 /// What was found in `pending.json`.
@@ -64,7 +69,7 @@ pub fn take_pending(root: &Path, spool: &Spool) -> Result<Found> {
     match text {
         Ok(list) if list.is_empty() => {}
         Ok(_) => {
-            let nanos = jiff::Timestamp::now().as_nanosecond();
+            let nanos = Timestamp::now().as_nanosecond();
             let taken = dir.join(format!("{TAKEN}{nanos}"));
             match fs::rename(&file, &taken) {
                 Ok(()) => {}
@@ -110,7 +115,7 @@ fn collect(taken: &Path, spool: &Spool, found: &mut Found) -> Result<()> {
     match list {
         Ok(list) => {
             for raw in list {
-                found.spawns += usize::from(put(spool, &stem(&raw), &raw)?);
+                found.spawns += usize::from(put(spool, &stem(&raw), &raw, true)?);
             }
             match age {
                 Some(age) if age < STEADY => found.unsteady = true,
@@ -156,14 +161,25 @@ fn stem(raw: &RawValue) -> String {
     }
 }
 
-/// Puts a spawn into the spool unless it is there or was; tells whether it is new.
-fn put(spool: &Spool, stem: &str, raw: &RawValue) -> Result<bool> {
+/// Puts a spawn into the spool unless it is there or was; tells whether it is new. One that has
+/// failed a while ago and is asked for `again` is new: nobody brings back by accident what he read so long ago.
+fn put(spool: &Spool, stem: &str, raw: &RawValue, again: bool) -> Result<bool> {
     let name = spool::file_name(stem);
-    let known = ["new", "cur", "failed", DONE];
-    for state in known {
+    for state in ["new", "cur", DONE] {
         if files::is_there(&spool.dir(state).join(&name))? {
             return Ok(false);
         }
+    }
+    let failed = spool.dir("failed").join(&name);
+    if files::is_there(&failed)? {
+        let failed = failed.symlink_metadata().context("Failed to read a time")?;
+        // Renaming a file into `failed/` changes this time.
+        let failed = Timestamp::new(failed.ctime(), 0).unwrap_or_default();
+        if !again || failed > Timestamp::now() - BROUGHT_BACK {
+            log::debug!("Spawn '{name}' has failed already, ignoring it");
+            return Ok(false);
+        }
+        log::info!("Spawn '{name}' failed, and is tried again because it was asked for again");
     }
     spool.put(stem, &raw).map(|_| true)
 }
@@ -179,7 +195,7 @@ pub fn take_mails(root: &Path, inbox: &[Mail]) -> Result<Vec<Mail>> {
     for mail in inbox {
         if let Some(spawn) = parse_mail(mail) {
             let stem = format!("mail-{}", mail.id);
-            put(&spool, &stem, &to_raw_value(&spawn)?)?;
+            put(&spool, &stem, &to_raw_value(&spawn)?, false)?;
             taken.push(mail.clone());
         }
     }

@@ -409,6 +409,29 @@ mod tests {
     }
 
     #[test]
+    fn a_git_that_takes_too_long_leaves_no_lock() {
+        let Some(setup) = Setup::new() else { return };
+        let work = setup.path("work");
+        for deaf in ["", "trap '' TERM; "] {
+            let smudge = setup.path("smudge");
+            fs::write(&smudge, format!("#!/bin/sh\n{deaf}sleep 100\n")).unwrap();
+            use std::os::unix::fs::PermissionsExt;
+            fs::set_permissions(&smudge, fs::Permissions::from_mode(0o755)).unwrap();
+            let filter = format!("config filter.slow.smudge {}", smudge.display());
+            setup.git("work", &filter);
+            fs::write(work.join(".git/info/attributes"), "a filter=slow\n").unwrap();
+            fs::remove_file(work.join("a")).unwrap();
+            let git = Git::of(&setup.tools, &work, Instant::now(), None);
+            let git = git.unwrap().unwrap();
+            let reset = ["reset", "--hard", "--quiet"];
+            assert!(git.run(&reset, Duration::from_secs(1), None).is_err());
+            assert!(!work.join(".git/index.lock").exists(), "{deaf}");
+            fs::write(work.join(".git/info/attributes"), "").unwrap();
+            git.local(&reset).unwrap();
+        }
+    }
+
+    #[test]
     fn local_changes_and_commits_are_kept() {
         let Some(setup) = Setup::new() else { return };
         setup.commit("work", "b", "mine\n");

@@ -1,15 +1,13 @@
 //! Where an agent lives in this town: tmux session and socket, bead, directory. Gas Town's names,
 //! since the release of each.
 
-use std::fmt::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-
-use sha2::{Digest, Sha256};
 
 use super::Town;
 use super::dialect::Dialect;
 use crate::agent::{Agent, Role};
+use crate::digest::digest;
 
 /// tmux would make these changes by itself, and then not find the session by its name.
 fn tmux_name(name: &str) -> String {
@@ -37,12 +35,7 @@ pub(super) fn socket_base(root: &Path) -> String {
 pub(super) fn socket(root: &Path) -> String {
     let base = socket_base(root);
     let real = root.canonicalize().unwrap_or_else(|_| root.to_path_buf());
-    let hash = Sha256::digest(real.as_os_str().as_bytes());
-    let mut socket = format!("{base}-");
-    for byte in &hash[..3] {
-        _ = write!(socket, "{byte:02x}");
-    }
-    socket
+    format!("{base}-{}", digest(real.as_os_str().as_bytes(), 3))
 }
 
 impl Town {

@@ -11,6 +11,7 @@ use crate::ctl::{status, words};
 use crate::files;
 use crate::heartbeat::observe::OWN_UNIT;
 use crate::heartbeat::observed::{JOBS, KEPT_UNITS};
+use crate::job::starts;
 use crate::session::rival::UNIT as GO_DAEMON;
 use crate::systemd::{Properties, Systemd, Unit};
 use crate::town::{Town, env_file as env};
@@ -93,6 +94,14 @@ pub fn units(report: &mut Report, systemd: &Systemd, town: Option<&Town>) -> Res
             old.push(agent.to_string());
         }
         one_unit(report, unit, &properties);
+    }
+    for often in starts::too_often() {
+        report.find(
+            "units",
+            often,
+            "It keeps a processor busy, and something starts it again and again",
+            "journalctl --user -n 50 -t gt-heartbeat -t gt-lifecycle -t gt-spawn-trigger",
+        );
     }
     if !old.is_empty() {
         report.find(

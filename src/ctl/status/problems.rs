@@ -8,6 +8,7 @@ use crate::alert;
 use crate::ctl::{dismiss, user, words};
 use crate::heartbeat::observe::OWN_UNIT;
 use crate::heartbeat::observed::{JOBS, KEPT_UNITS};
+use crate::job::starts;
 use crate::spool::Spool;
 use crate::systemd::Unit;
 use crate::town::{self, Town, marks, wisp};
@@ -100,6 +101,7 @@ pub fn of_units(status: &Status, units: &BTreeMap<String, Unit>) -> Vec<String> 
             ));
         }
     }
+    problems.extend(starts::too_often());
     let ticking = units
         .get("gt-heartbeat.service")
         .is_some_and(|u| matches!(u.active.as_str(), "active" | "activating") || u.job.is_some());
