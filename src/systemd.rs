@@ -2,6 +2,8 @@
 //!
 //! Calls block, and each has a time limit; errors are ordinary errors with one-line texts.
 
+mod runs;
+
 use std::collections::{BTreeMap, HashMap};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;

@@ -210,7 +210,7 @@ fn states(systemd: &Systemd, units: Vec<&Unit>) -> Result<BTreeMap<String, UnitS
         "NRestarts",
         "FreezerState",
     ];
-    let mut all = systemd.read(&units, &names)?;
+    let mut all = systemd.look(&units, &names)?;
     let state = |unit: &Unit| {
         let more = all.remove(&unit.name).unwrap_or_default();
         let state = UnitState {

@@ -1,5 +1,6 @@
 //! The tmux server's own service, and what is done when the town starts and stops.
 
+use std::ffi::OsStr;
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -70,7 +71,7 @@ pub fn tmux_server() -> Result<Exit> {
         .arg("-D")
         .current_dir(town::home()?)
         .env_clear()
-        .envs(clean_environment())
+        .envs(clean_environment().filter(|(key, _)| !is_of_bus(key)))
         .envs(secrets::for_server())
         .exec();
     Err(anyhow!(error).context("Failed to execute tmux; is it installed?"))
@@ -102,6 +103,12 @@ pub fn tmux_ready() -> Result<Exit> {
     let town = Town::load()?;
     let tmux = Tmux::on(town.socket());
     wait_for_server(&tmux)?;
+    // The service may be a mere watcher of somebody else's server.
+    let main = std::env::var("MAINPID").unwrap_or_default();
+    if tmux.server()?.is_some_and(|pid| pid.to_string() == main) {
+        let bus = std::env::vars().filter(|(key, _)| is_of_bus(OsStr::new(key)));
+        tmux.set_global_environment(&bus.collect::<Vec<_>>(), &[])?;
+    }
     if town.dialect().needs_session() && tmux.panes()?.is_empty() {
         park(&tmux)?;
     }
@@ -123,6 +130,13 @@ fn park(tmux: &Tmux) -> Result<()> {
     let pane = tmux.new_session(PARKED, Path::new("/"), &[], &argv)?;
     tmux.own(&pane, PARKED)?;
     Ok(())
+}
+
+/// Whether a variable tells a program where the user manager's bus is. Our server does without
+/// them: from 3.4 on, tmux asks the manager for a scope for each new pane, which takes time, and
+/// takes an agent's process out of its unit again if it comes late. Panes get them all the same.
+fn is_of_bus(key: &OsStr) -> bool {
+    key == "DBUS_SESSION_BUS_ADDRESS" || key == "XDG_RUNTIME_DIR"
 }
 
 fn wait_for_server(tmux: &Tmux) -> Result<()> {

@@ -101,7 +101,7 @@ pub fn collect(town: &Town, systemd: Result<&Systemd, String>) -> Status {
         .filter(|unit| Agent::from_unit(&unit.name).is_ok())
         .collect();
     let properties = match &systemd {
-        Ok(systemd) => systemd.read(&theirs, PROPERTIES).unwrap_or_else(|e| {
+        Ok(systemd) => systemd.look(&theirs, PROPERTIES).unwrap_or_else(|e| {
             found.push(format!("{e:#}"));
             BTreeMap::new()
         }),

@@ -1,0 +1,296 @@
+//! What the manager says of services, asked only where it can have changed.
+//!
+//! While a service's main process is the same one, the service runs as it ran before: the manager
+//! has neither restarted it nor noted an end. So what was read of such a run is kept in the user's
+//! runtime directory, with the process and its start time, and no call is made for it again. What
+//! changes during a run is read from its control group. The file may be lost at any time.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
+use zbus::OwnedVariant;
+
+use super::{Properties, Systemd, Unit, runtime_dir};
+
+/// The property that tells a run from another.
+const PID: &str = "MainPID";
+
+/// What is kept, below the runtime directory.
+const FILE: &str = "gastown/runs.json";
+
+/// A value of a property.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+enum Value {
+    Text(String),
+    Number(u64),
+    Small(u32),
+    Int(i32),
+}
+
+/// A run of a service.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Run {
+    /// The main process.
+    pid: u32,
+    /// When it was started, in clock ticks since boot.
+    started: u64,
+    /// Its control group, as the kernel names it.
+    group: String,
+    /// The properties that were read; those that the unit does not have are missing.
+    values: BTreeMap<String, Option<Value>>,
+}
+
+type Runs = BTreeMap<String, Run>;
+
+impl Systemd {
+    /// Some properties of many units, as [`Systemd::read`] gives them, with no call for those that
+    /// run as they ran when they were last asked.
+    ///
+    /// # Errors
+    /// The manager does not answer.
+    pub fn look(&self, units: &[&Unit], names: &[&str]) -> Result<BTreeMap<String, Properties>> {
+        let path = runtime_dir().map(|dir| dir.join(FILE));
+        let mut before = path.as_deref().map(load).unwrap_or_default();
+        let mut runs = Runs::new();
+        let mut new = Vec::new();
+        let mut lacking = Runs::new();
+        for unit in units {
+            let run = before
+                .remove(&unit.name)
+                .filter(|run| unit.runs() && run.is_on());
+            let name = unit.name.clone();
+            match run {
+                Some(run) if names.iter().all(|name| run.knows(name)) => {
+                    runs.insert(name, run);
+                    continue;
+                }
+                Some(run) => _ = lacking.insert(name, run),
+                None => {}
+            }
+            new.push(*unit);
+        }
+        let mut asked: Vec<&str> = vec![PID];
+        asked.extend(names.iter().filter(|name| **name != PID));
+        let mut all = self.read(&new, &asked)?;
+        // One that has another main process by now is asked again next time.
+        let running: Vec<&Unit> = new.iter().filter(|unit| unit.runs()).copied().collect();
+        let now = self.read(&running, &[PID])?;
+        for unit in running {
+            let pid = |of: &BTreeMap<String, Properties>| of.get(&unit.name)?.number(PID);
+            if let Some(read) = all.get(&unit.name)
+                && pid(&all) == pid(&now)
+                && let Some(mut run) = Run::of(read, &asked)
+            {
+                if let Some(other) = lacking
+                    .remove(&unit.name)
+                    .filter(|other| other.is_same(&run))
+                {
+                    run.values.extend(other.values);
+                }
+                runs.insert(unit.name.clone(), run);
+            }
+        }
+        // Those that nobody has asked about this time.
+        let left = before.len();
+        before.retain(|_, run| run.is_on());
+        if let Some(path) = path.filter(|_| !new.is_empty() || before.len() < left) {
+            let all = before.into_iter().chain(runs.clone()).collect();
+            save(&path, &all);
+        }
+        for (name, run) in &runs {
+            all.entry(name.clone())
+                .or_insert_with(|| run.properties(names));
+        }
+        Ok(all)
+    }
+}
+
+impl Unit {
+    /// It is up, and nothing is about to change that.
+    fn runs(&self) -> bool {
+        self.active == "active" && self.sub == "running" && self.job.is_none()
+    }
+}
+
+impl Run {
+    fn of(read: &Properties, names: &[&str]) -> Option<Run> {
+        let pid = u32::try_from(read.number(PID)?).ok()?;
+        let values = names.iter().filter(|name| !is_of_group(name));
+        Some(Run {
+            pid,
+            started: started(pid)?,
+            group: group(pid)?,
+            values: values
+                .map(|name| (name.to_string(), value(read, name)))
+                .collect(),
+        })
+    }
+
+    fn is_on(&self) -> bool {
+        started(self.pid) == Some(self.started)
+    }
+
+    fn is_same(&self, other: &Run) -> bool {
+        (self.pid, self.started) == (other.pid, other.started)
+    }
+
+    fn knows(&self, name: &str) -> bool {
+        is_of_group(name) || self.values.contains_key(name)
+    }
+
+    fn properties(&self, names: &[&str]) -> Properties {
+        let mut properties = Properties::default();
+        for name in names {
+            let value = match self.values.get(*name) {
+                Some(value) => value.clone(),
+                None => of_group(&self.group, name),
+            };
+            let value = value.map(|value| match value {
+                Value::Text(text) => zbus::Str::from(text).into(),
+                Value::Number(number) => number.into(),
+                Value::Small(number) => number.into(),
+                Value::Int(number) => OwnedVariant::from(number),
+            });
+            if let Some(value) = value {
+                properties.0.insert(name.to_string(), value);
+            }
+        }
+        properties
+    }
+}
+
+fn value(read: &Properties, name: &str) -> Option<Value> {
+    let value = read.0.get(name)?;
+    None.or_else(|| u64::try_from(value).ok().map(Value::Number))
+        .or_else(|| u32::try_from(value).ok().map(Value::Small))
+        .or_else(|| i32::try_from(value).ok().map(Value::Int))
+        .or_else(|| read.text(name).map(Value::Text))
+}
+
+/// Whether a property changes during a run, and is read from the control group.
+fn is_of_group(name: &str) -> bool {
+    matches!(
+        name,
+        "MemoryCurrent" | "CPUUsageNSec" | "TasksCurrent" | "FreezerState"
+    )
+}
+
+fn of_group(group: &str, name: &str) -> Option<Value> {
+    let read = |file: &str| {
+        let path = Path::new("/sys/fs/cgroup").join(group.trim_start_matches('/'));
+        fs::read_to_string(path.join(file)).ok()
+    };
+    let field = |file: &str, key: &str| -> Option<u64> {
+        let text = read(file)?;
+        let line = text.lines().find_map(|line| line.strip_prefix(key))?;
+        line.trim().parse().ok()
+    };
+    let number = |file: &str| read(file)?.trim().parse().ok().map(Value::Number);
+    match name {
+        "MemoryCurrent" => number("memory.current"),
+        "TasksCurrent" => number("pids.current"),
+        "CPUUsageNSec" => field("cpu.stat", "usage_usec ").map(|usec| Value::Number(usec * 1000)),
+        // Without unified control groups there is no such file, and nothing can be frozen.
+        _ => Some(Value::Text(match field("cgroup.events", "frozen ") {
+            Some(1) => "frozen".into(),
+            _ => "running".into(),
+        })),
+    }
+}
+
+/// When a process was started, in clock ticks since boot: with its pid this tells it from all others.
+fn started(pid: u32) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The command name stands in parentheses and may contain any character.
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    if matches!(fields.next()?, "Z" | "X") {
+        return None;
+    }
+    fields.nth(18)?.parse().ok()
+}
+
+fn group(pid: u32) -> Option<String> {
+    let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+    let path = text.lines().find_map(|line| line.strip_prefix("0::"))?;
+    Some(path.to_string())
+}
+
+fn load(path: &Path) -> Runs {
+    let text = fs::read(path).unwrap_or_default();
+    serde_json::from_slice(&text).unwrap_or_default()
+}
+
+/// Not durable on purpose, and its failure is none: then the manager is asked again.
+fn save(path: &Path, runs: &Runs) {
+    let write = || -> std::io::Result<()> {
+        let new: PathBuf = path.with_extension(format!("new-{}", std::process::id()));
+        if let Some(dir) = path.parent() {
+            fs::create_dir_all(dir)?;
+        }
+        fs::write(&new, serde_json::to_vec(runs)?)?;
+        fs::rename(&new, path)
+    };
+    let _ = write();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_is_told_by_its_process() {
+        let own = std::process::id();
+        let run = Run {
+            pid: own,
+            started: started(own).unwrap(),
+            group: group(own).unwrap_or_default(),
+            values: BTreeMap::new(),
+        };
+        assert!(run.is_on());
+        let other = Run {
+            started: run.started + 1,
+            ..run.clone()
+        };
+        assert!(!other.is_on());
+    }
+
+    #[test]
+    fn what_was_read_comes_back() {
+        let mut read = Properties::default();
+        read.0.insert("MainPID".into(), std::process::id().into());
+        read.0
+            .insert("Result".into(), zbus::Str::from("success").into());
+        read.0.insert("NRestarts".into(), 3u32.into());
+        read.0
+            .insert("ActiveEnterTimestamp".into(), 7_000_000u64.into());
+        read.0.insert("ExecMainStatus".into(), (-1i32).into());
+        let names = [
+            "MainPID",
+            "Result",
+            "NRestarts",
+            "ActiveEnterTimestamp",
+            "ExecMainStatus",
+            "Absent",
+        ];
+        let Some(run) = Run::of(&read, &names) else {
+            // A host without unified control groups.
+            return;
+        };
+        let text = serde_json::to_string(&run).unwrap();
+        let again: Run = serde_json::from_str(&text).unwrap();
+        assert_eq!(again, run);
+        let back = again.properties(&names);
+        assert_eq!(back.text("Result"), read.text("Result"));
+        assert_eq!(back.number("NRestarts"), Some(3));
+        assert_eq!(
+            back.time("ActiveEnterTimestamp"),
+            read.time("ActiveEnterTimestamp")
+        );
+        assert_eq!(back.int("ExecMainStatus"), Some(-1));
+        assert_eq!(back.text("Absent"), None);
+        assert!(names.iter().all(|name| again.knows(name)) && !again.knows("Other"));
+    }
+}
