@@ -137,17 +137,9 @@ pub fn rig_labels(tools: &Tools, town: &Town) -> Result<Option<BTreeMap<String, 
         return Ok(Some(BTreeMap::new()));
     }
     let shown = issues(text)?;
-    let label = |issue: &Value| {
-        let labels = issue.get("labels").and_then(Value::as_array);
-        let labels = labels.into_iter().flatten().filter_map(Value::as_str);
-        let mut status = labels.filter_map(|label| label.strip_prefix("status:"));
-        status
-            .find(|status| ["docked", "parked"].contains(status))
-            .map(String::from)
-    };
     let of_rigs = shown.iter().filter_map(|issue| {
         let rig = ids.get(issue.get("id")?.as_str()?)?;
-        Some((rig.to_string(), label(issue)))
+        Some((rig.to_string(), status_label(issue)))
     });
     Ok(Some(of_rigs.collect()))
 }
@@ -191,6 +183,15 @@ fn is_id(id: &str) -> bool {
         && id
             .chars()
             .all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
+}
+
+/// What a label `status:docked` or `status:parked` of a bead says.
+fn status_label(issue: &Value) -> Option<String> {
+    let labels = issue.get("labels").and_then(Value::as_array);
+    let labels = labels.into_iter().flatten().filter_map(Value::as_str);
+    let mut status = labels.filter_map(|label| label.strip_prefix("status:"));
+    let status = status.find(|status| ["docked", "parked"].contains(status));
+    status.map(String::from)
 }
 
 /// Notes that an agent is dead, wherever its bead says that it runs: by what it says now, for
@@ -331,6 +332,16 @@ mod tests {
         ] {
             assert_eq!(parse(&text).unwrap().len(), want, "{text}");
         }
+    }
+
+    /// What bd prints of two beads, one of which is not there, and of no beads.
+    #[test]
+    fn recorded_answers() {
+        let shown = issues(include_str!("../../tests/fixtures/gt-0.1.0/bd-show")).unwrap();
+        let labels: Vec<_> = shown.iter().map(status_label).collect();
+        assert_eq!(labels, [Some("docked".to_string())]);
+        let empty = include_str!("../../tests/fixtures/gt-0.1.0/bd-list-empty");
+        assert_eq!(parse(empty).unwrap(), Vec::new());
     }
 
     #[test]

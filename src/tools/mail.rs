@@ -155,6 +155,25 @@ mod tests {
         assert_eq!((mails[1].id.as_str(), mails[1].timestamp), ("x", None));
     }
 
+    /// What gt 0.1.0 prints, whose agents all write as the Mayor.
+    #[test]
+    fn a_recorded_inbox() {
+        let empty = include_str!("../../tests/fixtures/gt-0.1.0/inbox-empty");
+        assert_eq!(parse(empty), Ok(Vec::new()));
+        let mails = parse(include_str!("../../tests/fixtures/gt-0.1.0/inbox")).unwrap();
+        let shown: Vec<_> = mails
+            .iter()
+            .map(|m| (m.from.as_str(), m.body.as_str()))
+            .collect();
+        let want = [("mayor/", "restart"), ("mayor/", "{\"action\":\"cycle\"}")];
+        assert_eq!(shown, want);
+        assert!(
+            mails
+                .iter()
+                .all(|m| m.timestamp.is_some() && !m.read && is_id(&m.id))
+        );
+    }
+
     #[test]
     fn no_list_is_not_empty() {
         for text in [

@@ -331,6 +331,27 @@ mod tests {
         }
     }
 
+    /// What the real programs print.
+    #[test]
+    fn recorded_versions() {
+        for (text, want) in [
+            (
+                include_str!("../../tests/fixtures/gt-0.1.0/version"),
+                "0.1.0",
+            ),
+            (
+                include_str!("../../tests/fixtures/gt-0.2.6/version"),
+                "0.2.6",
+            ),
+            (
+                include_str!("../../tests/fixtures/gt-1.0.1/version"),
+                "1.0.1",
+            ),
+        ] {
+            assert_eq!(parse_answer(text).unwrap().to_string(), want);
+        }
+    }
+
     #[test]
     fn each_convention_since_its_release() {
         let root = Path::new("/");
