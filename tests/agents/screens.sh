@@ -235,7 +235,7 @@ screens_of_opencode() {
     keys Escape
     still
     shot free-refused
-    text '!'
+    keys '!'
     shot shell-mode
     keys Escape
     run env 'OPENCODE_PERMISSION={"bash":"ask"}' opencode
