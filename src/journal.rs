@@ -52,6 +52,10 @@ events! {
     POKED = "6b400ae93d3e4863961b4ff45dcda470";
     /// A reminder was typed, but the agent's screen does not show that it was taken.
     POKE_UNANSWERED = "f66294d6f24d41e6a5e6108c169ba39b";
+    /// A reminder is due and is not typed, because the terminal is not fit for it.
+    POKE_WAITS = "b6323097aa264469add8c9368e3d54db";
+    /// A question was answered for a person, because a setting says so.
+    QUESTION_AGREED = "bf1e6ed40c2f4a1e8309b68911319881";
     /// The Deacon is restarted because nothing shows that it lives.
     DEACON_STUCK = "95091345925b49edb21b76bbbf68d953";
     /// The machine slept, or its clock was set: nobody is judged this time.

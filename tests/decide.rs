@@ -14,6 +14,7 @@ use gastown::heartbeat::decide::decide;
 use gastown::heartbeat::memory::{Clocks, Pokes, Record, Retry, Shown};
 use gastown::heartbeat::observed::{Activity, Beat, Observed, Refused, Seen, UnitState};
 use gastown::heartbeat::plan::{Action, Plan};
+use gastown::terminal::State;
 use gastown::town::left::Left;
 use gastown::town::ours::Ours;
 use jiff::{SignedDuration, Timestamp};
@@ -135,7 +136,11 @@ fn seen() -> impl Strategy<Value = Seen> {
                 pane,
                 screen,
                 session,
-                drafted: session && dismissed,
+                terminal: (session && dismissed).then_some(State::Draft),
+                withheld: session && dismissed,
+                pid: 1,
+                left_over: false,
+                agreed: false,
                 outside: session && wanted,
                 elsewhere: None,
                 cpu: dismissed.then_some(7),
@@ -167,6 +172,7 @@ fn record() -> impl Strategy<Value = Record> {
                 screen,
                 cpu: Some(5),
                 tip: None,
+                waits: None,
             },
             retry: retry.map(|(count, at)| Retry { count, at }),
             restarts,
@@ -250,6 +256,8 @@ fn kind(action: &Action) -> &'static str {
         Action::Restore { .. } => "restore",
         Action::Tell { .. } => "tell",
         Action::MarkDead { .. } => "mark",
+        Action::TakeBack { .. } => "take back",
+        Action::Agree { .. } => "agree",
     }
 }
 

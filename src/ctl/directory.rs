@@ -10,7 +10,7 @@ use crate::agent::{self, Agent, Role};
 use crate::exit::Exit;
 use crate::files;
 use crate::systemd::{Systemd, Unit};
-use crate::tmux::{Pane, Tmux};
+use crate::tmux::{Pane, Tmux, is_inside};
 use crate::town::{Town, patrols};
 
 /// How many names are offered for one that is not known.
@@ -147,10 +147,14 @@ pub fn myself(town: &Town) -> Result<Agent> {
         })
 }
 
-/// The pane that this process runs in.
+/// The pane that this process runs in. A person's own tmux may have a pane of the same id.
 pub fn own_pane(panes: &[Pane]) -> Option<&Pane> {
-    let id = std::env::var("TMUX_PANE").ok()?;
-    panes.iter().find(|pane| pane.id == id)
+    let (id, tmux) = (
+        std::env::var("TMUX_PANE").ok()?,
+        std::env::var("TMUX").ok()?,
+    );
+    let is_own = |pane: &&Pane| pane.id == id && is_inside(&tmux, pane.server);
+    panes.iter().find(is_own)
 }
 
 /// The rig that `name` means.

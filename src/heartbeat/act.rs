@@ -11,11 +11,12 @@ use super::memory::{Hook, Memory};
 use super::observe::{self, OWN_UNIT, World};
 use super::observed::{JOBS, Observed, Seen};
 use super::plan::{Action, Plan, Step};
+use super::pokes;
 use crate::agent::{Agent, Role};
 use crate::alert::{self, unit_key};
 use crate::journal;
 use crate::systemd::{TARGET, Verb};
-use crate::tmux::TmuxError;
+use crate::terminal::{self, Outcome, State, Text, answer};
 use crate::tools::{Tools, bd, mail};
 use crate::town::docked::Labels;
 use crate::town::{activity, home, state};
@@ -55,7 +56,8 @@ pub fn act(
         plan.steps.retain(|step| !step.action.is_counted());
     }
     acting.steps(&plan.steps);
-    acting.pokes(&plan.steps);
+    acting.agree(&plan.steps);
+    acting.pokes(&plan);
     let decided = Instant::now();
     if full {
         acting.jobs();
@@ -148,7 +150,11 @@ impl Acting<'_> {
             Action::Restore { unit } => systemd
                 .reset_failed(unit)
                 .and_then(|()| queue(Verb::Start, unit)),
-            Action::Poke { .. } | Action::Tell { .. } | Action::MarkDead { .. } => return None,
+            Action::Poke { .. }
+            | Action::TakeBack { .. }
+            | Action::Agree { .. }
+            | Action::Tell { .. }
+            | Action::MarkDead { .. } => return None,
         })
     }
 
@@ -162,6 +168,8 @@ impl Acting<'_> {
             Action::Restart { .. } => (journal::DEACON_STUCK, log::Level::Warn),
             Action::Poke { .. } => (journal::POKED, log::Level::Info),
             Action::Tell { .. } => (journal::CRASH_TOLD, log::Level::Warn),
+            Action::Agree { .. } => (journal::QUESTION_AGREED, log::Level::Warn),
+            Action::TakeBack { .. } => (journal::POKE_UNANSWERED, log::Level::Info),
             Action::MarkDead { .. } => (journal::BEAD_MARKED_DEAD, log::Level::Warn),
         };
         let agent = step
@@ -174,36 +182,90 @@ impl Acting<'_> {
             gt_reason = step.reason.as_str(); "{}: {}", step.action.done(), step.reason);
     }
 
-    /// All pokes at once.
-    fn pokes(&mut self, steps: &[Step]) {
-        let pokes: Vec<(&Step, &Agent, (String, String))> = steps
+    /// Agrees to what agents ask, where the settings say so.
+    fn agree(&mut self, steps: &[Step]) {
+        for step in steps {
+            let Action::Agree { agent, pane } = &step.action else {
+                continue;
+            };
+            let seen = self.observed.agents.get(agent);
+            let Some(State::Asks(question)) = seen.and_then(|seen| seen.terminal.clone()) else {
+                continue;
+            };
+            let reader = observe::reader(self.world.town, agent);
+            match answer::agree(&self.world.tmux, pane, &reader, &question) {
+                Ok(true) => self.told(&Step {
+                    reason: format!(
+                        "it asked '{}'",
+                        question.headline().replace(char::is_control, " ")
+                    ),
+                    ..step.clone()
+                }),
+                Ok(false) => log::info!("{agent} still asks, so a person has to answer"),
+                Err(e) => {
+                    self.note(Err(anyhow::anyhow!("Failed to answer {agent}: {e}")));
+                }
+            }
+        }
+    }
+
+    /// All that is to be typed, at once.
+    fn pokes(&mut self, plan: &Plan) {
+        for (agent, why) in &plan.waits {
+            waits(agent, why);
+        }
+        let (steps, texts): (Vec<(&Step, &Agent)>, Vec<Text>) = plan
+            .steps
             .iter()
             .filter_map(|step| match &step.action {
                 Action::Poke { agent, pane, text } => {
-                    Some((step, agent, (pane.clone(), text.clone())))
+                    Some(((step, agent), self.text(agent, pane, text)))
+                }
+                Action::TakeBack { agent, pane } => {
+                    Some(((step, agent), self.text(agent, pane, "")))
                 }
                 _ => None,
             })
-            .collect();
-        if pokes.is_empty() {
-            return;
-        }
-        let items: Vec<_> = pokes.iter().map(|(_, _, item)| item.clone()).collect();
-        for ((step, agent, _), result) in pokes.iter().zip(self.world.tmux.deliver(&items)) {
+            .unzip();
+        let outcomes = terminal::tell(&self.world.tmux, texts);
+        for ((step, agent), outcome) in steps.into_iter().zip(outcomes) {
             let name = agent.to_string();
-            match result {
-                Ok(()) => self.told(step),
+            match outcome {
+                Ok(Outcome::Told) => self.told(step),
                 // It was typed, so it counts: no sign of it is what a stuck agent gives.
-                Err(TmuxError::NotShown) => {
+                Ok(Outcome::NotShown | Outcome::NotTaken) => {
                     log::warn!(message_id = journal::POKE_UNANSWERED, gt_agent = name.as_str(),
                         gt_reason = step.reason.as_str();
                         "Poked {agent}, but its screen does not show that it was taken");
                 }
+                Ok(Outcome::Waits(state)) => {
+                    self.forget(agent);
+                    let why = pokes::why_unfit(&state).unwrap_or_else(|| "it was too slow".into());
+                    let waits_for = &mut self.memory.record(agent).pokes.waits;
+                    if waits_for.replace(why.clone()).as_ref() != Some(&why) {
+                        waits(agent, &why);
+                    }
+                }
+                Ok(Outcome::Gone) => self.forget(agent),
                 Err(e) => {
                     self.note(Err(anyhow::anyhow!("Failed to poke {agent}: {e}")));
                     self.forget(agent);
                 }
             }
+        }
+    }
+
+    fn text(&self, agent: &Agent, pane: &str, text: &str) -> Text {
+        let seen = self.observed.agents.get(agent);
+        let reader = observe::reader(self.world.town, agent);
+        Text {
+            pane: pane.into(),
+            pid: seen.map_or(0, |seen| seen.pid),
+            text: text.into(),
+            is_ready: seen.is_some_and(|seen| seen.terminal == Some(State::Free))
+                && reader.look.is_none(),
+            reader,
+            once: None,
         }
     }
 
@@ -413,4 +475,10 @@ impl Acting<'_> {
         state.heartbeat_count = state.heartbeat_count.saturating_add(1);
         state.save(town)
     }
+}
+
+fn waits(agent: &Agent, why: &str) {
+    let name = agent.to_string();
+    log::info!(message_id = journal::POKE_WAITS, gt_agent = name.as_str(), gt_reason = why;
+        "The poke of {agent} waits: {why}");
 }

@@ -36,14 +36,15 @@ pub(super) struct Deciding<'a> {
     pub(super) seen: &'a Observed,
     pub(super) now: Timestamp,
     pub(super) gap: Option<String>,
-    steps: Vec<Step>,
+    pub(super) steps: Vec<Step>,
+    pub(super) waits: BTreeMap<Agent, String>,
     left: BTreeMap<Agent, String>,
     /// Rigs whose polecats give up one after the other.
     storms: BTreeSet<String>,
     /// Conditions that hold, by alert key.
     pub(super) conditions: BTreeMap<String, String>,
     /// Keys whose condition is not known to have ended.
-    pending: BTreeSet<String>,
+    pub(super) pending: BTreeSet<String>,
     deadlines: Vec<(Timestamp, String)>,
     /// The Deacon has written a heartbeat not long ago.
     pub(super) heard: bool,
@@ -63,6 +64,7 @@ pub fn decide(seen: &Observed, now: Timestamp) -> Plan {
         now,
         gap,
         steps: Vec::new(),
+        waits: BTreeMap::new(),
         left: BTreeMap::new(),
         storms: BTreeSet::new(),
         conditions: seen.problems.clone(),
@@ -214,6 +216,7 @@ impl Deciding<'_> {
             return self.active(agent, seen);
         }
         let record = self.memory.record(agent);
+        record.terminal = None;
         record.pokes = Pokes {
             last: record.pokes.last,
             tip: record.pokes.tip,
@@ -451,6 +454,7 @@ impl Deciding<'_> {
         if up < BACK {
             self.look_again(agent, &key, BACK - up);
         }
+        self.watch(agent, seen);
         match agent.role() {
             Role::Deacon if seen.wanted => self.deacon(agent, seen),
             Role::Witness if seen.wanted && self.seen.rules.poke_witnesses => {
@@ -458,6 +462,7 @@ impl Deciding<'_> {
             }
             _ => {}
         }
+        self.leftover(agent, seen);
     }
 
     /// Finds agents that died together since the last tick, by the times of their deaths.
@@ -621,6 +626,7 @@ impl Deciding<'_> {
         Plan {
             steps: self.steps,
             left: self.left,
+            waits: self.waits,
             raise,
             clear,
             mass_death,

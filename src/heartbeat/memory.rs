@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::agent::Agent;
 use crate::files;
+use crate::terminal::State;
 use crate::town::{Town, json};
 
 /// The file, below the town's root.
@@ -90,6 +91,22 @@ pub struct Record {
     /// How many times the manager had restarted it.
     #[serde(skip_serializing_if = "is_default")]
     pub restarts: u64,
+    /// What its terminal was ready for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub terminal: Option<Watch>,
+}
+
+/// The state of a terminal, over time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Watch {
+    /// What it was ready for at the last look.
+    #[serde(flatten)]
+    pub state: State,
+    /// Since when.
+    pub since: Timestamp,
+    /// The last look showed another state, which a second one has to confirm.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub doubted: bool,
 }
 
 /// Work on the hook of a polecat that is down.
@@ -124,6 +141,9 @@ pub struct Pokes {
     /// The number of its text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tip: Option<usize>,
+    /// Why the next one is due and is not typed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waits: Option<String>,
 }
 
 /// A screen, to tell whether it has changed.

@@ -14,6 +14,7 @@ pub mod observed;
 pub mod plan;
 mod pokes;
 pub mod tips;
+mod watch;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

@@ -1,22 +1,28 @@
 //! Everything that a decision needs, read once: one listing of units, one of panes, the files.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use jiff::Timestamp;
 use nix::time::{ClockId, clock_gettime};
+use nix::unistd::geteuid;
 
 use super::memory::{Clocks, Memory, Shown};
 use super::observed::{Activity, Beat, JOBS, KEPT_UNITS, Observed, Refused, Seen, UnitState};
 use super::tips;
+use super::watch::ALERTS;
 use crate::agent::{Agent, Role};
 use crate::alert::{self, unit_key};
 use crate::digest::digest;
+use crate::hooks::report::Report;
 use crate::session::process::{self, Head};
 use crate::session::rival;
 use crate::session::whose::{Found, Names, OtherServers};
 use crate::systemd::{Systemd, TARGET, Unit};
-use crate::tmux::{Pane, Screen, Tmux, TmuxError};
+use crate::terminal::{Kind, Reader, State, answer};
+use crate::tmux::{Pane, Screen, Sight, Tmux, TmuxError};
 use crate::tools::{Tools, bd};
 use crate::town::deacon::Freshness;
 use crate::town::left::Note;
@@ -36,6 +42,9 @@ pub struct World<'a> {
 
 /// The unit of a tick.
 pub const OWN_UNIT: &str = "gt-heartbeat.service";
+
+/// By this claude is told to run without asking for permissions.
+const BYPASS: &str = "--dangerously-skip-permissions";
 
 /// How many of the last lines of a screen count for [`Shown::hash`].
 const SCREEN_LINES: usize = 10;
@@ -123,8 +132,9 @@ fn is_ours(key: &str) -> bool {
         "hook-",
         "polecats-",
     ];
+    let mut starts = starts.into_iter().chain(ALERTS);
     key != unit_key(OWN_UNIT)
-        && (starts.iter().any(|start| key.starts_with(start))
+        && (starts.any(|start| key.starts_with(start))
             || ["bd", "deacon", "go-daemon", "mass-death", "rigs", "tmux"].contains(&key))
 }
 
@@ -267,22 +277,19 @@ pub(super) fn terminals(
         seen.pane = by_owner
             .get(agent.instance().as_str())
             .map(|id| id.to_string());
-        if matches!(agent.role(), Role::Deacon | Role::Witness) {
-            ids.extend(seen.pane.clone());
-        }
+        ids.extend(seen.pane.clone());
     }
-    match world.tmux.screens(&ids) {
-        Ok(screens) => {
+    let reports = panes.iter();
+    let reports: HashMap<&str, &Report> = reports
+        .filter_map(|pane| Some((pane.id.as_str(), pane.report.as_ref()?)))
+        .collect();
+    match world.tmux.sights(&ids) {
+        Ok(sights) => {
             for (agent, seen) in agents.iter_mut() {
-                let screen = seen.pane.as_ref().and_then(|pane| screens.get(pane));
-                if let Some(screen) = screen {
-                    seen.screen = Some(shown(screen));
-                    let launch = world.town.launch(agent).ok();
-                    let prompt = launch.and_then(|launch| launch.ready_prompt);
-                    // A poke whose Enter was not taken is ours.
-                    let line = screen.lines.get(screen.row);
-                    let is_poke = line.is_some_and(|line| line.contains(tips::MARK.trim_end()));
-                    seen.drafted = !is_poke && screen.is_drafted(prompt.as_slice());
+                if let Some(sight) = seen.pane.as_ref().and_then(|pane| sights.get(pane)) {
+                    let report = reports.get(seen.pane.as_deref().unwrap_or_default());
+                    terminal(seen, sight, &reader(world.town, agent), report.copied());
+                    seen.agreed = is_agreed(world.town, agent, seen, sight);
                 }
             }
         }
@@ -293,6 +300,53 @@ pub(super) fn terminals(
         let ours = pane.owner.as_ref().or(pane.home.as_ref());
         pane.clients > 0 && ours.is_some_and(|who| instances.contains(who))
     }))
+}
+
+fn terminal(seen: &mut Seen, sight: &Sight, reader: &Reader, report: Option<&Report>) {
+    let state = reader.judged(&sight.screen, report, Timestamp::now());
+    seen.pid = sight.pid;
+    seen.screen = Some(shown(&sight.screen));
+    seen.left_over = reader.holds(sight);
+    // A poke that was not taken is taken back before the next.
+    let is_free = reader.takes(&state) || (state == State::Draft && seen.left_over);
+    seen.withheld = !(is_free || (state == State::Unknown && reader.is_blind()));
+    seen.terminal = Some(state);
+}
+
+/// Whether a person has agreed by a setting to what an agent asks: a question that is known word
+/// for word, about the agent's own directory if that is the town's, or about how it is started.
+fn is_agreed(town: &Town, agent: &Agent, seen: &Seen, sight: &Sight) -> bool {
+    let Some(State::Asks(question)) = &seen.terminal else {
+        return false;
+    };
+    let ours = town.ours();
+    let is_known = answer::key(question).is_some() && !answer::is_answered(sight, question.kind);
+    is_known
+        && match question.kind {
+            Kind::Trust if ours.trust_town => {
+                let dir = town.workdir(agent);
+                answer::is_about(question, &dir) && is_the_towns(town, &dir)
+            }
+            Kind::Bypass if ours.accept_bypass => town
+                .launch(agent)
+                .is_ok_and(|launch| launch.argv.iter().any(|arg| arg == BYPASS)),
+            _ => false,
+        }
+}
+
+/// Whether a directory is ours and lies in the town, links resolved.
+fn is_the_towns(town: &Town, dir: &Path) -> bool {
+    let (Ok(root), Ok(real)) = (town.root().canonicalize(), dir.canonicalize()) else {
+        return false;
+    };
+    let is_ours = |meta: std::fs::Metadata| meta.is_dir() && meta.uid() == geteuid().as_raw();
+    real.starts_with(&root) && real.metadata().is_ok_and(is_ours)
+}
+
+/// How the terminal of an agent is read.
+pub(super) fn reader(town: &Town, agent: &Agent) -> Reader {
+    let launch = town.launch(agent);
+    launch.map_or_else(|_| Reader::default(), |launch| Reader::of(&launch))
 }
 
 /// What is left of a screen when what we typed is taken out: it tells whether the agent did

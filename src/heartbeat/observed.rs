@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::memory::{Clocks, Memory, Shown};
 use crate::agent::{Agent, Role};
+use crate::terminal::State;
 use crate::tools::bd::Bead;
 use crate::town::left::Left;
 use crate::town::marks::Mark;
@@ -77,12 +78,20 @@ pub struct Seen {
     pub unit: UnitState,
     /// Its pane; `None`: none, or not known.
     pub pane: Option<String>,
-    /// Its screen, for the Deacon: whether it answers pokes.
+    /// The first process of that pane.
+    pub pid: u32,
+    /// Its screen, to tell whether it answers pokes.
     pub screen: Option<Shown>,
     /// The CPU time that its unit has used, in nanoseconds, for a Deacon that is silent.
     pub cpu: Option<u64>,
-    /// Somebody has typed something there and not sent it.
-    pub drafted: bool,
+    /// What its terminal is ready for; `None`: not known.
+    pub terminal: Option<State>,
+    /// The terminal takes no text as it is.
+    pub withheld: bool,
+    /// The settings allow to agree to what it asks, and that has not been done yet.
+    pub agreed: bool,
+    /// What we typed there was not taken and still stands there.
+    pub left_over: bool,
     /// Something lives in its terminal, in its unit or not.
     pub session: bool,
     /// What runs there is a program, not a mere shell.

@@ -33,6 +33,10 @@ pub enum Action {
         pane: String,
         text: String,
     },
+    /// Take back what was typed to an agent and not taken.
+    TakeBack { agent: Agent, pane: String },
+    /// Agree to what an agent asks, because the settings say so.
+    Agree { agent: Agent, pane: String },
     /// Start one of our own units that is down.
     Restore { unit: String },
     /// Tell the Witness of its rig that a polecat crashed.
@@ -59,6 +63,8 @@ impl Action {
             | Action::Restart { agent }
             | Action::Poke { agent, .. }
             | Action::Tell { agent, .. }
+            | Action::TakeBack { agent, .. }
+            | Action::Agree { agent, .. }
             | Action::MarkDead { agent, .. } => Some(agent),
             Action::Restore { .. } => None,
         }
@@ -83,6 +89,10 @@ impl std::fmt::Display for Action {
             Action::Stop { agent } => write!(f, "stop {agent}"),
             Action::Restart { agent } => write!(f, "restart {agent}"),
             Action::Poke { agent, text, .. } => write!(f, "poke {agent} with '{text}'"),
+            Action::TakeBack { agent, .. } => {
+                write!(f, "take back what was typed to {agent} and not taken")
+            }
+            Action::Agree { agent, .. } => write!(f, "agree to what {agent} asks"),
             Action::Restore { unit } => write!(f, "start {unit}"),
             Action::Tell { agent, to, .. } => write!(f, "tell {to} that {agent} crashed"),
             Action::MarkDead { agent, bead, .. } => write!(f, "mark bead {bead} of {agent} dead"),
@@ -102,6 +112,8 @@ impl Action {
             Action::Restart { .. } => "Restarting",
             Action::Poke { .. } => "Poked",
             Action::Tell { .. } => "Told",
+            Action::TakeBack { .. } => "Taking",
+            Action::Agree { .. } => "Agreed",
             Action::MarkDead { .. } => "Marked",
         };
         format!("{verb} {rest}")
@@ -136,6 +148,9 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// Agents that are left alone, and why.
     pub left: BTreeMap<Agent, String>,
+    /// Agents for whom a poke is due that is not typed now, and why, where that is new.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub waits: BTreeMap<Agent, String>,
     /// Alerts that begin, by key.
     pub raise: BTreeMap<String, String>,
     /// Alerts that end, by key.

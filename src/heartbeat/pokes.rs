@@ -5,16 +5,40 @@ use jiff::SignedDuration;
 use super::decide::{Deciding, rounded};
 use super::memory::{Pokes, Shown};
 use super::observed::{Beat, Seen};
-use super::plan::{Action, CEILING};
+use super::plan::{Action, CEILING, Step};
 use super::tips;
 use crate::agent::Agent;
+use crate::terminal::State;
 use crate::town::deacon::{Freshness, freshness};
 
-/// How long a poke waits for a person who types.
-const DRAFT: SignedDuration = SignedDuration::from_mins(1);
+/// How long until a terminal is looked at again that was not fit for a poke.
+const LOOK: SignedDuration = SignedDuration::from_mins(1);
 
-/// Why it waits.
-const DRAFTED: &str = "somebody has typed something there and not sent it";
+/// Why nothing is typed into a terminal that takes no text as it is.
+fn unfit(seen: &Seen) -> Option<String> {
+    let state = seen.terminal.as_ref().filter(|_| seen.withheld)?;
+    why_unfit(state)
+}
+
+/// Why a text is not typed into a terminal in this state.
+pub(super) fn why_unfit(state: &State) -> Option<String> {
+    Some(match state {
+        State::Asks(question) => {
+            let what = question.headline().replace(char::is_control, " ");
+            format!("it asks '{what}'")
+        }
+        State::Draft => "somebody has typed something there and not sent it".into(),
+        State::Busy => "it works, and a text would break into that".into(),
+        State::Shell => "its terminal shows a shell".into(),
+        State::Unknown => "its terminal shows nothing that is known".into(),
+        State::Free => return None,
+    })
+}
+
+/// A person has to do with why nothing is typed, so that is no sign of being stuck.
+fn is_a_persons(state: &State) -> bool {
+    matches!(state, State::Asks(_) | State::Draft | State::Shell)
+}
 
 /// The condition that the Deacon has been silent for long.
 pub(super) const SILENT: &str = "deacon";
@@ -136,6 +160,15 @@ impl Deciding<'_> {
             self.memory.record(agent).pokes = pokes;
             return self.leave(agent, format!("{age}, and the last poke was not long ago"));
         }
+        let unfit = unfit(seen);
+        // Whatever a terminal shows that cannot be read may be a question to a person.
+        let keeps_waiting = |state: &State| is_a_persons(state) || *state == State::Unknown;
+        if let Some(why) = &unfit
+            && seen.terminal.as_ref().is_some_and(keeps_waiting)
+        {
+            self.memory.record(agent).pokes = pokes;
+            return self.wait(agent, Some(&age), why);
+        }
         if stuck {
             let reason = format!(
                 "{age}, and {} pokes changed nothing on its screen",
@@ -150,11 +183,6 @@ impl Deciding<'_> {
             self.memory.record(agent).pokes = pokes;
             return self.leave(agent, format!("{age}, but its terminal is not known"));
         };
-        if seen.drafted {
-            self.memory.record(agent).pokes = pokes;
-            self.at(now + DRAFT, "whether a draft is sent");
-            return self.leave(agent, format!("{age}, but {DRAFTED}"));
-        }
         let (tip, text) = tips::after(tips::DEACON, pokes.tip);
         pokes.count = pokes.count.saturating_add(1);
         pokes.unanswered = pokes.unanswered.saturating_add(1);
@@ -169,9 +197,39 @@ impl Deciding<'_> {
             spacing(pokes.count - 1)
         };
         self.at(now + due, "an answer of the Deacon");
+        // One that is not to be typed while it works counts like one that was not answered.
+        if let Some(why) = unfit {
+            self.memory.record(agent).pokes = pokes;
+            return self.wait(agent, Some(&age), &why);
+        }
+        pokes.waits = None;
         self.memory.record(agent).pokes = pokes;
         let agent = agent.clone();
         self.push(Action::Poke { agent, pane, text }, age);
+    }
+
+    /// A poke is due and cannot be typed; that is told when it begins.
+    fn wait(&mut self, agent: &Agent, age: Option<&str>, why: &str) {
+        let pokes = &mut self.memory.record(agent).pokes;
+        if pokes.waits.replace(why.to_string()).as_deref() != Some(why) {
+            self.waits.insert(agent.clone(), why.to_string());
+        }
+        self.at(self.now + LOOK, format!("the poke of {agent} that waits"));
+        let age = age.map_or(String::new(), |age| format!("{age}, but "));
+        self.leave(agent, format!("{age}its poke waits: {why}"));
+    }
+
+    /// What was typed and not taken does not stay there until the next poke.
+    pub(super) fn leftover(&mut self, agent: &Agent, seen: &Seen) {
+        let is_poked =
+            |step: &Step| matches!(&step.action, Action::Poke { agent: a, .. } if a == agent);
+        let Some(pane) = seen.pane.clone().filter(|_| seen.left_over) else {
+            return;
+        };
+        if !self.steps.iter().any(is_poked) && seen.terminal == Some(State::Draft) {
+            let agent = agent.clone();
+            self.push(Action::TakeBack { agent, pane }, "it still stands there");
+        }
     }
 
     /// Witnesses are reminded in turn, whatever they do.
@@ -193,10 +251,11 @@ impl Deciding<'_> {
             pokes.last = pokes.last.min(Some(now));
             return self.leave(agent, "it was poked not long ago");
         }
-        if seen.drafted {
-            return self.leave(agent, DRAFTED);
+        if let Some(why) = unfit(seen) {
+            return self.wait(agent, None, &why);
         }
         let (tip, text) = tips::after(tips::WITNESS, pokes.tip);
+        pokes.waits = None;
         pokes.last = Some(now);
         pokes.tip = Some(tip);
         let agent = agent.clone();

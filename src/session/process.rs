@@ -8,6 +8,8 @@ use std::path::PathBuf;
 
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
+use crate::tmux::is_inside;
+
 /// The most processes between a hook and its pane that are looked at.
 const ANCESTORS: usize = 50;
 
@@ -86,8 +88,8 @@ fn was_started_in(pid: u32, pane: &str, server: u32) -> bool {
         return false;
     };
     let value = |key: &str| environment.get(key).map(String::as_str);
-    let of_server = value("TMUX").and_then(|tmux| tmux.rsplit(',').nth(1));
-    value("TMUX_PANE") == Some(pane) && of_server == Some(&server.to_string())
+    let is_its = value("TMUX").is_some_and(|tmux| is_inside(tmux, server));
+    value("TMUX_PANE") == Some(pane) && is_its
 }
 
 /// The environment that a process was started with, as far as it is text; `None`: it has ended, or

@@ -3,19 +3,11 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
-use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
+use jiff::Timestamp;
 
-use crate::agent::Agent;
-use crate::tmux::{Marked, Pane, Screen};
-use crate::town::pending::Pending;
-
-/// What a polecat is told.
-pub const WORD: &str = "Begin.";
-
-/// A spawn older than this when it is first read is refused: nobody waits for it any more.
-const TOO_OLD: SignedDuration = SignedDuration::from_hours(6);
+use super::waiting::{Waiting, issue_hash, issues_at_work};
+use crate::terminal::{Outcome, State};
+use crate::tmux::{Marked, Screen};
 
 /// After which a polecat that is not ready is looked at again: from its prompt to the end of its
 /// first line take 2.5 s at most, of which the debounce, the timer and the start need 1 s.
@@ -24,65 +16,8 @@ const LOOK: Duration = Duration::from_millis(1500);
 /// The soonest next look.
 const SOON: Duration = Duration::from_millis(100);
 
-/// Where on the screen a prompt counts: in the last lines that have anything.
-const PROMPT_LINES: usize = 10;
-
 /// What is shown of a screen in a message, in lines, and in characters of each.
 const SHOWN: (usize, usize) = (6, 120);
-
-/// What is known of a spawn besides what its writer said; it outlives the program.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Record {
-    /// Names this arrival of the spawn, in hexadecimal digits.
-    pub id: String,
-    /// When it has failed unless it was ready.
-    pub deadline: Timestamp,
-    /// Where its agent was seen.
-    #[serde(default)]
-    pub seen: Option<Seen>,
-    /// The word may have been typed there: written before the attempt.
-    #[serde(default)]
-    pub typing: bool,
-}
-
-/// A process in a pane.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Seen {
-    /// The pid of the tmux server.
-    pub server: u32,
-    /// The pane's id, which the server does not use again.
-    pub pane: String,
-    /// The pid of the pane's process.
-    pub pid: u32,
-    /// Since when.
-    pub at: Timestamp,
-}
-
-/// How an agent shows that it can be talked to, besides saying so.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Readiness {
-    /// How its prompt begins; any of them.
-    pub prompts: Vec<String>,
-    /// How long after its start it counts as ready when it has no prompt; `None`: never.
-    pub delay: Option<Duration>,
-}
-
-/// A spawn whose agent waits for its first word.
-#[derive(Debug, Clone)]
-pub struct Waiting {
-    /// The name of its spool entry.
-    pub name: String,
-    /// What its writer said. The session is fit for tmux.
-    pub spawn: Pending,
-    /// Who it is.
-    pub agent: Agent,
-    /// Why this agent may not run now.
-    pub refusal: Option<String>,
-    /// How it shows that it is ready.
-    pub readiness: Readiness,
-    /// What is known of it.
-    pub record: Record,
-}
 
 /// What tmux shows at one moment.
 #[derive(Debug, Default)]
@@ -100,10 +35,11 @@ pub struct Sight {
 pub enum Action {
     /// Nothing yet.
     Wait,
-    /// Type the word; it is followed by [`Action::Submit`].
-    Type,
-    /// The word is there: press Enter until it is taken.
-    Submit,
+    /// Tell it to begin, or go on with that where an earlier run ended.
+    Tell {
+        /// It has said that it is ready.
+        is_ready: bool,
+    },
     /// It has begun.
     Done,
     /// It never will.
@@ -115,115 +51,54 @@ pub enum Action {
     },
 }
 
+impl Sight {
+    fn has_said(&self, pane: &Marked) -> bool {
+        pane.ready || (pane.ready_env && !self.ready_by_default)
+    }
+
+    fn screen(&self, pane: &Marked) -> Option<&Screen> {
+        self.screens.get(&pane.pane.id)
+    }
+}
+
 impl Waiting {
-    /// The pane it is about: its own agent's in the session of that name; in a session that
-    /// others made, the first of the first window.
-    pub fn target<'a>(&self, panes: &'a [Marked]) -> Option<&'a Marked> {
-        let instance = self.agent.instance();
-        let mut here = panes
-            .iter()
-            .filter(|m| m.pane.session == self.spawn.session);
-        here.clone()
-            .find(|m| m.pane.owner.as_deref() == Some(&instance))
-            .or_else(|| here.next())
+    /// What its terminal is ready for.
+    fn state(&self, screen: Option<&Screen>) -> State {
+        screen.map_or(State::Unknown, |screen| self.readiness.reader.state(screen))
     }
 
-    /// The mark of a pane in which the word was typed for this spawn, by this process.
-    pub fn typed_mark(&self, pid: u32) -> String {
-        format!(
-            "t{}i{}p{pid}",
-            self.record.id,
-            issue_hash(&self.spawn.issue)
-        )
-    }
-
-    /// The mark of a pane in which Enter was pressed for this spawn.
-    pub fn entered_mark(&self) -> String {
-        format!("e{}", self.record.id)
-    }
-
-    /// The process that the word was typed for.
-    fn typed_for(&self, pane: &Marked) -> Option<u32> {
-        let mark = format!("t{}i", self.record.id);
-        let mark = pane.marks.iter().find(|m| m.starts_with(&mark))?;
-        mark.rsplit('p').next()?.parse().ok()
+    fn is_ready(&self, state: &State, has_said: bool, now: Timestamp) -> bool {
+        let is_over = || self.delay_left(now).is_some_and(|left| left.is_zero());
+        self.readiness.reader.takes(state) || (*state == State::Unknown && (has_said || is_over()))
     }
 
     fn in_doubt(&self) -> Action {
         let Waiting { spawn, agent, .. } = self;
-        let reason = format!(
+        fail(format!(
             "session '{}' ended while {agent} was told to begin, so it is not known whether it \
              was; spawn it again if it does not work on its issue",
             spawn.session
-        );
-        self.fail(true, reason)
+        ))
     }
 
-    fn is_ready(&self, pane: &Marked, sight: &Sight, now: Timestamp) -> bool {
-        if pane.ready || (pane.ready_env && !sight.ready_by_default) {
-            return true;
-        }
-        let screen = sight.screens.get(&pane.pane.id);
-        let prompts = &self.readiness.prompts;
-        if screen.is_some_and(|s| shows_prompt(s, prompts) && !holds_word(s, prompts)) {
-            return true;
-        }
-        self.delay_left(now).is_some_and(|left| left.is_zero())
-    }
-
-    fn delay_left(&self, now: Timestamp) -> Option<Duration> {
-        let waited = now.duration_since(self.record.seen.as_ref()?.at);
-        let waited = Duration::try_from(waited).unwrap_or_default();
-        Some(self.readiness.delay?.saturating_sub(waited))
-    }
-
-    fn fail(&self, alert: bool, reason: String) -> Action {
-        Action::Fail { reason, alert }
+    fn is_expired(&self, now: Timestamp) -> bool {
+        now >= self.record.deadline
     }
 }
 
-impl Record {
-    /// The record of a spawn that is read for the first time and may take `patience`.
-    pub fn new(
-        id: &str,
-        spawned_at: Option<Timestamp>,
-        patience: SignedDuration,
-        now: Timestamp,
-    ) -> Record {
-        // A time from the future says nothing.
-        let begin = spawned_at.filter(|t| *t <= now).unwrap_or(now);
-        Record {
-            id: id.to_string(),
-            deadline: begin.saturating_add(patience).unwrap_or(now),
-            seen: None,
-            typing: false,
-        }
-    }
-
-    /// Notes where the agent is now. Where the word may have been typed is not forgotten.
-    pub fn see(&mut self, pane: &Pane, now: Timestamp) {
-        let same = |s: &Seen| (s.server, &s.pane, s.pid) == (pane.server, &pane.id, pane.pid);
-        if !self.typing && !self.seen.as_ref().is_some_and(same) {
-            self.seen = Some(Seen {
-                server: pane.server,
-                pane: pane.id.clone(),
-                pid: pane.pid,
-                at: now,
-            });
-        }
+/// A failure that a person must be told of.
+fn fail(reason: String) -> Action {
+    Action::Fail {
+        reason,
+        alert: true,
     }
 }
 
-/// The first `bytes` of the SHA-256 of a text, in hexadecimal digits.
-pub fn hash(text: &[u8], bytes: usize) -> String {
-    let digest = Sha256::digest(text);
-    digest[..bytes].iter().map(|b| format!("{b:02x}")).collect()
-}
-
-fn issue_hash(issue: &str) -> String {
-    match issue {
-        "" => "0".into(),
-        _ => hash(issue.as_bytes(), 8),
+/// A failure that is as it should be.
+fn refuse(reason: String) -> Action {
+    Action::Fail {
+        reason,
+        alert: false,
     }
 }
 
@@ -244,18 +119,6 @@ pub fn decide(waiting: &[Waiting], sight: &Sight, now: Timestamp) -> Vec<Action>
     actions
 }
 
-/// The session in which each issue is worked on, by hash: the last word that a living process got.
-fn issues_at_work(panes: &[Marked]) -> HashMap<String, String> {
-    let issue = |m: &Marked| -> Option<(String, String)> {
-        let last = m.marks.iter().rfind(|mark| mark.starts_with('t'))?;
-        let (_, rest) = last.split_once('i')?;
-        let (issue, pid) = rest.split_once('p')?;
-        let alive = !m.pane.dead && pid.parse() == Ok(m.pane.pid);
-        (alive && issue != "0").then(|| (issue.to_string(), m.pane.session.clone()))
-    };
-    panes.iter().filter_map(issue).collect()
-}
-
 fn one<'a>(
     w: &'a Waiting,
     target: Option<&'a Marked>,
@@ -265,184 +128,145 @@ fn one<'a>(
     taken: &mut HashSet<&'a str>,
 ) -> Action {
     let session = &w.spawn.session;
-    let expired = now >= w.record.deadline;
     let again = format!("spawn {} again if it is still wanted", w.agent);
     let Some(target) = target else {
-        return match (&w.record.seen, expired) {
-            (Some(_), _) => w.fail(true, format!("session '{session}' is gone; {again}")),
-            (None, true) => {
-                let reason = format!("session '{session}' did not appear in time; {again}");
-                w.fail(true, reason)
-            }
-            (None, false) => Action::Wait,
+        return match w.record.seen {
+            Some(_) => fail(format!("session '{session}' is gone; {again}")),
+            None if w.is_expired(now) => fail(format!(
+                "session '{session}' did not appear in time; {again}"
+            )),
+            None => Action::Wait,
         };
     };
     let pane = &target.pane;
-    let screen = sight.screens.get(&pane.id);
     if let Some(owner) = pane.owner.as_ref().filter(|o| **o != w.agent.instance()) {
-        let reason = format!(
+        return fail(format!(
             "session '{session}' is that of gt-agent@{owner}.service, not of {}; {again}",
             w.agent
-        );
-        return w.fail(true, reason);
+        ));
     }
+    let is_ready = sight.has_said(target);
     if let Some(pid) = w.typed_for(target) {
-        let entered = target.marks.contains(&w.entered_mark());
-        let held = screen.is_none_or(|s| holds_word(s, &w.readiness.prompts));
-        return match (pid == pane.pid && !pane.dead, entered) {
-            (false, _) => w.in_doubt(),
+        return match pid == pane.pid && !pane.dead {
+            false => w.in_doubt(),
             // Two words for one pane follow each other, and the first is done with before the next.
-            (true, _) if !taken.insert(&pane.id) => Action::Wait,
-            (true, true) if !held => Action::Done,
-            (true, true) if expired => {
-                let shows = screen.map(shown).unwrap_or_default();
-                let reason = format!(
-                    "{} does not take its input; its screen shows: {shows}",
-                    w.agent
-                );
-                w.fail(true, reason)
-            }
-            (true, _) => Action::Submit,
+            true if !taken.insert(&pane.id) => Action::Wait,
+            true => Action::Tell { is_ready },
         };
     }
     if w.record.typing {
-        let same = |s: &Seen| (s.server, &s.pane) == (pane.server, &pane.id);
-        if !w.record.seen.as_ref().is_some_and(same) {
+        let seen = w.record.seen.as_ref();
+        if seen.is_none_or(|s| (s.server, &s.pane) != (pane.server, &pane.id)) {
             return w.in_doubt();
         }
     }
     if let Some(reason) = &w.refusal {
-        return w.fail(false, format!("{} may not run: {reason}", w.agent));
+        return refuse(format!("{} may not run: {reason}", w.agent));
     }
     let issue = issue_hash(&w.spawn.issue);
     if let Some(other) = issues.get(&issue) {
-        let reason = format!(
+        return refuse(format!(
             "issue '{}' is worked on in session '{other}' already",
             w.spawn.issue
-        );
-        return w.fail(false, reason);
+        ));
     }
     if issue != "0" && issues.values().any(|at| at == session) {
-        let reason = format!(
+        return refuse(format!(
             "{} works on another issue in session '{session}' already; spawn issue '{}' for another polecat",
             w.agent, w.spawn.issue
-        );
-        return w.fail(false, reason);
+        ));
     }
-    // What somebody types there and has not sent is not to be sent with our word.
-    let drafted = screen.is_some_and(|s| s.is_drafted(&w.readiness.prompts));
-    if !pane.dead && !drafted && w.is_ready(target, sight, now) {
+    let screen = sight.screen(target);
+    let state = w.state(screen);
+    if !pane.dead && w.is_ready(&state, is_ready, now) {
         if !taken.insert(&pane.id) {
             return Action::Wait;
         }
         if issue != "0" {
             issues.insert(issue, session.clone());
         }
-        return Action::Type;
+        return Action::Tell { is_ready };
     }
-    if !expired {
+    if !w.is_expired(now) {
         return Action::Wait;
     }
-    let shown = screen.map(shown).unwrap_or_default();
-    let state = if pane.dead {
-        "has ended"
-    } else if drafted {
-        "has a line that somebody typed and did not send"
-    } else {
-        "was not ready in time"
+    let why = match pane.dead {
+        true => "has ended".into(),
+        false => not_ready(&state),
     };
-    let shows = if shown.is_empty() { "nothing" } else { &shown };
-    let reason = format!(
-        "{} {state}, so it was not told to begin; its screen shows: {shows}",
-        w.agent
-    );
-    w.fail(true, reason)
+    fail(format!(
+        "{} {why}, so it was not told to begin; its screen shows: {}",
+        w.agent,
+        shown(screen)
+    ))
 }
 
-/// Whether a spawn was so old already when its entry arrived that it is refused unread.
-pub fn is_too_old(spawn: &Pending, now: Timestamp) -> bool {
-    spawn
-        .spawned_at
-        .is_some_and(|t| now.duration_since(t) > TOO_OLD)
+/// What follows from how the telling went.
+pub fn after(w: &Waiting, outcome: &Outcome, screen: Option<&Screen>, now: Timestamp) -> Action {
+    let why = match outcome {
+        Outcome::Told => return Action::Done,
+        // The next look finds out what that means.
+        Outcome::Gone => return Action::Wait,
+        _ if !w.is_expired(now) => return Action::Wait,
+        Outcome::Waits(state) => not_ready(state),
+        Outcome::NotShown => "does not show what is typed".into(),
+        Outcome::NotTaken => "does not take its input".into(),
+    };
+    fail(format!(
+        "{} {why}, and it was not seen to begin; its screen shows: {}",
+        w.agent,
+        shown(screen)
+    ))
+}
+
+fn not_ready(state: &State) -> String {
+    match state {
+        State::Asks(question) => format!("asks '{}'", clean(question.headline())),
+        State::Draft => "has a line that somebody typed and did not send".into(),
+        State::Busy => "was busy all the time".into(),
+        State::Shell => "shows a shell".into(),
+        State::Free | State::Unknown => "was not ready in time".into(),
+    }
 }
 
 /// When to look again at those that wait.
 pub fn next_look(waiting: &[Waiting], now: Timestamp) -> Duration {
     let delays = waiting.iter().filter_map(|w| w.delay_left(now));
+    let delays = delays.filter(|left| !left.is_zero());
     delays.min().unwrap_or(LOOK).clamp(SOON, LOOK)
 }
 
-/// Whether an agent waits for input: one of its last lines begins like a prompt. A marked line of
-/// a menu does too, but is none; and a prompt is shown also while the agent is busy.
-pub fn shows_prompt(screen: &Screen, prompts: &[String]) -> bool {
-    let busy = last_lines(screen, PROMPT_LINES).any(|line| line.contains("esc to interrupt"));
-    !busy && inputs(screen, prompts).any(|input| !is_choice(&input))
-}
-
-/// Whether the word is still where it was typed: it ends the line that the cursor is on, or, where
-/// a program draws its own cursor, it is all that the last prompt has.
-pub fn holds_word(screen: &Screen, prompts: &[String]) -> bool {
-    if screen.cursor {
-        let line = screen.lines.get(screen.row);
-        return line.is_some_and(|line| line.ends_with(WORD));
-    }
-    inputs(screen, prompts)
-        .last()
-        .is_some_and(|input| input.trim() == WORD)
-}
-
-/// What stands behind the prompts among the last lines.
-fn inputs(screen: &Screen, prompts: &[String]) -> impl Iterator<Item = String> {
-    // Some programs write their prompt with a no-break space, and a bare one has none.
-    let plain = |text: &str| text.replace('\u{a0}', " ");
-    let prompts: Vec<String> = prompts.iter().map(|p| plain(p)).collect();
-    last_lines(screen, PROMPT_LINES).filter_map(move |line| {
-        let line = plain(line);
-        let line = line.trim_start();
-        prompts.iter().find_map(|prompt| {
-            let bare = (line == prompt.trim()).then_some("");
-            bare.or_else(|| line.strip_prefix(prompt.as_str()))
-                .map(String::from)
-        })
-    })
-}
-
-/// `1. Yes`, as in menus.
-fn is_choice(text: &str) -> bool {
-    let text = text.trim_start();
-    let rest = text.trim_start_matches(|c: char| c.is_ascii_digit());
-    rest.len() < text.len() && rest.starts_with('.')
-}
-
-/// The last lines that have anything, the first of them first.
-fn last_lines(screen: &Screen, count: usize) -> impl Iterator<Item = &str> {
-    let lines: Vec<&str> = screen
-        .lines
-        .iter()
-        .map(|l| l.trim_end())
-        .filter(|l| !l.is_empty())
-        .collect();
-    let skip = lines.len().saturating_sub(count);
-    lines.into_iter().skip(skip)
-}
-
 /// What a screen shows, in one line for a person.
-pub fn shown(screen: &Screen) -> String {
-    let cut = |line: &str| -> String {
-        let clean = line
-            .trim()
-            .chars()
-            .map(|c| if c.is_control() { ' ' } else { c });
-        clean.take(SHOWN.1).collect()
-    };
-    let lines: Vec<String> = last_lines(screen, SHOWN.0).map(cut).collect();
-    lines.join(" | ")
+fn shown(screen: Option<&Screen>) -> String {
+    let lines = screen.map_or(&[][..], |screen| &screen.lines);
+    let lines = lines.iter().rev().filter(|line| !line.trim().is_empty());
+    let mut lines: Vec<String> = lines.take(SHOWN.0).map(|line| clean(line)).collect();
+    lines.reverse();
+    match lines.is_empty() {
+        true => "nothing".into(),
+        false => lines.join(" | "),
+    }
+}
+
+/// A line of a stranger, fit for a message.
+fn clean(line: &str) -> String {
+    let plain = line.trim().chars();
+    let plain = plain.map(|c| if c.is_control() { ' ' } else { c });
+    plain.take(SHOWN.1).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use jiff::SignedDuration;
     use proptest::prelude::*;
+
+    use super::*;
+    use crate::spawn::state::Record;
+    use crate::spawn::waiting::{Readiness, WORD, is_too_old};
+    use crate::terminal::typing::{Attempt, Step};
+    use crate::terminal::{Once, Reader};
+    use crate::tmux::{Keys, Mark, Pane, Strokes, Typed};
+    use crate::town::pending::Pending;
 
     const START: &str = "2026-01-01T00:00:00Z";
 
@@ -465,7 +289,10 @@ mod tests {
             spawn,
             refusal: None,
             readiness: Readiness {
-                prompts: vec!["❯ ".into(), "> ".into()],
+                reader: Reader {
+                    look: None,
+                    prompts: vec!["❯ ".into(), "> ".into()],
+                },
                 delay: None,
             },
             record: Record::new(
@@ -503,7 +330,9 @@ mod tests {
         let lines: Vec<String> = text.lines().map(|l| l.trim_end().to_string()).collect();
         Screen {
             row: lines.len().saturating_sub(1),
+            column: lines.last().map_or(0, |line| line.chars().count()),
             cursor: true,
+            solid: lines.clone(),
             lines,
             ..Screen::default()
         }
@@ -527,6 +356,7 @@ mod tests {
         }
         let word = |action: &Action| match action {
             Action::Fail { reason, alert } => format!("fail {alert}: {reason}"),
+            Action::Tell { .. } => "tell".into(),
             other => format!("{other:?}").to_lowercase(),
         };
         decide(waiting, sight, now).iter().map(word).collect()
@@ -547,7 +377,7 @@ mod tests {
             "{late}"
         );
         let both = sight(vec![(pane(2, "gt-gastown-p1"), "> "), other()]);
-        assert_eq!(word(&w, &both, at(1)), "type");
+        assert_eq!(word(&w, &both, at(1)), "tell");
         assert_eq!(w.target(&both.panes).unwrap().pane.id, "%2");
     }
 
@@ -581,8 +411,8 @@ mod tests {
         let dead = with(|p| (p.ready, p.pane.dead) = (true, true));
         for (sight, want) in [
             (&not, "wait"),
-            (&said, "type"),
-            (&env, "type"),
+            (&said, "tell"),
+            (&env, "tell"),
             (&dead, "wait"),
         ] {
             assert_eq!(word(&plain, sight, at(1)), want);
@@ -595,10 +425,10 @@ mod tests {
 
         let mut slow = plain.clone();
         slow.readiness = Readiness {
-            prompts: Vec::new(),
+            reader: Reader::default(),
             delay: Some(Duration::from_secs(3)),
         };
-        for (now, want) in [(10, "wait"), (12, "wait"), (13, "type")] {
+        for (now, want) in [(10, "wait"), (12, "wait"), (13, "tell")] {
             let got = words(std::slice::from_mut(&mut slow), &not, at(now));
             assert_eq!(got, [want], "{now}");
         }
@@ -610,83 +440,32 @@ mod tests {
         assert_eq!(next_look(&[plain], at(12)), LOOK);
     }
 
-    #[test]
-    fn prompts() {
-        let both = ["❯ ".to_string(), "> ".to_string()];
-        for (text, want) in [
-            ("", false),
-            ("loading", false),
-            ("> ", true),
-            (">", true),
-            ("  > x", true),
-            (">x", false),
-            ("❯\u{a0}", true),
-            ("❯\u{a0}Try \"edit\"", true),
-            ("\u{a0}❯ \n────\n ? for shortcuts\n\n\n", true),
-            ("Do you trust this?\n❯ 1. Yes\n  2. No", false),
-            ("❯ 10. x", false),
-            ("❯ 10 x", true),
-            ("❯ \n  esc to interrupt", false),
-            ("> \n1\n2\n3\n4\n5\n6\n7\n8\n9\n\n10", false),
-            ("> \n1\n2\n3\n4\n5\n6\n7\n8\n\n\n\n9", true),
-        ] {
-            assert_eq!(shows_prompt(&screen(text), &both), want, "{text:?}");
-        }
-        assert!(!shows_prompt(&screen("> "), &[]));
-    }
-
-    #[test]
-    fn the_word_is_held_until_it_is_taken() {
-        let prompts = ["> ".to_string()];
-        for (text, cursor, want) in [
-            ("> Begin.", true, true),
-            ("> Begin.\nworking", true, false),
-            ("│ > Begin.", true, true),
-            ("> Begin.\n> ", false, false),
-            ("> Begin.\n? for help", false, true),
-            ("> Begin.\n? for help", true, false),
-            ("", true, false),
-            ("", false, false),
-        ] {
-            let screen = Screen {
-                cursor,
-                ..screen(text)
-            };
-            assert_eq!(holds_word(&screen, &prompts), want, "{text:?} {cursor}");
-        }
-        let below = Screen {
-            row: 7,
-            ..screen("> Begin.")
-        };
-        assert!(!holds_word(&below, &prompts));
-    }
-
     /// After a run was killed: what the pane has, what it shows, and what follows.
     #[test]
     fn a_run_that_was_killed_is_taken_up_where_it_was() {
         let mut w = waiting(1, "s", "i-1");
         w.record.see(&pane(1, "s").pane, at(0));
         w.record.typing = true;
-        let (typed, entered) = (w.typed_mark(101), w.entered_mark());
+        let Once { typed, entered } = w.marks(101);
         let marked = |marks: &[&String]| {
             let mut pane = pane(1, "s");
             pane.marks = marks.iter().map(|m| m.to_string()).collect();
             pane
         };
         let doubt = "fail true: session 's' ended while";
-        for (pane, text, want) in [
-            (marked(&[]), "> ", "type"),
-            (marked(&[&typed]), "> Begin.", "submit"),
-            (marked(&[&typed]), "", "submit"),
-            (marked(&[&typed, &entered]), "> Begin.", "submit"),
-            (marked(&[&typed, &entered]), "> Begin.\nI begin", "done"),
+        for (pane, text) in [
+            (marked(&[]), "> "),
+            (marked(&[&typed]), "> Begin."),
+            (marked(&[&typed]), ""),
+            (marked(&[&typed, &entered]), "> Begin."),
+            (marked(&[&typed, &entered]), "> Begin.\nI begin"),
         ] {
-            assert_eq!(word(&w, &sight(vec![(pane.clone(), text)]), at(1)), want);
+            assert_eq!(word(&w, &sight(vec![(pane.clone(), text)]), at(1)), "tell");
             let mut other = pane.clone();
             other.pane.pid = 7;
             let got = word(&w, &sight(vec![(other, text)]), at(1));
             let want = match pane.marks.len() {
-                0 => "type",
+                0 => "tell",
                 _ => doubt,
             };
             assert!(got.starts_with(want), "{got}");
@@ -697,12 +476,29 @@ mod tests {
         let got = word(&w, &sight(vec![(reborn, "> ")]), at(1));
         assert!(got.starts_with(doubt), "{got}");
         assert!(word(&w, &sight(vec![]), at(1)).starts_with("fail true: session 's' is gone"));
-        let late = word(
-            &w,
-            &sight(vec![(marked(&[&typed, &entered]), "> Begin.")]),
-            at(301),
-        );
-        assert!(late.contains("does not take its input"), "{late}");
+    }
+
+    #[test]
+    fn who_is_told_in_vain_fails_at_the_deadline() {
+        let w = waiting(1, "s", "");
+        let held = screen("> Begin.");
+        let after = |outcome: &Outcome, now| after(&w, outcome, Some(&held), now);
+        assert_eq!(after(&Outcome::Told, at(301)), Action::Done);
+        for (outcome, want) in [
+            (Outcome::NotTaken, "does not take its input, and it was"),
+            (Outcome::NotShown, "does not show what is typed, and it was"),
+            (
+                Outcome::Waits(State::Draft),
+                "has a line that somebody typed",
+            ),
+        ] {
+            assert_eq!(after(&outcome, at(299)), Action::Wait);
+            let Action::Fail { reason, alert } = after(&outcome, at(300)) else {
+                panic!("{outcome:?}");
+            };
+            assert!(alert && reason.contains(want), "{reason}");
+            assert!(reason.ends_with("its screen shows: > Begin."), "{reason}");
+        }
     }
 
     #[test]
@@ -720,21 +516,21 @@ mod tests {
                 .collect()
         };
         let got = words(&mut eight, &sight(panes()), at(1));
-        assert_eq!([&got[0], &got[1]], ["wait", "type"]);
+        assert_eq!([&got[0], &got[1]], ["wait", "tell"]);
         let refused = "fail false: issue 'i-1' is worked on in session 's1' already";
         assert!(got[2..8].iter().all(|g| g == refused), "{got:?}");
-        assert_eq!(got[8..], ["type", "type", "type"]);
+        assert_eq!(got[8..], ["tell", "tell", "tell"]);
 
         // Later it is known by the pane, as long as that process lives.
         let mut later = panes();
-        later[1].0.marks = vec![eight[1].typed_mark(101), eight[1].entered_mark()];
+        later[1].0.marks = vec![eight[1].marks(101).typed, eight[1].marks(101).entered];
         assert_eq!(word(&eight[0], &sight(later.clone()), at(1)), refused);
         later[1].0.pane.pid = 7;
-        assert_eq!(word(&eight[2], &sight(later.clone()), at(1)), "type");
+        assert_eq!(word(&eight[2], &sight(later.clone()), at(1)), "tell");
         // Or until it is told of another issue.
         later[1].0.pane.pid = 101;
-        later[1].0.marks.push(eight[8].typed_mark(101));
-        assert_eq!(word(&eight[2], &sight(later), at(1)), "type");
+        later[1].0.marks.push(eight[8].marks(101).typed);
+        assert_eq!(word(&eight[2], &sight(later), at(1)), "tell");
     }
 
     #[test]
@@ -744,14 +540,14 @@ mod tests {
         let refused = "fail false: gastown/polecats/p2 works on another issue in session 's' already; \
                        spawn issue 'b' for another polecat";
         let got = words(&mut two, &sight(vec![(here.clone(), "> ")]), at(1));
-        assert_eq!(got, ["type", refused]);
-        here.marks = vec![two[0].typed_mark(101)];
+        assert_eq!(got, ["tell", refused]);
+        here.marks = vec![two[0].marks(101).typed];
         let got = words(&mut two, &sight(vec![(here.clone(), "> ")]), at(1));
         assert_eq!(got[1], refused);
         // Another process in that session has no work yet.
         here.pane.pid += 1;
         let got = words(&mut two[1..], &sight(vec![(here, "> ")]), at(1));
-        assert_eq!(got, ["type"]);
+        assert_eq!(got, ["tell"]);
     }
 
     #[test]
@@ -759,14 +555,14 @@ mod tests {
         let mut two = [waiting(1, "s", ""), waiting(2, "s", "")];
         let mut here = pane(1, "s");
         let got = words(&mut two, &sight(vec![(here.clone(), "> ")]), at(1));
-        assert_eq!(got, ["type", "wait"]);
-        here.marks = vec![two[0].typed_mark(101)];
+        assert_eq!(got, ["tell", "wait"]);
+        here.marks = vec![two[0].marks(101).typed];
         let got = words(&mut two, &sight(vec![(here.clone(), "> Begin.")]), at(1));
-        assert_eq!(got, ["submit", "wait"]);
+        assert_eq!(got, ["tell", "wait"]);
         // Whatever their order.
         two.swap(0, 1);
         let got = words(&mut two, &sight(vec![(here.clone(), "> ")]), at(1));
-        assert_eq!(got, ["wait", "submit"]);
+        assert_eq!(got, ["wait", "tell"]);
     }
 
     #[test]
@@ -815,8 +611,12 @@ mod tests {
         lines: Vec<String>,
         /// The words that a process took in, by session.
         taken: HashMap<String, usize>,
+        /// What was typed last, by pane.
+        typed: Vec<Option<Typed>>,
         /// How often Enter was pressed for nothing.
         empty: usize,
+        /// How often something else was sent than the word.
+        glued: usize,
     }
 
     impl Model {
@@ -831,53 +631,71 @@ mod tests {
             }
         }
 
-        /// As [`crate::tmux::Tmux::once`].
-        fn once(&mut self, pid: u32, mark: String, text: &str) {
-            for (m, line) in self.panes.iter_mut().zip(&mut self.lines) {
-                if m.pane.pid == pid && !m.marks.contains(&mark) {
-                    m.marks.push(mark.clone());
-                    line.push_str(text);
-                }
+        /// What an attempt sees of a pane.
+        fn pane(&self, id: &str) -> crate::tmux::Sight {
+            let at = self.panes.iter().position(|m| m.pane.id == id).unwrap();
+            crate::tmux::Sight {
+                screen: screen(&self.lines[at]),
+                pid: self.panes[at].pane.pid,
+                dead: false,
+                marks: self.panes[at].marks.clone(),
+                typed: self.typed[at].clone(),
             }
         }
 
-        fn enter(&mut self, pid: u32, mark: String, swallow: bool) {
-            for (m, line) in self.panes.iter_mut().zip(&mut self.lines) {
-                if m.pane.pid == pid {
-                    if !m.marks.contains(&mark) {
-                        m.marks.push(mark.clone());
-                    }
-                    if !swallow && line == "> " {
-                        self.empty += 1;
-                    }
-                    if !swallow && line.ends_with(WORD) {
-                        *self.taken.entry(m.pane.session.clone()).or_default() +=
-                            line.matches(WORD).count();
-                        *line = "> ".into();
-                    }
+        /// As [`crate::tmux::Tmux::strike`].
+        fn strike(&mut self, strokes: &Strokes, swallow: bool) {
+            let id = &strokes.pane;
+            let at = self.panes.iter().position(|m| m.pane.id == *id).unwrap();
+            let here = screen(&self.lines[at]);
+            let (m, line) = (&mut self.panes[at], &mut self.lines[at]);
+            let is_there = strokes.cursor == (here.column, here.row) || strokes.keys == Keys::None;
+            match &strokes.mark {
+                Some(Mark::Once(mark)) if m.marks.contains(mark) => return,
+                _ if m.pane.pid != strokes.pid || !is_there => return,
+                Some(Mark::Once(mark)) => m.marks.push(mark.clone()),
+                Some(Mark::Gone(mark)) => m.marks.retain(|m| m != mark),
+                None => {}
+            }
+            self.typed[at].clone_from(&strokes.typed);
+            match &strokes.keys {
+                Keys::None => {}
+                Keys::Text(text) => line.push_str(text),
+                Keys::Named(key, _) if key == "Enter" && swallow => {}
+                Keys::Named(key, _) if key == "Enter" && line == "> " => self.empty += 1,
+                Keys::Named(key, _) if key == "Enter" => {
+                    self.glued += usize::from(*line != format!("> {WORD}"));
+                    *self.taken.entry(m.pane.session.clone()).or_default() += 1;
+                    *line = "> ".into();
+                }
+                Keys::Named(_, times) => {
+                    let kept = line.chars().count().saturating_sub(*times).max(2);
+                    *line = line.chars().take(kept).collect();
                 }
             }
         }
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(2000))]
+        #![proptest_config(ProptestConfig::with_cases(1000))]
 
         #[test]
         fn each_spawn_once_or_failed_wherever_a_run_is_killed(
-            steps in proptest::collection::vec((0u8..6, 0usize..3, 0u8..7, any::<bool>()), 1..60),
+            steps in proptest::collection::vec((0u8..7, 0usize..3, 0u8..12, any::<bool>()), 1..60),
         ) {
             let mut model = Model {
                 panes: (0..3).map(|n| pane(n, &format!("s{n}"))).collect(),
                 lines: vec![String::new(); 3],
                 taken: HashMap::new(),
+                typed: vec![None; 3],
                 empty: 0,
+                glued: 0,
             };
             // The last two are of one session.
             let session = |n: u8| format!("s{}", n.min(2));
             let mut spool: Vec<Waiting> = (0..4).rev().map(|n| waiting(n, &session(n), "")).collect();
             let (mut done, mut failed) = (HashSet::new(), HashSet::new());
-            let steps = steps.into_iter().chain(std::iter::repeat_n((5, 0, 9, false), 8));
+            let steps = steps.into_iter().chain(std::iter::repeat_n((5, 0, 99, false), 12));
             for (i, (what, which, killed_after, swallow)) in steps.enumerate() {
                 let now = at(i as i64);
                 match what {
@@ -885,14 +703,19 @@ mod tests {
                     0 if model.lines[which].is_empty() => model.lines[which] = "> ".into(),
                     1 => {
                         model.panes[which].pane.pid += 1000;
+                        model.typed[which] = None;
                         model.lines[which] = "> ".into();
                     }
                     2 => {
                         model.panes[which].pane.server += 1;
                         model.panes[which].pane.pid += 1000;
                         model.panes[which].marks.clear();
+                        model.typed[which] = None;
                         model.lines[which] = String::new();
                     }
+                    // A person types something, or sends what is there.
+                    3 if model.lines[which] == "> " => model.lines[which] = "> x".into(),
+                    4 if model.lines[which] == "> x" => model.lines[which] = "> ".into(),
                     _ => {}
                 }
                 let mut budget = killed_after;
@@ -908,9 +731,9 @@ mod tests {
                         w.record.see(&pane.pane, now);
                     }
                 }
-                let actions = decide(&records, &sight, now);
+                let mut actions = decide(&records, &sight, now);
                 for (w, action) in records.iter_mut().zip(&actions) {
-                    w.record.typing |= *action == Action::Type;
+                    w.record.typing |= matches!(action, Action::Tell { .. });
                 }
                 if !alive() {
                     continue;
@@ -919,21 +742,39 @@ mod tests {
                 if !alive() {
                     continue;
                 }
-                for (w, action) in records.iter().zip(&actions) {
-                    let pid = w.record.seen.as_ref().map_or(0, |s| s.pid);
-                    if *action == Action::Type {
-                        prop_assert!(!done.contains(&w.name));
-                        model.once(pid, w.typed_mark(pid), WORD);
+                // As [`crate::terminal::tell`], with a clock of its own.
+                let mut clock = Duration::ZERO;
+                let mut open: Vec<(usize, Attempt)> = Vec::new();
+                for (i, action) in actions.iter().enumerate() {
+                    if let Action::Tell { is_ready } = action {
+                        prop_assert!(!done.contains(&records[i].name));
+                        let text = records[i].word(*is_ready).unwrap();
+                        open.push((i, Attempt::new(text)));
                     }
                 }
-                if !alive() {
+                let mut killed = false;
+                while !open.is_empty() && !killed {
+                    let (mut strokes, mut rest) = (Vec::new(), Vec::new());
+                    for (i, mut attempt) in open {
+                        let sight = model.pane(attempt.pane());
+                        match attempt.next(Some(&sight), clock) {
+                            Step::Wait(_) => {}
+                            Step::Send(keys, _) => strokes.push(keys),
+                            Step::End(outcome, notes) => {
+                                strokes.extend(notes);
+                                actions[i] = after(&records[i], &outcome, None, now);
+                                continue;
+                            }
+                        }
+                        rest.push((i, attempt));
+                    }
+                    open = rest;
+                    strokes.iter().for_each(|strokes| model.strike(strokes, swallow));
+                    clock += Duration::from_millis(100);
+                    killed = !strokes.is_empty() && !alive();
+                }
+                if killed {
                     continue;
-                }
-                for (w, action) in records.iter().zip(&actions) {
-                    if matches!(action, Action::Type | Action::Submit) {
-                        let pid = w.record.seen.as_ref().map_or(0, |s| s.pid);
-                        model.enter(pid, w.entered_mark(), swallow);
-                    }
                 }
                 for (w, action) in records.iter().zip(&actions) {
                     if !alive() {
@@ -947,7 +788,7 @@ mod tests {
                     spool.retain(|other| other.name != w.name);
                 }
             }
-            prop_assert_eq!(model.empty, 0);
+            prop_assert_eq!((model.empty, model.glued), (0, 0));
             for n in 0..3u8 {
                 let session = session(n);
                 let names = (0..4).filter(|m| m.min(&2) == &n).map(|m| format!("{m}.json"));

@@ -23,6 +23,7 @@ pub mod decide;
 mod pass;
 pub mod sources;
 mod state;
+pub mod waiting;
 
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};

@@ -2,32 +2,22 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::os::unix::fs::MetadataExt;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::decide::{self, Action, Readiness, Record, Sight, WORD, Waiting};
-use super::state::State;
+use super::decide::{self, Action, Sight};
+use super::state::{Record, State};
+use super::waiting::{self, Readiness, WORD, Waiting};
 use super::{DONE, is_session};
+use crate::digest::digest;
 use crate::spool::{CLAIM_LIMIT, Entry, Spool};
-use crate::tmux::{Keys, Marked, Once, READY_ENV, Screen, Tmux};
+use crate::terminal::{self, Outcome as Telling, Reader, Text};
+use crate::tmux::{READY_ENV, Tmux};
 use crate::town::{Town, marks, pending};
 use crate::{alert, files, journal};
-
-/// How long an agent gets to take typed text in before Enter: sooner, some take both for a paste.
-const DEBOUNCE: Duration = Duration::from_millis(500);
-
-/// When after Enter is pressed it is pressed again, if the screen has not changed.
-const ENTERS: [Duration; 3] = [
-    Duration::from_millis(500),
-    Duration::from_millis(1000),
-    Duration::from_millis(2000),
-];
-
-/// How often the screen is looked at meanwhile.
-const LOOK: Duration = Duration::from_millis(50);
 
 /// What the keys of alerts begin with; the spawn's id follows.
 const ALERT: &str = "spawn-";
@@ -91,22 +81,22 @@ impl Pass<'_> {
             self.state.save()?;
             return Ok(outcome);
         }
-        let actions = match self.look(&mut waiting, now) {
-            Ok(sight) => decide::decide(&waiting, &sight, now),
+        let sight = match self.look(&mut waiting, now) {
+            Ok(sight) => Some(sight),
             // Not known is not gone: they wait, and nobody is judged.
             Err(e) => {
-                outcome
-                    .errors
-                    .push(format!("The sessions are not known: {e}"));
-                vec![Action::Wait; waiting.len()]
+                let error = format!("The sessions are not known: {e}");
+                outcome.errors.push(error);
+                None
             }
         };
-        let chosen = |what: Action| -> Vec<usize> {
-            (0..actions.len()).filter(|i| actions[*i] == what).collect()
+        let sight = sight.as_ref();
+        let mut actions = match sight {
+            Some(sight) => decide::decide(&waiting, sight, now),
+            None => vec![Action::Wait; waiting.len()],
         };
-        let new = chosen(Action::Type);
-        for i in &new {
-            waiting[*i].record.typing = true;
+        for (w, action) in waiting.iter_mut().zip(&actions) {
+            w.record.typing |= matches!(action, Action::Tell { .. });
         }
         for w in &waiting {
             self.state
@@ -114,13 +104,10 @@ impl Pass<'_> {
                 .insert(w.record.id.clone(), w.record.clone());
         }
         self.state.save()?;
-        let mut done = chosen(Action::Done);
-        match self.tell(&waiting, &new, &chosen(Action::Submit)) {
-            Ok(begun) => done.extend(begun),
-            Err(e) => outcome
-                .errors
-                .push(format!("'{WORD}' could not be typed: {e}")),
-        }
+        self.tell(&waiting, &mut actions, now, &mut outcome.errors);
+        let done: Vec<usize> = (0..actions.len())
+            .filter(|i| actions[*i] == Action::Done)
+            .collect();
         for i in &done {
             self.finish(&waiting[*i], &entries[&waiting[*i].name])?;
         }
@@ -194,7 +181,7 @@ impl Pass<'_> {
         }
         let record = match self.state.records.get(id) {
             Some(record) => record.clone(),
-            None if decide::is_too_old(&spawn, now) => {
+            None if waiting::is_too_old(&spawn, now) => {
                 return Err(format!("{agent} was spawned too long ago; spawn it again"));
             }
             None => {
@@ -236,76 +223,59 @@ impl Pass<'_> {
         })
     }
 
-    /// Types the word where it is to be typed, presses Enter, and tells who has taken it.
-    fn tell(&self, waiting: &[Waiting], new: &[usize], typed: &[usize]) -> Result<Vec<usize>> {
-        if new.is_empty() && typed.is_empty() {
-            return Ok(Vec::new());
-        }
-        let once = |i: &usize, keys: &Keys| -> Option<Once> {
-            let w = &waiting[*i];
-            let seen = w.record.seen.as_ref()?;
-            Some(Once {
-                pane: seen.pane.clone(),
-                pid: seen.pid,
-                mark: match keys {
-                    Keys::Text(_) => w.typed_mark(seen.pid),
-                    Keys::Enter => w.entered_mark(),
-                },
-                keys: keys.clone(),
-            })
-        };
-        let of = |items: &[usize], keys: Keys| -> Vec<Once> {
-            items.iter().filter_map(|i| once(i, &keys)).collect()
-        };
-        if !new.is_empty() {
-            self.tmux.once(&of(new, Keys::Text(WORD.into())))?;
-            std::thread::sleep(DEBOUNCE);
-        }
-        let panes = self.tmux.marked()?;
-        let has = |i: &usize, mark: &dyn Fn(&Waiting, u32) -> String| {
-            let w = &waiting[*i];
-            w.target(&panes)
-                .is_some_and(|target: &Marked| target.marks.contains(&mark(w, target.pane.pid)))
-        };
-        let mut open: Vec<usize> = new.iter().chain(typed).copied().collect();
-        open.retain(|i| has(i, &|w, pid| w.typed_mark(pid)));
-        let pane = |i: &usize| waiting[*i].record.seen.as_ref().map(|s| s.pane.clone());
-        let ids = |items: &[usize]| -> Vec<String> { items.iter().filter_map(pane).collect() };
-
-        let before = self.tmux.screens(&ids(&open))?;
-        // Where Enter was pressed by a run that ended then, it had no effect: press it again.
-        let again: Vec<usize> = open
+    /// Tells those that are to be told, and puts what follows in place of that action. What was
+    /// typed to one that fails is taken back, so that nothing else is glued to it.
+    fn tell(
+        &self,
+        waiting: &[Waiting],
+        actions: &mut [Action],
+        now: Timestamp,
+        errors: &mut Vec<String>,
+    ) {
+        let (told, texts): (Vec<usize>, Vec<Text>) = actions
             .iter()
-            .copied()
-            .filter(|i| has(i, &|w, _| w.entered_mark()))
-            .collect();
-        self.tmux.enter(&ids(&again))?;
-        self.tmux.once(&of(&open, Keys::Enter))?;
-
-        let mut begun = Vec::new();
-        let taken = |i: &usize, after: &HashMap<String, Screen>| {
-            let shows = |screens: &'_ HashMap<String, Screen>| {
-                pane(i).and_then(|id| screens.get(&id).cloned())
+            .enumerate()
+            .filter_map(|(i, action)| match action {
+                Action::Tell { is_ready } => Some((i, waiting[i].word(*is_ready)?)),
+                _ => None,
+            })
+            .unzip();
+        let panes: Vec<String> = texts.iter().map(|text| text.pane.clone()).collect();
+        let mut left = Vec::new();
+        for ((i, text), result) in told
+            .iter()
+            .zip(&texts)
+            .zip(terminal::tell(self.tmux, texts.clone()))
+        {
+            let outcome = match result {
+                Ok(outcome) => outcome,
+                Err(e) => {
+                    errors.push(format!("'{WORD}' could not be typed: {e}"));
+                    actions[*i] = Action::Wait;
+                    continue;
+                }
             };
-            let prompts = &waiting[*i].readiness.prompts;
-            shows(after).is_some_and(|s| !decide::holds_word(&s, prompts))
-                && shows(after) != shows(&before)
-        };
-        for limit in ENTERS {
-            let deadline = Instant::now() + limit;
-            while !open.is_empty() && Instant::now() < deadline {
-                std::thread::sleep(LOOK);
-                let after = self.tmux.screens(&ids(&open))?;
-                let (yes, no) = open.iter().partition(|i| taken(i, &after));
-                begun.extend::<Vec<usize>>(yes);
-                open = no;
+            actions[*i] = decide::after(&waiting[*i], &outcome, None, now);
+            if let (Action::Fail { .. }, false) = (&actions[*i], outcome == Telling::Gone) {
+                left.push((*i, outcome, text.taken_back()));
             }
-            if open.is_empty() {
-                break;
-            }
-            self.tmux.enter(&ids(&open))?;
         }
-        Ok(begun)
+        if left.is_empty() {
+            return;
+        }
+        match self.tmux.screens(&panes) {
+            Ok(screens) => {
+                for (i, outcome, text) in &left {
+                    let screen = screens.get(&text.pane);
+                    actions[*i] = decide::after(&waiting[*i], outcome, screen, now);
+                }
+            }
+            Err(e) => log::warn!("Failed to read the screens, going on without: {e}"),
+        }
+        terminal::tell(
+            self.tmux,
+            left.into_iter().map(|(_, _, text)| text).collect(),
+        );
     }
 
     fn finish(&mut self, w: &Waiting, entry: &Entry) -> Result<()> {
@@ -404,36 +374,34 @@ fn arrival(entry: &Entry) -> Option<String> {
         meta.mtime(),
         meta.mtime_nsec()
     );
-    Some(decide::hash(origin.as_bytes(), 8))
+    Some(digest(origin, 8))
 }
 
 fn how_ready(town: &Town, agent: &crate::agent::Agent) -> Readiness {
-    let classic = town
-        .dialect()
-        .is_first()
-        .then(|| CLASSIC_PROMPT.to_string());
+    let classic = || match town.dialect().is_first() {
+        true => vec![CLASSIC_PROMPT.to_string()],
+        false => Vec::new(),
+    };
     let launch = match town.launch(agent) {
         Ok(launch) => launch,
         Err(e) => {
             log::warn!(
                 "How {agent} shows that it is ready is not known, waiting for its word: {e:#}"
             );
-            let prompts = classic.into_iter().collect();
-            return Readiness {
-                prompts,
-                delay: None,
-            };
+            let mut readiness = Readiness::default();
+            readiness.reader.prompts = classic();
+            return readiness;
         }
     };
-    let delay = match (&launch.ready_prompt, launch.ready_delay_ms) {
-        (Some(_), _) => None,
-        (None, Some(ms)) => Some(Duration::from_millis(ms)),
-        (None, None) if classic.is_some() => None,
-        (None, None) => Some(DEFAULT_DELAY),
-    };
-    let prompts = launch.ready_prompt.into_iter().chain(classic);
+    let mut reader = Reader::of(&launch);
+    let delay = launch.ready_delay_ms.map(Duration::from_millis);
+    if reader.is_blind() && delay.is_none() {
+        reader.prompts = classic();
+    }
+    // Time says nothing of a program whose screen can be read.
+    let is_blind = reader.is_blind();
     Readiness {
-        prompts: prompts.filter(|p| !p.trim().is_empty()).collect(),
-        delay,
+        reader,
+        delay: is_blind.then(|| delay.unwrap_or(DEFAULT_DELAY)),
     }
 }

@@ -16,8 +16,8 @@ use anyhow::{Context, Result};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::value::{RawValue, to_raw_value};
 
-use super::decide::hash;
 use super::{DONE, SPOOL};
+use crate::digest::digest;
 use crate::files;
 use crate::spool::{self, Spool};
 use crate::tools::mail::Mail;
@@ -155,9 +155,9 @@ fn stem(raw: &RawValue) -> String {
         Ok(spawn) if !spawn.mail_id.is_empty() => format!("mail-{}", spawn.mail_id),
         Ok(spawn) => {
             let text = serde_json::to_string(&spawn).unwrap_or_default();
-            format!("pending-{}", hash(text.as_bytes(), 8))
+            format!("pending-{}", digest(text, 8))
         }
-        Err(_) => format!("pending-{}", hash(raw.get().as_bytes(), 8)),
+        Err(_) => format!("pending-{}", digest(raw.get(), 8)),
     }
 }
 

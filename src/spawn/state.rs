@@ -5,10 +5,71 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
 
-use super::decide::Record;
 use crate::files;
+use crate::tmux::Pane;
+
+/// What is known of a spawn besides what its writer said; it outlives the program.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// Names this arrival of the spawn, in hexadecimal digits.
+    pub id: String,
+    /// When it has failed unless it was ready.
+    pub deadline: Timestamp,
+    /// Where its agent was seen.
+    #[serde(default)]
+    pub seen: Option<Seen>,
+    /// The word may have been typed there: written before the attempt.
+    #[serde(default)]
+    pub typing: bool,
+}
+
+/// A process in a pane.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seen {
+    /// The pid of the tmux server.
+    pub server: u32,
+    /// The pane's id, which the server does not use again.
+    pub pane: String,
+    /// The pid of the pane's process.
+    pub pid: u32,
+    /// Since when.
+    pub at: Timestamp,
+}
+
+impl Record {
+    /// The record of a spawn that is read for the first time and may take `patience`.
+    pub fn new(
+        id: &str,
+        spawned_at: Option<Timestamp>,
+        patience: SignedDuration,
+        now: Timestamp,
+    ) -> Record {
+        // A time from the future says nothing.
+        let begin = spawned_at.filter(|t| *t <= now).unwrap_or(now);
+        Record {
+            id: id.to_string(),
+            deadline: begin.saturating_add(patience).unwrap_or(now),
+            seen: None,
+            typing: false,
+        }
+    }
+
+    /// Notes where the agent is now. Where the word may have been typed is not forgotten.
+    pub fn see(&mut self, pane: &Pane, now: Timestamp) {
+        let same = |s: &Seen| (s.server, &s.pane, s.pid) == (pane.server, &pane.id, pane.pid);
+        if !self.typing && !self.seen.as_ref().is_some_and(same) {
+            self.seen = Some(Seen {
+                server: pane.server,
+                pane: pane.id.clone(),
+                pid: pane.pid,
+                at: now,
+            });
+        }
+    }
+}
 
 /// The records by id, and their file.
 #[derive(Debug)]

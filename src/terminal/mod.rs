@@ -2,19 +2,32 @@
 //!
 //! [`read`] decides it, and is pure. What each program looks like is data, in [`looks`]; the
 //! screens in `tests/screens` were captured from the real ones and are the tests of both.
+//!
+//! [`tell`] types texts into terminals, for whoever has something to say to an agent; what it
+//! does next is decided in [`typing`], which is pure too.
 
+use serde::{Deserialize, Serialize};
+
+pub mod answer;
 mod judge;
 mod looks;
 mod question;
 mod read;
+mod tell;
+pub mod typing;
 
 pub use judge::judge;
 pub use looks::{Area, LOOKS, Look, Typing, look};
 pub use question::{Kind, Question};
 pub use read::{input, read};
+pub use tell::tell;
+pub use typing::{Once, Outcome, Reader, Text};
 
 /// What a terminal is ready for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+///
+/// As JSON an object: `state`, and for `asks` what is asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "kebab-case")]
 pub enum State {
     /// An empty input line waits.
     Free,

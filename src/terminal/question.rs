@@ -1,7 +1,10 @@
 //! What a program asks, as its screen shows it.
 
+use serde::{Deserialize, Serialize};
+
 /// What a question is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Kind {
     /// Whether the directory is trusted.
     Trust,
@@ -18,6 +21,7 @@ pub enum Kind {
     /// A menu that somebody has opened.
     Menu,
     /// Something else; mostly a question of the model itself.
+    #[serde(rename = "question")]
     Other,
 }
 
@@ -38,11 +42,12 @@ impl Kind {
 }
 
 /// What a program asks.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Question {
     /// What it is about.
     pub kind: Kind,
     /// Its text, in lines.
+    #[serde(rename = "question")]
     pub text: String,
     /// What can be chosen, in order.
     pub choices: Vec<String>,

@@ -1,141 +1,123 @@
 //! What is typed into panes.
 
-use std::collections::HashMap;
-use std::time::Duration;
-
-use super::panes::MARKS;
-use super::screens::Screen;
+use super::panes::{MARKS, TYPED};
 use super::server::{Tmux, TmuxError, quoted};
 
-/// Between a text and its Enter: an Enter too early is taken for a part of a paste.
-const DEBOUNCE: Duration = Duration::from_millis(500);
-
-/// How long after an Enter it is looked whether it was taken; after each but the last, it is
-/// pressed again where it was not.
-const ENTER_LOOKS: [Duration; 3] = [
-    Duration::from_millis(500),
-    Duration::from_millis(1000),
-    Duration::from_millis(1500),
-];
-
-/// Keys for a pane that it gets at most once: they and the mark are one step of the server, so
-/// the mark tells, however the caller ended, whether they were sent.
+/// Keys for a pane. They, and what is noted about them, are one step of the server: whatever
+/// happens to the caller, the notes tell whether they were sent. A pane with another process than
+/// the caller has seen gets nothing, and one whose cursor has moved since gets no keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Once {
+pub struct Strokes {
     /// The pane's id.
     pub pane: String,
-    /// The process they are meant for; a pane with another one gets nothing.
+    /// The process they are meant for.
     pub pid: u32,
-    /// Letters and digits. A pane that has this mark gets nothing.
-    pub mark: String,
+    /// The column and the row of the cursor when the caller looked.
+    pub cursor: (usize, usize),
     /// What is sent.
     pub keys: Keys,
+    /// What [`Typed`] is noted in the pane then; `None`: that nothing is.
+    pub typed: Option<Typed>,
+    /// What is added to or taken from the pane's marks.
+    pub mark: Option<Mark>,
 }
 
-/// See [`Once`].
+/// See [`Strokes`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Keys {
+    /// None: only notes are changed.
+    None,
     /// Text, byte for byte.
     Text(String),
-    /// The Enter key.
-    Enter,
+    /// A key by its name in tmux, pressed so many times.
+    Named(String, usize),
+}
+
+/// Letters and digits among the marks of a pane.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Mark {
+    /// Set together with the keys; a pane that has it already gets nothing.
+    Once(String),
+    /// Taken away.
+    Gone(String),
+}
+
+/// What was typed into a pane and has not been seen to be taken.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Typed {
+    /// The text.
+    pub text: String,
+    /// How many times Enter was pressed after it.
+    pub enters: u32,
+}
+
+impl Typed {
+    /// As it is noted in a pane: with the process that got it, since another one knows nothing
+    /// of it.
+    fn note(&self, pid: u32) -> String {
+        format!("{pid} {} {}", self.enters, self.text)
+    }
+
+    pub(super) fn parse(note: &str, pid: u32) -> Option<Typed> {
+        let mut fields = note.splitn(3, ' ');
+        let is_its = fields.next()?.parse() == Ok(pid);
+        let enters = fields.next()?.parse().ok()?;
+        let text = fields.next()?.to_string();
+        is_its.then_some(Typed { text, enters })
+    }
 }
 
 impl Tmux {
-    /// Sends keys, each at most once; those of many panes in one call. A pane in copy mode is
-    /// brought out of it first. [`Tmux::marked`] tells afterwards which panes have got them.
+    /// Sends keys to many panes in few calls; a pane that is gone is passed over. A pane in copy
+    /// mode is brought out of it first. [`Tmux::sights`] tells afterwards who has got them.
     ///
     /// # Errors
     /// tmux cannot be run, hangs, or no server answers: then it is not known who got them.
-    pub fn once(&self, items: &[Once]) -> Result<(), TmuxError> {
+    pub fn strike(&self, items: &[Strokes]) -> Result<(), TmuxError> {
         self.each_apart(items.iter().map(|item| {
-            let condition = format!(
-                "#{{&&:#{{==:#{{pane_pid}},{}}},#{{==:#{{m:*{}*,#{{{MARKS}}}}},0}}}}",
-                item.pid, item.mark
-            );
             let pane = quoted(&item.pane);
+            let is = |what: &str, value: usize| format!("#{{==:#{{{what}}},{value}}}");
+            let mut conditions = vec![is("pane_pid", item.pid as usize)];
+            if item.keys != Keys::None {
+                conditions.push(is("cursor_x", item.cursor.0));
+                conditions.push(is("cursor_y", item.cursor.1));
+            }
+            let mut commands = vec![match &item.typed {
+                Some(typed) => {
+                    let note = quoted(&typed.note(item.pid));
+                    format!("set-option -p -t {pane} {TYPED} {note}")
+                }
+                None => format!("set-option -p -u -t {pane} {TYPED}"),
+            }];
+            match &item.mark {
+                Some(Mark::Once(mark)) => {
+                    conditions.push(format!("#{{==:#{{m:*{mark}*,#{{{MARKS}}}}},0}}"));
+                    commands.push(format!("set-option -a -p -t {pane} {MARKS} ' {mark}'"));
+                }
+                Some(Mark::Gone(mark)) => commands.push(format!(
+                    "set-option -F -p -t {pane} {MARKS} '#{{s/{mark}//:{MARKS}}}'"
+                )),
+                None => {}
+            }
             let keys = match &item.keys {
-                Keys::Text(text) => format!("-l -- {}", quoted(text)),
-                Keys::Enter => "Enter".to_string(),
+                Keys::None => None,
+                Keys::Text(text) => Some(format!("-l -- {}", quoted(text))),
+                Keys::Named(key, times) => Some(format!("-N {times} {key}")),
             };
-            let commands = format!(
-                "set-option -a -p -t {pane} {MARKS} ' {}'; copy-mode -q -t {pane}; \
-                 send-keys -t {pane} {keys}",
-                item.mark
-            );
-            (item.pane.clone(), condition, commands)
+            if let Some(keys) = keys {
+                commands.push(format!("copy-mode -q -t {pane}"));
+                commands.push(format!("send-keys -t {pane} {keys}"));
+            }
+            (item.pane.clone(), all(conditions), commands.join("; "))
         }))
         .map(drop)
     }
+}
 
-    /// Presses Enter in panes, in one call; a pane that is gone is passed over.
-    ///
-    /// # Errors
-    /// As for [`Tmux::once`].
-    pub fn enter(&self, panes: &[String]) -> Result<(), TmuxError> {
-        self.each_apart(panes.iter().map(|pane| {
-            let target = quoted(pane);
-            let commands = format!("send-keys -t {target} Enter");
-            (pane.clone(), "1".to_string(), commands)
-        }))
-        .map(drop)
-    }
-
-    /// Types a text into each pane, byte for byte, and Enter after it: all texts in one call, all
-    /// Enters in a second one. Looks at the screens, presses Enter again where it was not taken,
-    /// and tells for each pane how it went. One that fails does not hold the others.
-    pub fn deliver(&self, items: &[(String, String)]) -> Vec<Result<(), TmuxError>> {
-        self.deliver_all(items).unwrap_or_else(|e| {
-            let why = e.to_string();
-            let fail = |_| Err(TmuxError::Failed(why.clone()));
-            items.iter().map(fail).collect()
-        })
-    }
-
-    fn deliver_all(
-        &self,
-        items: &[(String, String)],
-    ) -> Result<Vec<Result<(), TmuxError>>, TmuxError> {
-        let mut panes: Vec<String> = items.iter().map(|(pane, _)| pane.clone()).collect();
-        panes.sort();
-        panes.dedup();
-        let before = self.screens(&panes)?;
-        self.each_apart(items.iter().map(|(pane, text)| {
-            let (target, text) = (quoted(pane), quoted(text));
-            let commands = format!("copy-mode -q -t {target}; send-keys -t {target} -l -- {text}");
-            (pane.clone(), "1".to_string(), commands)
-        }))?;
-        std::thread::sleep(DEBOUNCE);
-        let typed = self.screens(&panes)?;
-        let waits = |pane: &String, now: &HashMap<String, Screen>| {
-            let mut texts = items
-                .iter()
-                .filter(|(p, _)| p == pane)
-                .map(|(_, text)| text);
-            match (typed.get(pane), now.get(pane)) {
-                (Some(typed), Some(now)) => texts.any(|text| now.still_waits(typed, text)),
-                _ => false,
-            }
-        };
-        self.enter(&panes)?;
-        let mut now = typed.clone();
-        for (look, wait) in ENTER_LOOKS.into_iter().enumerate() {
-            std::thread::sleep(wait);
-            now = self.screens(&panes)?;
-            let mut waiting = panes.clone();
-            waiting.retain(|pane| waits(pane, &now));
-            if waiting.is_empty() || look + 1 == ENTER_LOOKS.len() {
-                break;
-            }
-            self.enter(&waiting)?;
-        }
-        let judge = |(pane, _): &(String, String)| match (before.get(pane), now.get(pane)) {
-            (None, _) | (_, None) => Err(TmuxError::NotFound),
-            _ if waits(pane, &now) => Err(TmuxError::NotShown),
-            _ => Ok(()),
-        };
-        Ok(items.iter().map(judge).collect())
-    }
+/// A format that is true when all of these are; `&&` takes but two.
+fn all(conditions: Vec<String>) -> String {
+    let both = |all: String, one: String| format!("#{{&&:{all},{one}}}");
+    conditions.into_iter().reduce(both).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -147,7 +129,7 @@ mod tests {
     use crate::tmux::lab::Lab;
 
     #[test]
-    fn keys_are_sent_once_to_the_process_they_are_for() {
+    fn keys_are_sent_once_to_the_process_and_the_line_they_are_for() {
         let lab = Lab::new("once");
         let tmux = &lab.0;
         let cat = ["cat".to_string()];
@@ -155,90 +137,74 @@ mod tests {
             .unwrap();
         tmux.run(&["copy-mode", "-t", "=first:"]).unwrap();
         let panes = tmux.panes().unwrap();
-        let once = |pane: &Pane, pid, mark: &str, keys| Once {
+        let want = "it's \"odd\" #{pid} $HOME;";
+        let note = |enters| Typed {
+            text: want.into(),
+            enters,
+        };
+        let text = |pane: &Pane, pid, column| Strokes {
             pane: pane.id.clone(),
             pid,
-            mark: mark.into(),
-            keys,
+            cursor: (column, 0),
+            keys: Keys::Text(want.into()),
+            typed: Some(note(0)),
+            mark: Some(Mark::Once("t1".into())),
         };
-        let text = Keys::Text("it's \"odd\" #{pid} $HOME;".into());
         let gone = Pane {
             id: "%99".into(),
             ..panes[0].clone()
         };
         let items = [
-            once(&gone, gone.pid, "t1", text.clone()),
-            once(&panes[0], panes[0].pid, "t1", text.clone()),
-            once(&panes[0], panes[0].pid, "t1", text.clone()),
-            once(&panes[0], panes[0].pid, "e1", Keys::Enter),
-            once(&panes[1], panes[1].pid + 1, "t1", text),
+            text(&gone, gone.pid, 0),
+            text(&panes[0], panes[0].pid, 0),
+            text(&panes[0], panes[0].pid, 0),
+            text(&panes[1], panes[1].pid + 1, 0),
+            text(&panes[1], panes[1].pid, 1),
         ];
-        for _ in 0..2 {
-            tmux.once(&items).unwrap();
-        }
         let ids: Vec<String> = ["%0", "%1", "%99"].map(String::from).to_vec();
-        let want = "it's \"odd\" #{pid} $HOME;";
+        for _ in 0..2 {
+            tmux.strike(&items).unwrap();
+        }
         lab.wait("the text", |tmux| {
-            tmux.screens(&ids).unwrap()["%0"].lines == [want, want]
+            tmux.sights(&ids).unwrap()["%0"].screen.lines == [want]
         });
-        let screens = tmux.screens(&ids).unwrap();
-        assert_eq!((screens.len(), screens["%0"].row), (2, 2));
-        assert!(screens["%1"].lines.is_empty());
-        let marked = tmux.marked().unwrap();
-        assert_eq!(marked[0].marks, ["t1", "e1"]);
-        assert!(marked[1].marks.is_empty());
-    }
+        let sights = tmux.sights(&ids).unwrap();
+        assert_eq!(sights.len(), 2);
+        assert_eq!(sights["%0"].typed, Some(note(0)));
+        assert_eq!((sights["%0"].pid, sights["%0"].dead), (panes[0].pid, false));
+        assert_eq!(sights["%0"].marks, ["t1"]);
+        let second = &sights["%1"];
+        assert!(second.screen.lines.is_empty() && second.typed.is_none());
+        assert!(second.marks.is_empty());
 
-    #[test]
-    fn texts_arrive_as_they_are() {
-        let lab = Lab::new("deliver");
-        let tmux = &lab.0;
-        let dir = tempfile::tempdir().unwrap();
-        let texts = [
-            "HEARTBEAT: plain",
-            "-V it's \"odd\" #{pid} $HOME ~ {a} %1 \\n;",
-            "Enter",
-            "tab\there, umlaut \u{e4}, arrow \u{276f}",
-            ";",
-            "two\nlines",
-        ];
-        let mut items = vec![("%99".to_string(), "gone".to_string())];
-        for (number, text) in texts.iter().enumerate() {
-            let out = dir.path().join(number.to_string());
-            // A terminal that shows and passes on what it gets, and ends lines as it gets them.
-            let script = "stty raw echo; head -c \"$1\" >\"$2\"; exec sleep 100";
-            let length = (text.len() + 1).to_string();
-            let argv = ["sh", "-c", script, "sh", &length, &out.to_string_lossy()];
-            let argv: Vec<String> = argv.map(String::from).to_vec();
-            let name = format!("s{number}");
-            let pane = tmux.new_session(&name, Path::new("/"), &[], &argv);
-            items.push((pane.unwrap(), text.to_string()));
-        }
-        std::thread::sleep(Duration::from_millis(300));
-        let results = tmux.deliver(&items);
-        assert!(matches!(results[0], Err(TmuxError::NotFound)));
-        for (number, text) in texts.iter().enumerate() {
-            assert!(
-                results[number + 1].is_ok(),
-                "{text}: {:?}",
-                results[number + 1]
-            );
-            let got = std::fs::read_to_string(dir.path().join(number.to_string()));
-            assert_eq!(got.unwrap(), format!("{text}\r"), "{text}");
-        }
-    }
-
-    #[test]
-    fn what_nobody_reads_is_told() {
-        let lab = Lab::new("deaf");
-        let deaf = ["sh", "-c", "stty raw -echo; exec sleep 100"];
-        let deaf = deaf.map(String::from).to_vec();
-        let pane = lab
-            .0
-            .new_session("deaf", Path::new("/"), &[], &deaf)
-            .unwrap();
-        std::thread::sleep(Duration::from_millis(300));
-        let results = lab.0.deliver(&[(pane, "hello".into())]);
-        assert!(matches!(results[..], [Err(TmuxError::NotShown)]));
+        let after = |keys, enters: Option<u32>, mark| Strokes {
+            cursor: (want.len(), 0),
+            keys,
+            typed: enters.map(note),
+            mark: Some(mark),
+            ..text(&panes[0], panes[0].pid, 0)
+        };
+        let enter = after(
+            Keys::Named("Enter".into(), 1),
+            Some(1),
+            Mark::Once("e1".into()),
+        );
+        // The cursor has moved by the second time.
+        tmux.strike(&[enter.clone(), enter.clone()]).unwrap();
+        lab.wait("the line", |tmux| {
+            tmux.sights(&ids).unwrap()["%0"].screen.row == 2
+        });
+        tmux.strike(std::slice::from_ref(&enter)).unwrap();
+        let sight = &tmux.sights(&ids).unwrap()["%0"];
+        assert_eq!(sight.screen.lines, [want, want]);
+        assert_eq!(sight.typed, Some(note(1)));
+        assert_eq!(sight.marks, ["t1", "e1"]);
+        let forget = after(Keys::None, None, Mark::Gone("t1".into()));
+        tmux.strike(&[forget]).unwrap();
+        let sight = &tmux.sights(&ids).unwrap()["%0"];
+        assert_eq!(
+            (sight.typed.clone(), &*sight.marks),
+            (None, &["e1".into()][..])
+        );
     }
 }

@@ -16,7 +16,10 @@ const PANE_FORMAT: &str = "#{pane_id} #{pane_pid} #{pane_dead} s#{pane_dead_stat
      g#{pane_dead_signal} o#{@gastown_agent} \
      h#{@gastown_session} #{pid} #{session_attached} #{session_created} r#{@gastown_report} #{session_name}";
 
-/// The pane option with what was typed into the pane at most once, by [`Once::mark`].
+/// The pane option with what was typed into the pane last, by [`super::Typed`].
+pub(super) const TYPED: &str = "@gastown_typed";
+
+/// The pane option with what was typed into the pane at most once, by [`super::Mark::Once`].
 pub(super) const MARKS: &str = "@gastown_spawn";
 
 /// The pane option with the process that said it is ready, by pid.
@@ -67,7 +70,7 @@ pub struct Marked {
     pub ready: bool,
     /// The session's environment has `GT_AGENT_READY=1`, or the server's has.
     pub ready_env: bool,
-    /// What [`Tmux::once`] did to it.
+    /// What [`Tmux::strike`] did to it at most once.
     pub marks: Vec<String>,
 }
 

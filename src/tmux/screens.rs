@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 
 use super::ansi;
+use super::keys::Typed;
+use super::panes::{MARKS, TYPED};
 use super::server::{Tmux, TmuxError, quoted};
 
 /// The most panes whose screens come back in one call: [`tools::OUTPUT_LIMIT`] holds them.
@@ -27,6 +29,21 @@ pub struct Screen {
     pub command: String,
     /// Its title, which the program in it sets.
     pub title: String,
+}
+
+/// A pane at one moment: what it shows, whose it is, and what is noted about what was typed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Sight {
+    /// What it shows.
+    pub screen: Screen,
+    /// Its first process.
+    pub pid: u32,
+    /// That process has ended.
+    pub dead: bool,
+    /// See [`super::Mark`].
+    pub marks: Vec<String>,
+    /// What this process got typed last, unless it was seen to be taken.
+    pub typed: Option<Typed>,
 }
 
 impl Screen {
@@ -59,55 +76,39 @@ impl Screen {
         };
         Some((pane, screen))
     }
-
-    /// Whether something is typed behind one of these prompts and not sent: the cursor is behind
-    /// it. A hint that a program shows there does not move the cursor.
-    pub fn is_drafted(&self, prompts: &[String]) -> bool {
-        let plain = |text: &str| text.replace('\u{a0}', " ");
-        let line = self.lines.get(self.row).map_or("", String::as_str);
-        let before: String = plain(line).chars().take(self.column).collect();
-        let typed = |prompt: &String| {
-            let typed = before.trim_start().strip_prefix(&plain(prompt));
-            typed.is_some_and(|typed| !typed.trim().is_empty())
-        };
-        let prompts = prompts.iter().filter(|prompt| !prompt.trim().is_empty());
-        self.cursor && prompts.clone().any(typed)
-    }
-
-    /// Whether an Enter after `text` was not taken: the screen is as it was before it, or at
-    /// least the line with the cursor is, and ends with the text.
-    pub(super) fn still_waits(&self, typed: &Screen, text: &str) -> bool {
-        let cursor = |screen: &Screen| (screen.history + screen.row as u64, screen.column);
-        let line = |screen: &Screen| screen.lines.get(screen.row).cloned().unwrap_or_default();
-        let end: String = text
-            .chars()
-            .skip(text.chars().count().saturating_sub(20))
-            .collect();
-        let shows = line(self).contains(end.trim()) && line(self) == line(typed);
-        self == typed || (shows && cursor(self) == cursor(typed))
-    }
 }
 
 impl Tmux {
     /// What panes show, by pane id; one call for up to 50. A pane that is gone is not in it.
     ///
     /// # Errors
-    /// As for [`Tmux::once`].
+    /// As for [`Tmux::strike`].
     pub fn screens(&self, panes: &[String]) -> Result<HashMap<String, Screen>, TmuxError> {
+        let sights = self.sights(panes)?.into_iter();
+        Ok(sights.map(|(id, sight)| (id, sight.screen)).collect())
+    }
+
+    /// Panes as they are now, by id; one call for up to 50. A pane that is gone is not in it.
+    ///
+    /// # Errors
+    /// As for [`Tmux::strike`].
+    pub fn sights(&self, panes: &[String]) -> Result<HashMap<String, Sight>, TmuxError> {
         // Nothing that a pane shows can be taken for this.
-        let stamp = jiff::Timestamp::now().as_nanosecond();
-        let rule = format!("screen-{stamp:x}-{}", std::process::id());
+        let rule = format!("~{:x}", jiff::Timestamp::now().as_nanosecond());
         let mut found = HashMap::new();
         for panes in panes.chunks(SCREENS) {
             let text = self.each_apart(panes.iter().map(|pane| {
                 let target = quoted(pane);
+                // What is ours comes first: a program chooses its name and its title.
                 let commands = format!(
-                    "display-message -p -t {target} '{rule} #{{pane_id}} #{{cursor_x}} \
-                     #{{cursor_y}} #{{cursor_flag}} #{{history_size}}'; capture-pane -p -t {target}"
+                    "display-message -p -t {target} '{rule} #{{pane_pid}} #{{pane_dead}}\t\
+                     #{{{MARKS}}}\t#{{{TYPED}}}\t#{{pane_id}} #{{cursor_x}} #{{cursor_y}} \
+                     #{{cursor_flag}} #{{history_size}} #{{pane_current_command}}\t\
+                     #{{pane_title}}'; capture-pane -e -p -t {target}"
                 );
                 (pane.clone(), "#{pane_id}".to_string(), commands)
             }))?;
-            found.extend(parse_screens(&text, &rule));
+            found.extend(parse_sights(&text, &rule));
         }
         Ok(found)
     }
@@ -130,19 +131,34 @@ impl Tmux {
     }
 }
 
-/// Screens as [`Tmux::screens`] asks for them: each behind a line of `rule` and what
-/// [`Screen::parse`] takes.
-fn parse_screens(text: &str, rule: &str) -> HashMap<String, Screen> {
-    let mut screens = HashMap::new();
+/// Panes as [`Tmux::sights`] asks for them: each behind a line of `rule`, pid and whether it has
+/// ended, marks, note, and what [`Screen::parse`] takes, with tabs in between.
+fn parse_sights(text: &str, rule: &str) -> HashMap<String, Sight> {
     let mut lines = text.lines().peekable();
+    let mut sights = HashMap::new();
     while let Some(line) = lines.next() {
-        if let Some(head) = line.strip_prefix(rule) {
-            let is_shown = |line: &&str| !line.starts_with(rule);
-            let shown = std::iter::from_fn(|| lines.next_if(is_shown));
-            screens.extend(Screen::parse(head.trim_start(), shown));
-        }
+        let Some(head) = line.strip_prefix(rule) else {
+            continue;
+        };
+        let mut texts = head.trim_start().splitn(4, '\t');
+        let [numbers, marks, typed, head] =
+            std::array::from_fn(|_| texts.next().unwrap_or_default());
+        let shown = std::iter::from_fn(|| lines.next_if(|line| !line.starts_with(rule)));
+        let Some((pane, screen)) = Screen::parse(head, shown) else {
+            continue;
+        };
+        let (pid, dead) = numbers.split_once(' ').unwrap_or_default();
+        let pid = pid.parse().unwrap_or_default();
+        let sight = Sight {
+            screen,
+            pid,
+            dead: dead == "1",
+            marks: marks.split_whitespace().map(String::from).collect(),
+            typed: Typed::parse(typed, pid),
+        };
+        sights.insert(pane, sight);
     }
-    screens
+    sights
 }
 
 #[cfg(test)]
@@ -150,41 +166,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_draft_is_before_the_cursor() {
-        let prompts = ["❯ ".to_string(), "> ".to_string()];
-        for (line, column, cursor, want) in [
-            ("> ", 2, true, false),
-            ("> rm -rf", 10, true, true),
-            ("  > x", 5, true, true),
-            ("❯\u{a0}Try \"edit\"", 2, true, false),
-            ("❯\u{a0}Try it", 8, true, true),
-            ("> x", 3, false, false),
-            ("working", 7, true, false),
-            ("", 0, true, false),
-        ] {
-            let screen = Screen {
-                lines: vec![line.to_string()],
-                column,
-                row: 0,
-                cursor,
-                ..Screen::default()
-            };
-            assert_eq!(screen.is_drafted(&prompts), want, "{line:?} {column}");
-        }
-    }
-
-    #[test]
-    fn screens_are_told_apart() {
-        let text = "R %1 3 1 1 7 vi x\ta title\nhello  \n> R %2\n\n\nR %2 0 0 0 0 sh\t\n\n";
-        let screens = parse_screens(text, "R ");
-        assert_eq!(screens.len(), 2);
-        assert_eq!(screens["%1"].lines, ["hello", "> R %2"]);
-        let one = &screens["%1"];
+    fn panes_are_told_apart() {
+        let text = "R 8 0\t t1 e1\t8 2 a text\t%1 3 1 1 7 vi x\ta title\n\x1b[2mhel\x1b[0mlo  \n> R %2\n\n\nR 9 1\t\t8 0 x\t%2 0 0 0 0 sh\t\n\n\n";
+        let sights = parse_sights(text, "R ");
+        assert_eq!(sights.len(), 2);
+        let one = &sights["%1"];
+        let typed = Typed {
+            text: "a text".into(),
+            enters: 2,
+        };
+        assert_eq!((one.pid, one.dead, &one.typed), (8, false, &Some(typed)));
+        assert_eq!(one.marks, ["t1", "e1"]);
+        let screen = &one.screen;
+        assert_eq!(screen.lines, ["hello", "> R %2"]);
+        assert_eq!(screen.solid, ["   lo", "> R %2"]);
         assert_eq!(
-            (one.column, one.row, one.cursor, one.history),
+            (screen.column, screen.row, screen.cursor, screen.history),
             (3, 1, true, 7)
         );
-        assert_eq!((&*one.command, &*one.title), ("vi x", "a title"));
-        assert!(screens["%2"].lines.is_empty());
+        assert_eq!((&*screen.command, &*screen.title), ("vi x", "a title"));
+        // What another process was told says nothing about this one.
+        assert_eq!((sights["%2"].dead, &sights["%2"].typed), (true, &None));
+        assert!(sights["%2"].screen.lines.is_empty());
     }
 }

@@ -219,6 +219,13 @@ impl Tmux {
     }
 }
 
+/// Whether the variable TMUX of a process (`SOCKET,PID,SESSION`) is that of a server. The sockets of
+/// two servers may have the same name, and each has a pane `%0`.
+pub fn is_inside(variable: &str, server: u32) -> bool {
+    let mut fields = variable.rsplit(',');
+    fields.nth(1).is_some_and(|pid| pid.parse() == Ok(server))
+}
+
 /// An argument that tmux takes as it is: a trailing `;` would end the command.
 pub(super) fn argument(text: &str) -> String {
     match text.strip_suffix(';') {
@@ -258,6 +265,19 @@ mod tests {
         lab.0.each_apart(items).unwrap();
         let ids: Vec<String> = (0..500).map(|n| format!("%{n}")).collect();
         assert_eq!(lab.0.screens(&ids).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn the_own_server_is_recognised() {
+        for (variable, want) in [
+            ("/tmp/tmux-1000/default,812,0", true),
+            ("/tmp/odd,name,812,3", true),
+            ("/tmp/tmux-0/default,1,0", false),
+            ("/tmp/tmux-1000/default", false),
+            ("", false),
+        ] {
+            assert_eq!(is_inside(variable, 812), want, "{variable}");
+        }
     }
 
     #[test]

@@ -27,6 +27,8 @@ pub struct Launch {
     pub preset: String,
     /// Where it has its hooks from; `None`: for such a program that is not known.
     pub hooks: Option<Hooks>,
+    /// The preset that the program is, or is built upon: what it looks like is known by that.
+    pub kind: Option<&'static str>,
     /// How its screen line begins when it waits for input.
     pub ready_prompt: Option<String>,
     /// Milliseconds after which it counts as ready when no such line shows.
@@ -118,6 +120,7 @@ impl Town {
             env,
             preset: program.name,
             hooks,
+            kind: program.base.map(|base| base.name),
             ready_prompt: program.ready_prompt,
             ready_delay_ms: program.ready_delay_ms,
             prompt: program.prompt,

@@ -37,6 +37,7 @@ pub struct File {
     #[serde(deserialize_with = "socket")]
     pub(super) tmux_socket: Option<String>,
     session_keys: Option<bool>,
+    terminal: Terminal,
 }
 
 /// What becomes of an agent whose session somebody closed.
@@ -57,6 +58,15 @@ struct Deacon {
     very_stale: Option<Length>,
     grace: Option<Length>,
     pokes: Option<u32>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Terminal {
+    asks: Option<Length>,
+    busy: Option<Length>,
+    trust_town: Option<bool>,
+    accept_bypass: Option<bool>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -144,6 +154,16 @@ pub struct Ours {
     pub mass_death_window: SignedDuration,
     /// `session_keys`: whether the keys of gt, prefix n, p and a, are bound on the tmux server. No.
     pub session_keys: bool,
+    /// `terminal.asks`: how long an agent may wait for a person's answer until the person is told. 2 min.
+    pub asks: SignedDuration,
+    /// `terminal.busy`: how long an agent may work without a pause until a person is told. 12 h.
+    pub busy: SignedDuration,
+    /// `terminal.trust_town`: whether the question if a directory is trusted is answered with yes where
+    /// the directory is the agent's own and the town's. No.
+    pub trust_town: bool,
+    /// `terminal.accept_bypass`: whether the warning of an agent that is started to run without asking
+    /// for permissions is accepted for the person. No.
+    pub accept_bypass: bool,
 }
 
 impl Default for Ours {
@@ -220,6 +240,10 @@ impl Ours {
                 .duration("daemon", "mass_death_window")
                 .unwrap_or(SignedDuration::from_secs(30)),
             session_keys: file.session_keys.unwrap_or(false),
+            asks: of(file.terminal.asks, mins(2)),
+            busy: of(file.terminal.busy, mins(12 * 60)),
+            trust_town: file.terminal.trust_town.unwrap_or(false),
+            accept_bypass: file.terminal.accept_bypass.unwrap_or(false),
         }
     }
 }
@@ -269,7 +293,8 @@ mod tests {
                 "request_max_age":"6s","presync_limit":"7s","spawn_deadline":"8s",
                 "retry_first":"9s","retry_longest":"10s","alert_mail":false,
                 "closed_sessions":"stay","closed_pause":"11s","tick_interval":"12s",
-                "session_keys":true}"#,
+                "session_keys":true,
+                "terminal":{"asks":"11s","busy":"12s","trust_town":true,"accept_bypass":true}}"#,
             "{}",
             Dialect::OLDEST,
         );
@@ -297,6 +322,10 @@ mod tests {
                 mass_deaths: 3,
                 mass_death_window: secs(30),
                 session_keys: true,
+                asks: secs(11),
+                busy: secs(12),
+                trust_town: true,
+                accept_bypass: true,
             }
         );
         let defaults = |dialect| {

@@ -11,6 +11,7 @@ use crate::exit::Exit;
 use crate::session::process::{self, Head};
 use crate::session::run::town_of;
 use crate::systemd::{Properties, Unit};
+use crate::terminal::State;
 use crate::tmux::Pane;
 use crate::town::deacon::{self, Freshness, freshness};
 use crate::town::left::{Left, Note};
@@ -46,8 +47,10 @@ pub struct AgentStatus {
     pub tasks: Option<u64>,
     /// Somebody stopped it on purpose.
     pub held: bool,
-    /// Why it does not run, or not as it should, in words.
+    /// Why it does not run, or not as it should, or what it waits for, in words.
     pub reason: Option<String>,
+    /// What its terminal is ready for, and what it asks.
+    pub terminal: Option<State>,
     /// The Deacon's heartbeat; only the Deacon has this key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub heartbeat: Option<Heartbeat>,
@@ -160,6 +163,8 @@ pub struct Seen<'a> {
     pub town: &'a Town,
     pub up: bool,
     pub panes: Option<&'a [Pane]>,
+    /// What the terminals of agents that run are ready for.
+    pub terminals: BTreeMap<Agent, State>,
     pub roster: Option<BTreeSet<Agent>>,
     pub ended: BTreeMap<Agent, Timestamp>,
 }
@@ -271,6 +276,7 @@ impl Seen<'_> {
                 Role::Deacon => Heartbeat::load(town, Timestamp::now()),
                 _ => None,
             },
+            terminal: self.terminals.get(agent).cloned(),
         };
         let frozen = properties
             .and_then(|p| p.text("FreezerState"))
@@ -284,6 +290,12 @@ impl Seen<'_> {
                 Some(format!("runs for '{root}'"))
             }
             ("active", None) if let Some((what, _)) = self.terminal(agent) => Some(what),
+            ("active", None) if let Some(State::Asks(question)) = &status.terminal => {
+                let what = printable(question.headline());
+                Some(format!(
+                    "asks '{what}'; 'gastownctl attach {agent}' answers it"
+                ))
+            }
             ("active", None) if agent.role() == Role::Deacon => match town::deacon::paused(town) {
                 Ok(Some(pause)) => Some(match pause.reason {
                     Some(why) => {

@@ -1,6 +1,6 @@
 //! Asks the manager, tmux and the files once, and says what is wrong.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use anyhow::Result;
@@ -16,7 +16,8 @@ use crate::ctl::{directory, dismiss, events, user};
 use crate::session::rival;
 use crate::spool::Spool;
 use crate::systemd::{Systemd, Unit};
-use crate::tmux::{self, Tmux};
+use crate::terminal::{Reader, State};
+use crate::tmux::{self, Pane, Tmux};
 use crate::town::{self, Town};
 
 /// The timers of which the earlier one starts the next tick.
@@ -83,6 +84,7 @@ pub fn collect(town: &Town, systemd: Result<&Systemd, String>) -> Status {
         town,
         up: status.target.active == Some(true),
         panes: panes.as_deref(),
+        terminals: terminals(town, &agents, panes.as_deref().unwrap_or_default()),
         roster: town.roster().ok(),
         ended: match &units {
             Ok(units)
@@ -135,6 +137,29 @@ pub fn collect(town: &Town, systemd: Result<&Systemd, String>) -> Status {
     found.extend(short_lived(status.target.enabled));
     status.problems = found;
     status
+}
+
+/// What the terminals of these agents are ready for; those that cannot be read are left out.
+fn terminals(town: &Town, agents: &BTreeSet<Agent>, panes: &[Pane]) -> BTreeMap<Agent, State> {
+    let ids: Vec<String> = panes
+        .iter()
+        .filter(|pane| pane.owner.is_some() && !pane.dead)
+        .map(|pane| pane.id.clone())
+        .collect();
+    let Ok(screens) = Tmux::on(town.socket()).screens(&ids) else {
+        return BTreeMap::new();
+    };
+    let state = |agent: &Agent| {
+        let instance = agent.instance();
+        let pane = panes
+            .iter()
+            .find(|pane| pane.owner.as_deref() == Some(&instance) && !pane.dead)?;
+        let reader = Reader::of(&town.launch(agent).ok()?);
+        let report = pane.report.as_ref();
+        let state = reader.judged(screens.get(&pane.id)?, report, Timestamp::now());
+        Some((agent.clone(), state))
+    };
+    agents.iter().filter_map(state).collect()
 }
 
 /// The earlier of the next elapses of the timers, and why: each tick writes its reason into the

@@ -6,8 +6,9 @@ use super::model::Status;
 use super::table;
 use crate::agent::Agent;
 use crate::ctl::paint::{self, Paint};
-use crate::ctl::words::{self, age};
+use crate::ctl::words::{self, age, printable};
 use crate::ctl::{cli, journalctl};
+use crate::terminal::State;
 use crate::tools;
 use crate::town::Town;
 
@@ -47,6 +48,16 @@ pub fn show(town: &Town, status: &Status, agent: &Agent, args: &cli::Status) -> 
         format!("{}, {span} ago", local.strftime("%F %T %Z"))
     });
     line("Why", one.reason.clone());
+    let terminal = one.terminal.as_ref();
+    line("Terminal", terminal.map(|state| state.word().to_string()));
+    if let Some(State::Asks(question)) = terminal {
+        for text in question.text.lines() {
+            line("", Some(printable(text)));
+        }
+        for (number, choice) in question.choices.iter().enumerate() {
+            line("", Some(format!("{}. {}", number + 1, printable(choice))));
+        }
+    }
     line("Unit", Some(format!("{} ({})", one.unit, one.sub_state)));
     line("Since", since);
     line("Restarts", one.restarts.map(|n| n.to_string()));

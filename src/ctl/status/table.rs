@@ -6,6 +6,7 @@ use super::agent::AgentStatus;
 use super::model::Status;
 use crate::ctl::paint::{LEAST_WIDTH, Paint};
 use crate::ctl::words::{age, bytes, clipped, counted, cpu, short, wrapped};
+use crate::terminal::State;
 
 /// Between two columns.
 const GAP: &str = "  ";
@@ -264,6 +265,7 @@ fn agents(status: &Status, width: usize, colour: bool) -> String {
 /// The state in one word.
 pub fn state(agent: &AgentStatus) -> String {
     match (agent.active_state.as_str(), agent.sub_state.as_str()) {
+        ("active", _) if matches!(agent.terminal, Some(State::Asks(_))) => "asks".into(),
         ("active", "running") => "running".into(),
         ("activating", "auto-restart" | "auto-restart-queued") => "restarting".into(),
         ("activating", _) => "starting".into(),

@@ -1,0 +1,143 @@
+//! Who waits for a person, works for very long, or shows what nobody understands.
+
+use jiff::SignedDuration;
+
+use super::decide::{Deciding, rounded};
+use super::memory::Watch;
+use super::observed::{Beat, Seen};
+use super::plan::Action;
+use crate::agent::{Agent, Role};
+use crate::terminal::{Question, State};
+use crate::town::deacon::{Freshness, freshness};
+
+/// What the keys of alerts about terminals begin with; the agent's instance follows.
+pub(super) const ALERTS: [&str; 3] = ["asks-", "busy-", "unknown-"];
+
+/// How soon a state is looked at again that may have changed for a moment only.
+const SECOND_LOOK: SignedDuration = SignedDuration::from_secs(5);
+
+/// The most of a question and of its choices that an alert shows, in characters.
+const SHOWN: usize = 200;
+
+impl Deciding<'_> {
+    /// Follows what the terminal of an agent that runs is ready for.
+    pub(super) fn watch(&mut self, agent: &Agent, seen: &Seen) {
+        let now = self.now;
+        let [asks, busy, unknown] = ALERTS.map(|kind| format!("{kind}{}", agent.instance()));
+        let Some(state) = &seen.terminal else {
+            self.pending.extend([asks, busy, unknown]);
+            return;
+        };
+        let is_open = self.seen.alerts.contains_key(&asks);
+        let before = self.memory.record(agent).terminal.take();
+        // Time did not simply pass: nobody has waited for so long.
+        let before = before.filter(|before| self.gap.is_none() && before.since <= now);
+        let watch = match before {
+            Some(before) if before.state == *state => Watch {
+                doubted: false,
+                ..before
+            },
+            // Between two steps a program shows another state for a moment. A question counts as
+            // answered only when a second look says so.
+            Some(before)
+                if is_open
+                    && matches!(before.state, State::Asks(_))
+                    && !matches!(state, State::Asks(_))
+                    && !before.doubted =>
+            {
+                self.pending.insert(asks);
+                self.at(now + SECOND_LOOK, format!("whether {agent} still asks"));
+                self.memory.record(agent).terminal = Some(Watch {
+                    doubted: true,
+                    ..before
+                });
+                return;
+            }
+            _ => Watch {
+                state: state.clone(),
+                since: now,
+                doubted: false,
+            },
+        };
+        let since = watch.since;
+        self.memory.record(agent).terminal = Some(watch);
+        let rules = &self.seen.rules;
+        let passed = rounded(now.duration_since(since));
+        let attach = format!("'gastownctl attach {agent}'");
+        if seen.agreed
+            && let Some(pane) = &seen.pane
+        {
+            // What is shown for a moment is answered by nobody.
+            if since < now {
+                let (agent, pane) = (agent.clone(), pane.clone());
+                self.push(
+                    Action::Agree { agent, pane },
+                    "'terminal' in the settings says so",
+                );
+            }
+            self.at(now + SECOND_LOOK, format!("whether {agent} still asks"));
+        }
+        match state {
+            State::Asks(question) if passed >= rules.asks => {
+                let what = words(question);
+                let summary =
+                    format!("{agent} waits for an answer: {what}; answer it with {attach}");
+                self.conditions.insert(asks, summary);
+                self.at(now + rules.asks, format!("whether {agent} still asks"));
+            }
+            State::Asks(_) => self.at(since + rules.asks, format!("whether {agent} still asks")),
+            State::Busy => {
+                if passed >= rules.busy && !self.is_beating(agent) {
+                    let summary = format!(
+                        "{agent} has worked without a pause for hours; see it with {attach}"
+                    );
+                    self.conditions.insert(busy, summary);
+                }
+                // What works may come to ask.
+                self.at(now + rules.asks, format!("whether {agent} asks something"));
+            }
+            State::Unknown if seen.withheld => {
+                if passed >= rules.asks && agent.role() == Role::Deacon && self.is_silent() {
+                    let summary = format!(
+                        "{agent} gives no heartbeat, and its terminal shows nothing that is known; \
+                         see it with {attach}"
+                    );
+                    self.conditions.insert(unknown, summary);
+                }
+                self.at(now + rules.asks, format!("whether {agent} asks something"));
+            }
+            _ => {}
+        }
+    }
+
+    /// The Deacon's heartbeat is as it should be.
+    fn is_beating(&self, agent: &Agent) -> bool {
+        agent.role() == Role::Deacon && self.freshness() == Freshness::Fresh
+    }
+
+    fn is_silent(&self) -> bool {
+        self.seen.paused.is_none() && self.freshness() == Freshness::VeryStale
+    }
+
+    fn freshness(&self) -> Freshness {
+        let beat = match self.seen.heartbeat {
+            Beat::At(time) => Some(time),
+            _ => None,
+        };
+        let rules = &self.seen.rules;
+        freshness(beat, self.now, rules.stale, rules.very_stale)
+    }
+}
+
+/// A question and its choices in one line.
+fn words(question: &Question) -> String {
+    let clean = |text: &str| -> String {
+        let plain = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+        plain.take(SHOWN).collect()
+    };
+    let mut words = format!("'{}'", clean(question.headline()));
+    if !question.choices.is_empty() {
+        words += &format!(" ({})", clean(&question.choices.join(" / ")));
+    }
+    words
+}

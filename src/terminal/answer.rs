@@ -1,0 +1,98 @@
+//! The few questions that may be answered for a person, because a setting says so.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::{Kind, Question, Reader, State};
+use crate::tmux::{Keys, Mark, Sight, Strokes, Tmux, TmuxError};
+
+/// The choice that agrees, word for word. A dialog that says it otherwise is left to the person.
+const AGREE: &[(Kind, &str)] = &[
+    (Kind::Trust, "Yes, I trust this folder"),
+    (Kind::Bypass, "Yes, I accept"),
+];
+
+/// How long a program may take to close an answered dialog.
+const CLOSED: Duration = Duration::from_secs(1);
+
+/// The key that agrees: these dialogs take the number of a choice.
+pub fn key(question: &Question) -> Option<String> {
+    let (_, agree) = AGREE.iter().find(|(kind, _)| *kind == question.kind)?;
+    let at = question.choices.iter().position(|choice| choice == agree)?;
+    (at < 9).then(|| (at + 1).to_string())
+}
+
+/// Whether a dialog is about this directory: it shows its whole path.
+pub fn is_about(question: &Question, dir: &Path) -> bool {
+    let dir = dir.to_string_lossy();
+    question.text.lines().any(|line| line.trim() == dir)
+}
+
+/// Whether a question of this kind was answered to the process that the pane has now.
+pub fn is_answered(sight: &Sight, kind: Kind) -> bool {
+    sight.marks.contains(&mark(kind, sight.pid))
+}
+
+fn mark(kind: Kind, pid: u32) -> String {
+    format!("a{}p{pid}", kind.word())
+}
+
+/// Agrees, if that very question is still there; at most once to each process. Gives whether the
+/// dialog is gone then.
+///
+/// # Errors
+/// tmux fails: then it is not known whether it was answered.
+pub fn agree(
+    tmux: &Tmux,
+    pane: &str,
+    reader: &Reader,
+    question: &Question,
+) -> Result<bool, TmuxError> {
+    let panes = [pane.to_string()];
+    let asks = |sight: &Sight| reader.state(&sight.screen) == State::Asks(question.clone());
+    let sights = tmux.sights(&panes)?;
+    let sight = sights.get(pane).filter(|sight| asks(sight) && !sight.dead);
+    let (Some(sight), Some(key)) = (sight, key(question)) else {
+        return Ok(false);
+    };
+    tmux.strike(&[Strokes {
+        pane: pane.into(),
+        pid: sight.pid,
+        cursor: (sight.screen.column, sight.screen.row),
+        keys: Keys::Text(key),
+        typed: sight.typed.clone(),
+        mark: Some(Mark::Once(mark(question.kind, sight.pid))),
+    }])?;
+    std::thread::sleep(CLOSED);
+    Ok(tmux.sights(&panes)?.get(pane).is_some_and(|now| !asks(now)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_known_word_for_word() {
+        let question = |kind, choices: &[&str]| Question {
+            kind,
+            text: "Accessing workspace:\n/home/me/gt/mayor\nQuick safety check".into(),
+            choices: choices.iter().map(|c| c.to_string()).collect(),
+        };
+        for (kind, choices, want) in [
+            (
+                Kind::Trust,
+                ["Yes, I trust this folder", "No, exit"],
+                Some("1"),
+            ),
+            (Kind::Bypass, ["No, exit", "Yes, I accept"], Some("2")),
+            (Kind::Trust, ["Yes, proceed", "No, exit"], None),
+            (Kind::Other, ["Yes, I accept", "No"], None),
+            (Kind::Key, ["Yes, I accept", "No"], None),
+        ] {
+            assert_eq!(key(&question(kind, &choices)).as_deref(), want, "{kind:?}");
+        }
+        let trust = question(Kind::Trust, &[]);
+        assert!(is_about(&trust, Path::new("/home/me/gt/mayor")));
+        assert!(!is_about(&trust, Path::new("/home/me/gt")));
+    }
+}
