@@ -33,18 +33,34 @@ pane() {
     tmux list-panes -a -F '#{@gastown_agent} #{pane_id}' | awk -v a="$1" '$1 == a { print $2 }'
 }
 agent_screen() { tmux capture-pane -p -t "$(pane "$1")"; }
+# heard AGENT...: each has got its first words, answered them, and waits. Some programs take long.
+heard() {
+    local agent
+    for agent; do
+        eventually 90 has_said "$(agent_words "$agent")"
+        eventually 40 shows "$agent" 'All is well.'
+    done
+}
+agent_words() { echo "You are witness \\(rig: ${1%-witness}\\)"; }
 shows() { agent_screen "$1" | grep -qF -- "$2"; }
 types() { tmux send-keys -t "$(pane "$1")" -l -- "$2"; }
 press() { tmux send-keys -t "$(pane "$1")" "${@:2}"; }
 
 # poke: the Witnesses are poked by each tick.
 tick() { sc start --wait gt-heartbeat.service; }
-pokes_noted() { events "$(message_id POKED)" "GT_AGENT=$1"; }
+pokes_noted() { events "$(message_id POKED)" "GT_AGENT=${1/-//}"; }
 
 # Starts no agents of the roster but Witnesses.
 witnesses_only() {
     echo '{"type":"daemon-patrol-config","patrols":{"deacon":{"enabled":false},"refinery":{"enabled":false}}}' >"$TOWN/mayor/daemon.json"
     echo '{"deacon":{"grace":"1s"}}' >"$TOWN/settings/systemd.json"
+}
+
+# alert_by: the program that is called for alerts is the shell's from standard input.
+alert_by() {
+    mkdir -p ~/.config/gastown
+    { echo '#!/bin/sh' && cat; } >~/.config/gastown/alert
+    chmod +x ~/.config/gastown/alert
 }
 
 # real_polecat NAME COMMAND...: starts a polecat as other tools do, in session gt-gastown-NAME.

@@ -105,7 +105,10 @@ END
     } >~/.codex/config.toml
 }
 settle_opencode() {
-    mkdir -p ~/.config/opencode
+    # It would install what its plugins need, for minutes where there is no network, and all that
+    # start meanwhile wait for that.
+    mkdir -p ~/.config/opencode/node_modules
+    echo '{"packages":{"":{"dependencies":{"@opencode-ai/plugin":"*"}}}}' >~/.config/opencode/package-lock.json
     cat >~/.config/opencode/opencode.json <<END
 {"\$schema": "https://opencode.ai/config.json", "autoupdate": false, "share": "disabled", "model": "mock/mock",
  "provider": {"mock": {"npm": "@ai-sdk/openai-compatible", "name": "mock",
