@@ -80,7 +80,7 @@ begins() {
     up_bare
     real_polecat nux "${@:2}"
     spawn nux
-    eventually 60 has_said '^Begin\.$'
+    eventually 120 has_said '^Begin\.$'
     eventually 20 spool_is 0 0
     sleep 3
     assert_eq "$(said .)" 1 "prompts that the model got: $(prompts)"
