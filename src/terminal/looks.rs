@@ -173,6 +173,7 @@ pub const LOOKS: &[Look] = &[
         prompts: &[""],
         shell: Some("!"),
         busy: &["working..."],
+        dialogs: &[("model name: ", Kind::Menu)],
         while_busy: Typing::Steers,
         clear: &["C-u"],
         ..PLAIN

@@ -178,7 +178,12 @@ impl View<'_> {
         let start = (0..self.screen.row).rfind(is_rule)? + 1;
         let end = (self.screen.row..self.end()).find(is_rule)?;
         let (first, shell) = self.prompted(start, look)?;
-        Some(self.taken(start..end, first, shell, look))
+        // The line in which a list of choices is searched.
+        let begins = |row: usize, sign| after(bare(self.line(row)), sign).is_some();
+        let lists = |row: usize| begins(row, "→");
+        let searches = look.prompts == [""] && begins(self.screen.row, ">");
+        let is_menu = searches && (self.screen.row + 1..end).any(lists);
+        (!is_menu).then(|| self.taken(start..end, first, shell, look))
     }
 
     /// Below a rule and a line about the mode, up to the first empty line below the cursor.
@@ -289,12 +294,18 @@ impl View<'_> {
         let asks = rows.iter().chain(&here).any(is_marked)
             || said.take(FOOTER).any(is_footer)
             || (below == 0 && rows.iter().any(is_known));
-        asks.then(|| self.asked(below, look, is_footer))
+        asks.then(|| self.asked(below, look, is_footer, is_known))
     }
 
     /// The dialog that ends the screen. Its text is what stands above its choices, up to a rule or
     /// to the place of the last question.
-    fn asked(&self, below: usize, look: &Look, is_footer: impl Fn(&usize) -> bool) -> Question {
+    fn asked(
+        &self,
+        below: usize,
+        look: &Look,
+        is_footer: impl Fn(&usize) -> bool,
+        is_known: impl Fn(&usize) -> bool,
+    ) -> Question {
         let rows = below..self.end();
         let plain = |row: usize| {
             let line = bare(self.line(row));
@@ -302,7 +313,10 @@ impl View<'_> {
         };
         let is_first = |row: &usize| choice(plain(*row)).is_some() && plain(*row).starts_with('1');
         let first = rows.clone().rfind(is_first);
-        let first = first.or_else(|| rows.clone().rfind(is_footer).map(|row| row + 1));
+        let last = |is: &dyn Fn(&usize) -> bool| rows.clone().rfind(is).map(|row| row + 1);
+        let first = first
+            .or_else(|| last(&is_footer))
+            .or_else(|| last(&is_known));
         let first = first.unwrap_or(rows.end);
         let barred = self.line(first.saturating_sub(1)).contains('┃');
         let mut text: Vec<&str> = Vec::new();

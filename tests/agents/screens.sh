@@ -238,10 +238,12 @@ screens_of_opencode() {
     keys '!'
     shot shell-mode
     keys Escape
-    run env 'OPENCODE_PERMISSION={"bash":"ask"}' opencode
+    sed -i 's/"autoupdate"/"permission": {"bash": "ask"}, &/' ~/.config/opencode/opencode.json
+    run opencode
     sees 'Ask anything'
-    enter '(run touch made)'
-    shows 'Permission' asks-permission
+    still
+    enter '(run touch x)'
+    shows 'Permission required' asks-permission
 }
 
 screens_of_gemini() {
@@ -339,7 +341,7 @@ screens_of_pi() {
     shot free-after-answers
     enter '/model'
     still
-    shot draft-model
+    shot asks-model
     keys Escape
     enter '/settings'
     still
