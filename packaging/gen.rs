@@ -37,6 +37,8 @@ const ALIASES: &[(&str, &[&str])] = &[
             "gt-heartbeat.service.8",
             "gt-heartbeat.timer.8",
             "gt-heartbeat.path.8",
+            "gt-heartbeat-changed.service.8",
+            "gt-heartbeat-look.service.8",
             "gt-alert@.service.8",
         ],
     ),

@@ -8,13 +8,10 @@ use anyhow::{Context, Result, bail};
 /// What the path units watch: the unit, the directive, the path below the town's root.
 /// The units themselves say the same for `%h/gt`; a test compares.
 pub const WATCHED: &[(&str, &str, &str)] = &[
-    ("gt-heartbeat.path", "PathChanged", "deacon/heartbeat.json"),
-    ("gt-heartbeat.path", "PathChanged", "mayor/rigs.json"),
-    ("gt-heartbeat.path", "PathChanged", "mayor/daemon.json"),
-    ("gt-heartbeat.path", "PathChanged", "settings/config.json"),
-    ("gt-heartbeat.path", "PathChanged", "settings/systemd.json"),
+    ("gt-heartbeat.path", "PathChanged", "deacon"),
+    ("gt-heartbeat.path", "PathChanged", "mayor"),
+    ("gt-heartbeat.path", "PathChanged", "settings"),
     ("gt-heartbeat.path", "PathChanged", ".beads-wisp/config"),
-    ("gt-heartbeat.path", "PathChanged", "ESTOP"),
     ("gt-heartbeat.path", "PathChanged", "daemon/poke"),
     (
         "gt-lifecycle.path",

@@ -22,6 +22,8 @@ events! {
     AGENT_STARTED = "60e4a44a3ce749be8d33f409be94042d";
     /// A session that was there already was taken over with its processes.
     AGENT_ADOPTED = "d3debc7d4f244600a4aed6d78b54ad2d";
+    /// The process of an agent was outside of its unit, and was brought back.
+    AGENT_STRAYED = "931808be5d464311a77b3f1dcb3ffde9";
     /// An agent ended by itself, with its exit status and last screen lines.
     AGENT_ENDED = "bc27b3a1531f4b89a31a7b72f8f3f812";
     /// An agent was stopped on request of the manager.

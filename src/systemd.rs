@@ -103,6 +103,8 @@ trait Manager {
 pub struct Unit {
     /// Its name, with suffix.
     pub name: String,
+    /// Its `Description=`.
+    pub description: String,
     /// `active`, `activating`, `failed`, `inactive`, ...
     pub active: String,
     /// `running`, `auto-restart`, `dead`, `waiting`, ...
@@ -336,10 +338,11 @@ impl Systemd {
     pub fn units(&self, patterns: &[&str]) -> Result<BTreeMap<String, Unit>> {
         let rows = zbus::block_on(self.manager.list_units_by_patterns(&[], patterns))
             .map_err(|e| anyhow!("Failed to list units: {e}"))?;
-        let unit = |(name, _, _, active, sub, _, path, id, kind, _): Row| {
+        let unit = |(name, description, _, active, sub, _, path, id, kind, _): Row| {
             let job = (id != 0).then_some(kind);
             let unit = Unit {
                 name: name.clone(),
+                description,
                 active,
                 sub,
                 job,
@@ -596,6 +599,15 @@ impl Systemd {
             .map_err(|e| anyhow!("Failed to move processes {pids:?} into '{unit}': {e}"))
     }
 
+    /// Whether a unit that matches a pattern has a job in the queue.
+    ///
+    /// # Errors
+    /// The manager does not answer.
+    pub fn has_jobs(&self, pattern: &str) -> Result<bool> {
+        let units = self.units(&[pattern])?;
+        Ok(units.values().any(|unit| unit.job.is_some()))
+    }
+
     /// The processes of a unit's cgroup, as pid and command line.
     ///
     /// # Errors
@@ -696,31 +708,28 @@ impl Systemd {
         .map_err(|e| anyhow!("Failed to arm '{unit}': {e}"))
     }
 
-    /// Has a transient `<stem>.path` start `<stem>.service` when one of `paths` changes, and those
-    /// only.
+    /// Has a transient `<stem>.path` start `<stem>.service` by these directives and paths, and those
+    /// only. They stand behind `what` in its description, which tells whether it does already.
     ///
     /// # Errors
     /// The manager refuses.
-    pub fn watch(&self, stem: &str, description: &str, paths: &[String]) -> Result<()> {
+    pub fn watch(&self, stem: &str, what: &str, paths: &[(String, String)]) -> Result<()> {
         let unit = format!("{stem}.path");
-        let wanted = paths.iter().map(|p| ("PathChanged".to_string(), p.clone()));
-        let wanted: Vec<(String, String)> = wanted.collect();
+        let names: Vec<&str> = paths.iter().map(|(_, path)| path.as_str()).collect();
+        let description = format!("{what} {}", names.join(", "));
         let found = self.units(&[&unit])?.remove(&unit);
         if let Some(found) = &found
             && found.active == "active"
-            && self.properties(&unit)?.pairs("Paths") == wanted
+            && found.description == description
         {
             return Ok(());
         }
         if found.is_some() {
             self.discard(&unit)?;
         }
-        if wanted.is_empty() {
-            return Ok(());
-        }
         let properties = [
             ("Description", Variant::from(description)),
-            ("Paths", Variant::from(wanted)),
+            ("Paths", Variant::from(paths.to_vec())),
             ("PartOf", Variant::from(vec![TARGET])),
             ("CollectMode", Variant::from("inactive-or-failed")),
         ];

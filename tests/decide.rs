@@ -151,6 +151,7 @@ fn seen() -> impl Strategy<Value = Seen> {
                     (false, false) => Some(Left::AtWork),
                     (true, false) => None,
                 },
+                strayed: (session && !wanted).then_some(812),
             },
         )
 }
@@ -252,6 +253,7 @@ fn kind(action: &Action) -> &'static str {
         Action::Retry { .. } => "retry",
         Action::Stop { .. } => "stop",
         Action::Restart { .. } => "restart",
+        Action::BringBack { .. } => "bring back",
         Action::Poke { .. } => "poke",
         Action::Restore { .. } => "restore",
         Action::Tell { .. } => "tell",
@@ -280,6 +282,11 @@ proptest! {
         for step in &plan.steps {
             let Some(agent) = step.action.agent() else { continue };
             if kind(&step.action) == "tell" { continue }
+            // What else is done to it is done in its unit.
+            if let Action::BringBack { pid, .. } = &step.action {
+                prop_assert_eq!(seen.agents[agent].strayed, Some(*pid));
+                continue;
+            }
             prop_assert!(acted.insert(agent.clone()), "two actions for {}", agent);
             let found = &seen.agents[agent];
             let what = kind(&step.action);
@@ -381,8 +388,9 @@ proptest! {
         after.memory = plan.memory.clone();
         for step in &plan.steps {
             if let Some(agent) = step.action.agent() && kind(&step.action) != "tell" {
-                let unit = &mut after.agents.get_mut(agent).unwrap().unit;
-                unit.active = match kind(&step.action) {
+                let found = after.agents.get_mut(agent).unwrap();
+                found.strayed = None;
+                found.unit.active = match kind(&step.action) {
                     "start" | "retry" | "restart" => "activating",
                     "stop" => "deactivating",
                     _ => "active",

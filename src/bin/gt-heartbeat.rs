@@ -1,4 +1,4 @@
-//! gt-heartbeat: one tick. Run by gt-heartbeat.timer and gt-heartbeat.path.
+//! gt-heartbeat: one tick. Run by timers, and by gt-heartbeat-look.service when files change.
 
 use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
@@ -21,6 +21,9 @@ struct Cli {
     /// Print it as JSON
     #[arg(long, requires = "dry_run")]
     json: bool,
+    /// Tick only if watched files differ from those of the last tick (gt-heartbeat-look.service)
+    #[arg(long, conflicts_with = "dry_run")]
+    look: bool,
     /// Tell of a failed unit, and of all that is still to be told (gt-alert@.service)
     #[arg(long, value_name = "UNIT", conflicts_with = "dry_run")]
     alert: Option<String>,
@@ -34,6 +37,9 @@ fn main() -> ExitCode {
 fn run(cli: &Cli) -> Result<Exit> {
     if let Some(unit) = &cli.alert {
         return alert::handle(unit);
+    }
+    if cli.look {
+        return heartbeat::changes::look();
     }
     if !cli.dry_run {
         return heartbeat::tick();

@@ -11,18 +11,20 @@ use super::memory::{Hook, Memory};
 use super::observe::{self, OWN_UNIT, World};
 use super::observed::{JOBS, Observed, Seen};
 use super::plan::{Action, Plan, Step};
-use super::pokes;
+use super::{changes, pokes};
 use crate::agent::{Agent, Role};
 use crate::alert::{self, unit_key};
 use crate::journal;
-use crate::systemd::{TARGET, Verb};
+use crate::session::process;
+use crate::systemd::{TARGET, Unit, Verb};
 use crate::terminal::{self, Outcome, State, Text, answer};
 use crate::tools::{Tools, bd, mail};
 use crate::town::docked::Labels;
-use crate::town::{activity, home, state};
+use crate::town::{home, state};
 
-/// The stem of the transient path unit that brings the next tick.
-const NEXT: &str = "gt-heartbeat-next";
+/// The stem of the service that path units start, and of the transient one among them: see
+/// [`changes`].
+const CHANGED: &str = "gt-heartbeat-changed";
 
 /// After this, nothing slow is begun; the unit may take 5 min.
 const TOOL_LIMIT: Duration = Duration::from_secs(180);
@@ -150,6 +152,12 @@ impl Acting<'_> {
             Action::Restore { unit } => systemd
                 .reset_failed(unit)
                 .and_then(|()| queue(Verb::Start, unit)),
+            Action::BringBack { agent, pid } => {
+                let unit = agent.unit();
+                let outside = process::tree(*pid).into_iter();
+                let outside = outside.filter(|&pid| process::is_outside(pid, &unit));
+                systemd.attach(&unit, &outside.collect::<Vec<u32>>())
+            }
             Action::Poke { .. }
             | Action::TakeBack { .. }
             | Action::Agree { .. }
@@ -166,6 +174,7 @@ impl Acting<'_> {
             Action::Stop { .. } => (journal::TICK_STOPPED, log::Level::Info),
             Action::Retry { .. } => (journal::AGENT_RETRIED, log::Level::Info),
             Action::Restart { .. } => (journal::DEACON_STUCK, log::Level::Warn),
+            Action::BringBack { .. } => (journal::AGENT_STRAYED, log::Level::Warn),
             Action::Poke { .. } => (journal::POKED, log::Level::Info),
             Action::Tell { .. } => (journal::CRASH_TOLD, log::Level::Warn),
             Action::Agree { .. } => (journal::QUESTION_AGREED, log::Level::Warn),
@@ -446,17 +455,13 @@ impl Acting<'_> {
         }
     }
 
-    /// Has what the units cannot name bring the next tick forward: the emergency stops of rigs,
-    /// and activity in an idle town.
+    /// Has what the units cannot name bring the next tick forward: emergency stops, and activity in
+    /// an idle town.
     fn watch(&mut self, plan: &Plan) {
-        let town = self.world.town;
-        let mut paths = super::stops(town);
-        if plan.next.wake {
-            paths.extend([activity::FILE, activity::EVENTS].map(|file| town.path(file)));
-        }
-        let paths: Vec<String> = paths.iter().map(|p| p.display().to_string()).collect();
-        let what = "Gas Town Heartbeat on New Activity and Emergency Stops of Rigs";
-        let watched = self.world.systemd.watch(NEXT, what, &paths);
+        let (town, systemd) = (self.world.town, self.world.systemd);
+        self.note(changes::make_directories(town));
+        let what = "Gas Town Heartbeat on";
+        let watched = systemd.watch(CHANGED, what, &changes::wanted(town, plan.next.wake));
         self.note(watched);
     }
 
@@ -464,10 +469,16 @@ impl Acting<'_> {
         let town = self.world.town;
         // What `gt status` shows; when it is junk, there is nothing in it to keep.
         let mut state = state::load(town).unwrap_or_default();
-        let target = self.world.systemd.properties(TARGET)?;
+        let systemd = self.world.systemd;
+        let units = systemd.units(&[TARGET])?;
+        let target: Vec<&Unit> = units.values().collect();
+        let since = "ActiveEnterTimestamp";
+        let target = systemd.read(&target, &[since])?.remove(TARGET);
         state.running = true;
         state.pid = std::process::id().into();
-        state.started_at = target.time("ActiveEnterTimestamp").or(state.started_at);
+        state.started_at = target
+            .and_then(|target| target.time(since))
+            .or(state.started_at);
         state.last_heartbeat = Some(Timestamp::now());
         if state.heartbeat_count == 0 {
             state.counted_since = state.last_heartbeat;

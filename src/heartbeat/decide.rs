@@ -426,6 +426,11 @@ impl Deciding<'_> {
     }
 
     fn active(&mut self, agent: &Agent, seen: &Seen) {
+        if let Some(pid) = seen.strayed {
+            let agent = agent.clone();
+            let reason = "it is outside of its unit, where no limit reaches it, nor a stop";
+            self.push(Action::BringBack { agent, pid }, reason);
+        }
         // An emergency stop that freezes keeps what the agent knows; a stop would lose it.
         if seen.unit.frozen {
             return self.leave(agent, "it is frozen; 'gastownctl thaw' ends it");

@@ -5,8 +5,11 @@
 //! - [`memory`]: what one tick tells the next.
 //! - [`act`]: carries a plan out, and reports per step.
 //! - [`tips`]: what pokes say.
+//! - [`changes`]: what brings the next tick forward.
+//! - `watch`: who waits for a person, or works for very long.
 
 pub mod act;
+pub mod changes;
 pub mod decide;
 pub mod memory;
 pub mod observe;
@@ -16,7 +19,6 @@ mod pokes;
 pub mod tips;
 mod watch;
 
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -25,22 +27,16 @@ use jiff::Timestamp;
 use crate::exit::Exit;
 use crate::files;
 use crate::job::{self, Desk, Done, Job};
+use crate::journal;
 use crate::session::secrets;
-use crate::systemd::{Systemd, runtime_dir};
+use crate::systemd::Systemd;
 use crate::tmux::Tmux;
 use crate::tools::{Tools, gt};
-use crate::town::{Town, activity, home, marks};
-use crate::{generator, journal};
+use crate::town::{Town, home};
 use memory::Memory;
 use observe::World;
 use observed::Observed;
 use plan::Plan;
-
-/// Changes to watched files during a tick start another round; at most this many in all.
-const ROUNDS: usize = 3;
-
-/// The most files of a watched directory that count.
-const ENTRIES: usize = 1000;
 
 /// Why the tick runs. The manager does tell what started it, but keeps telling it of later
 /// starts, so it is found out by what has changed.
@@ -52,11 +48,9 @@ enum Cause {
     Time,
     /// A watched file changed.
     Change,
-    /// Only what shows activity changed, in an idle town.
-    Activity,
 }
 
-fn cause(memory: &Memory, stamps: &[String], activity: bool, now: Timestamp) -> Cause {
+fn cause(memory: &Memory, stamps: &[String], now: Timestamp) -> Cause {
     let Some(next) = &memory.next else {
         return Cause::Hand;
     };
@@ -64,8 +58,6 @@ fn cause(memory: &Memory, stamps: &[String], activity: bool, now: Timestamp) -> 
         Cause::Change
     } else if next.at <= now {
         Cause::Time
-    } else if next.wake && activity {
-        Cause::Activity
     } else {
         Cause::Hand
     }
@@ -105,64 +97,38 @@ pub fn tick() -> Result<Exit> {
 
 fn tend(desk: &Desk<'_>) -> Result<Done> {
     let begin = Instant::now();
-    let town = desk.town;
-    let activity = activity(town);
-    let (memory, _) = Memory::load(town)?;
-    let cause = cause(&memory, &stamps(town), activity.is_some(), Timestamp::now());
-    if let (Cause::Activity, Some(next)) = (cause, &memory.next)
-        && activity == Some(false)
-    {
-        job::ready_for("Nobody has done anything");
-        let wait = Duration::try_from(next.at.duration_since(Timestamp::now()));
-        let due = begin + wait.unwrap_or_default();
-        let next = Some((due, "Next Gas Town Heartbeat: as planned".into()));
-        return Ok(Done {
-            failures: Vec::new(),
-            next,
-        });
+    // What changes from here on is seen by the next look.
+    let stamps = changes::stamps(desk.town);
+    let town = desk.town.again()?;
+    let world = World {
+        tmux: Tmux::on(town.socket()),
+        town: &town,
+        systemd: desk.systemd,
+    };
+    let (mut memory, junk) = Memory::load(&town)?;
+    if let Some(junk) = junk {
+        log::warn!("{junk}, starting anew; it is kept as 'supervisor.json.bad'");
+        Memory::set_aside(&town)?;
     }
-    if let Err(e) = secrets::refresh(&Tmux::on(town.socket())) {
+    if let Err(e) = secrets::refresh(&world.tmux) {
         log::warn!("{e:#}, leaving the tmux server's environment as it is");
     }
-    let mut done = Done::default();
-    for round in 1..=ROUNDS {
-        let stamps = stamps(town);
-        let town = town.again()?;
-        let world = World {
-            tmux: Tmux::on(town.socket()),
-            town: &town,
-            systemd: desk.systemd,
-        };
-        let (mut memory, junk) = Memory::load(&town)?;
-        memory.stamps.clone_from(&stamps);
-        if let Some(junk) = junk {
-            log::warn!("{junk}, starting anew; it is kept as 'supervisor.json.bad'");
-            Memory::set_aside(&town)?;
-        }
-        let observed = observe::observe(&world, memory)?;
-        job::ready_for("Tending the agents");
-        let now = Timestamp::now();
-        let due = observed.memory.full_due();
-        let full = match cause {
-            Cause::Hand | Cause::Activity => round == 1,
-            Cause::Change | Cause::Time => due.is_none_or(|due| due <= now),
-        };
-        let mut plan = decide::decide(&observed, now);
-        if !full {
-            plan.bring_forward(now, due, "what was put off");
-        }
-        // Between our last look and the manager's next one, the last of many changes is lost.
-        if cause == Cause::Change || round > 1 {
-            plan.bring_forward(now, Some(now), "files have just changed");
-        }
-        let (failures, next) = act::act(&world, &observed, plan, full, begin);
-        done.failures.extend(failures);
-        done.next = Some(next);
-        if stamps == self::stamps(&town) {
-            break;
-        }
+    let cause = cause(&memory, &stamps, Timestamp::now());
+    memory.stamps = stamps;
+    let observed = observe::observe(&world, memory)?;
+    job::ready_for("Tending the agents");
+    let now = Timestamp::now();
+    let due = observed.memory.full_due();
+    let full = cause == Cause::Hand || due.is_none_or(|due| due <= now);
+    let mut plan = decide::decide(&observed, now);
+    if !full {
+        plan.bring_forward(now, due, "what was put off");
     }
-    Ok(done)
+    let (failures, next) = act::act(&world, &observed, plan, full, begin);
+    Ok(Done {
+        failures,
+        next: Some(next),
+    })
 }
 
 /// What a tick would do now. Changes nothing.
@@ -194,56 +160,6 @@ fn take_from_others(town: &Town) {
     {
         log::warn!("{e:#}, so others can read what is there");
     }
-}
-
-/// What tells whether a file has changed: its identity, size and time, or those of its entries.
-/// Nothing below these is looked at, for a link may lead anywhere.
-fn stamp(path: &Path) -> String {
-    let mut stamps = vec![activity::stamp(path)];
-    let names = files::names(path, ENTRIES).unwrap_or_default();
-    stamps.extend(names.iter().map(|name| activity::stamp(&path.join(name))));
-    stamps.join(" ")
-}
-
-/// Of the files whose change starts a tick: the manager loses changes while the tick runs.
-fn stamps(town: &Town) -> Vec<String> {
-    let watched = generator::WATCHED.iter();
-    watched
-        .filter(|(unit, _, _)| *unit == "gt-heartbeat.path")
-        .map(|(_, _, file)| town.path(file))
-        .chain(stops(town))
-        .map(|path| stamp(&path))
-        .collect()
-}
-
-/// Where the emergency stops of the rigs would be.
-fn stops(town: &Town) -> Vec<PathBuf> {
-    let rigs = town.rigs().names();
-    rigs.filter_map(|rig| marks::estop_path(town, Some(rig)).ok())
-        .collect()
-}
-
-/// What the files that show activity have said since the last tick looked: `None`: nothing, else
-/// whether it was somebody else's doing than ours. The status line of `gt` writes one every few
-/// seconds, so this is not worth a durable file.
-fn activity(town: &Town) -> Option<bool> {
-    let Some(dir) = runtime_dir() else {
-        return Some(true);
-    };
-    let seen = dir.join("gastown-activity");
-    let event = activity::last_event(town.root()).map(|time| time.to_string());
-    let [command, events] = [activity::FILE, activity::EVENTS].map(|file| stamp(&town.path(file)));
-    let now = [command, events, event.unwrap_or_default()];
-    let before = std::fs::read_to_string(&seen).unwrap_or_default();
-    let mut before = before.lines();
-    let changed = now
-        .each_ref()
-        .map(|now| before.next().unwrap_or_default() != now);
-    if changed.contains(&true) {
-        let _ = std::fs::write(&seen, now.join("\n"));
-    }
-    let [command, events, event] = changed;
-    (command || events).then(|| event || (command && activity::is_somebodys(town)))
 }
 
 /// Reports the tick in one line.

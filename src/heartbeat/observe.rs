@@ -104,9 +104,11 @@ pub fn observe(world: &World<'_>, memory: Memory) -> Result<Observed> {
     let known = units
         .values()
         .filter(|unit| observed.units.contains_key(&unit.name));
-    observed
-        .units
-        .extend(states(world.systemd, known.collect())?);
+    let (failed, others): (Vec<&Unit>, Vec<&Unit>) =
+        known.partition(|unit| unit.active == "failed");
+    let others: Vec<(String, UnitState)> = others.into_iter().map(plain).collect();
+    observed.units.extend(others);
+    observed.units.extend(states(world.systemd, failed)?);
     match terminals(world, &mut observed.agents) {
         Ok(true) => observed.sign = Some(Timestamp::now()),
         Ok(false) => {}
@@ -223,10 +225,8 @@ fn states(systemd: &Systemd, units: Vec<&Unit>) -> Result<BTreeMap<String, UnitS
     let mut all = systemd.look(&units, &names)?;
     let state = |unit: &Unit| {
         let more = all.remove(&unit.name).unwrap_or_default();
+        let (name, state) = plain(unit);
         let state = UnitState {
-            active: unit.active.clone(),
-            sub: unit.sub.clone(),
-            job: unit.job.clone(),
             result: more.text("Result").unwrap_or_default(),
             status: more.int("ExecMainStatus").unwrap_or_default(),
             since: more.time("ActiveEnterTimestamp"),
@@ -235,10 +235,22 @@ fn states(systemd: &Systemd, units: Vec<&Unit>) -> Result<BTreeMap<String, UnitS
             frozen: more
                 .text("FreezerState")
                 .is_some_and(|state| state != "running"),
+            ..state
         };
-        (unit.name.clone(), state)
+        (name, state)
     };
     Ok(units.into_iter().map(state).collect())
+}
+
+/// What the listing of units tells.
+fn plain(unit: &Unit) -> (String, UnitState) {
+    let state = UnitState {
+        active: unit.active.clone(),
+        sub: unit.sub.clone(),
+        job: unit.job.clone(),
+        ..UnitState::default()
+    };
+    (unit.name.clone(), state)
 }
 
 /// Adds panes and screens. Tells whether a person looks at one. What tmux does not tell stays
@@ -249,10 +261,10 @@ pub(super) fn terminals(
 ) -> Result<bool, TmuxError> {
     let panes = world.tmux.panes()?;
     let others = OtherServers::look(world.town)?;
-    let by_owner: HashMap<&str, &str> = panes
+    let by_owner: HashMap<&str, &Pane> = panes
         .iter()
         .filter(|pane| !pane.dead)
-        .filter_map(|pane| Some((pane.owner.as_deref()?, pane.id.as_str())))
+        .filter_map(|pane| Some((pane.owner.as_deref()?, pane)))
         .collect();
     let mut ids = Vec::new();
     for (agent, seen) in agents.iter_mut() {
@@ -274,9 +286,10 @@ pub(super) fn terminals(
         }
         seen.session = is_there || seen.elsewhere.is_some();
         seen.outside = is_there && !is_marked;
-        seen.pane = by_owner
-            .get(agent.instance().as_str())
-            .map(|id| id.to_string());
+        let own = by_owner.get(agent.instance().as_str());
+        seen.pane = own.map(|pane| pane.id.clone());
+        let pid = own.map(|pane| pane.pid).filter(|_| seen.unit.is_active());
+        seen.strayed = pid.filter(|&pid| process::is_outside(pid, &agent.unit()));
         ids.extend(seen.pane.clone());
     }
     let reports = panes.iter();

@@ -102,6 +102,9 @@ pub struct Seen {
     pub appeared: Option<Timestamp>,
     /// What its last run left, of an agent that is down.
     pub left: Option<Left>,
+    /// The process of its pane, if something has taken it out of the unit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub strayed: Option<u32>,
 }
 
 /// What keeps an agent from running.

@@ -27,6 +27,8 @@ pub enum Action {
     Stop { agent: Agent },
     /// Restart an agent that is stuck.
     Restart { agent: Agent },
+    /// Move an agent's process, which something has taken out of its unit, into it again.
+    BringBack { agent: Agent, pid: u32 },
     /// Type a reminder to an agent.
     Poke {
         agent: Agent,
@@ -61,6 +63,7 @@ impl Action {
             | Action::Retry { agent, .. }
             | Action::Stop { agent }
             | Action::Restart { agent }
+            | Action::BringBack { agent, .. }
             | Action::Poke { agent, .. }
             | Action::Tell { agent, .. }
             | Action::TakeBack { agent, .. }
@@ -88,6 +91,7 @@ impl std::fmt::Display for Action {
             Action::Retry { agent, count } => write!(f, "try {agent} again, time {count}"),
             Action::Stop { agent } => write!(f, "stop {agent}"),
             Action::Restart { agent } => write!(f, "restart {agent}"),
+            Action::BringBack { agent, pid } => write!(f, "bring back {agent}, process {pid}"),
             Action::Poke { agent, text, .. } => write!(f, "poke {agent} with '{text}'"),
             Action::TakeBack { agent, .. } => {
                 write!(f, "take back what was typed to {agent} and not taken")
@@ -110,6 +114,7 @@ impl Action {
             Action::Retry { .. } => "Trying",
             Action::Stop { .. } => "Stopping",
             Action::Restart { .. } => "Restarting",
+            Action::BringBack { .. } => "Brought",
             Action::Poke { .. } => "Poked",
             Action::Tell { .. } => "Told",
             Action::TakeBack { .. } => "Taking",

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::fs;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
@@ -30,8 +30,21 @@ pub fn watch(pid: u32) -> Option<OwnedFd> {
 
 /// A process and all its descendants, parents first.
 pub fn tree(root: u32) -> Vec<u32> {
+    tree_among(root, all())
+}
+
+/// A process and its descendants in its control group, parents first. It takes no look at the
+/// rest of the machine.
+pub fn unit_tree(root: u32) -> Vec<u32> {
+    match members(root) {
+        Some(pids) => tree_among(root, pids.into_iter()),
+        None => tree(root),
+    }
+}
+
+fn tree_among(root: u32, pids: impl Iterator<Item = u32>) -> Vec<u32> {
     let mut children: HashMap<u32, Vec<u32>> = HashMap::new();
-    for pid in all() {
+    for pid in pids {
         if let Some(stat) = stat(pid) {
             children.entry(stat.parent).or_default().push(pid);
         }
@@ -68,6 +81,26 @@ fn is_hook_chain(shells: &[bool]) -> bool {
     above
         .split_last()
         .is_none_or(|(_, between)| !between.contains(&true))
+}
+
+/// The processes of the control group of `pid`, and of those below it; `None` where the hierarchy
+/// cannot be read.
+fn members(pid: u32) -> Option<Vec<u32>> {
+    let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+    let path = text.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    let mut dirs = vec![Path::new("/sys/fs/cgroup").join(path)];
+    let mut pids = Vec::new();
+    while let Some(dir) = dirs.pop() {
+        let listed = fs::read_to_string(dir.join("cgroup.procs")).ok()?;
+        pids.extend(listed.lines().filter_map(|line| line.parse::<u32>().ok()));
+        let below = fs::read_dir(&dir).ok()?.flatten();
+        dirs.extend(
+            below
+                .filter(|entry| entry.file_type().is_ok_and(|t| t.is_dir()))
+                .map(|e| e.path()),
+        );
+    }
+    pids.contains(&pid).then_some(pids)
 }
 
 /// Everything that was started in a pane: the tree of its first process, and what has left that
@@ -115,11 +148,26 @@ fn all() -> impl Iterator<Item = u32> {
 
 /// Whether a process is in the cgroup of a unit.
 pub fn is_in(pid: u32, unit: &str) -> bool {
+    belongs(pid, unit) == Some(true)
+}
+
+/// Whether a process lives, and is not in the cgroup of a unit.
+pub fn is_outside(pid: u32, unit: &str) -> bool {
+    belongs(pid, unit) == Some(false)
+}
+
+/// `None`: there is no such process.
+fn belongs(pid: u32, unit: &str) -> Option<bool> {
+    let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
     let part = format!("/{unit}");
-    fs::read_to_string(format!("/proc/{pid}/cgroup")).is_ok_and(|text| {
-        text.lines()
-            .any(|l| l.ends_with(&part) || l.contains(&format!("{part}/")))
-    })
+    let (end, inner) = (&part, format!("{part}/"));
+    Some(text.lines().any(|l| l.ends_with(end) || l.contains(&inner)))
+}
+
+/// Whether a process is in a scope that tmux has had made for its pane.
+pub fn is_in_scope(pid: u32) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/cgroup"))
+        .is_ok_and(|text| text.lines().any(|line| line.contains("/tmux-spawn-")))
 }
 
 /// How many processes of our own cgroup the kernel has killed for want of memory; 0 where it does

@@ -14,9 +14,10 @@ use nix::sys::signal::Signal;
 use super::{clean_environment, process, secrets};
 use crate::exit::Exit;
 use crate::files;
+use crate::heartbeat::changes;
 use crate::spool::SPOOLS;
 use crate::systemd::{Systemd, Verb, stop_note};
-use crate::tmux::{self, Pane, Tmux};
+use crate::tmux::{self, Pane, Terminal, Tmux};
 use crate::tools::gt;
 use crate::town::dialect::SOCKET_FILE;
 use crate::town::{self, Town, left, poke};
@@ -38,7 +39,7 @@ const READY_POLL: Duration = Duration::from_millis(10);
 const STOP_LIMIT: Duration = Duration::from_secs(15);
 
 /// The other directories that path units watch, or that hold marks.
-const DIRECTORIES: [&str; 4] = ["daemon/held", poke::DIR, "deacon", "spawn"];
+const DIRECTORIES: [&str; 2] = ["daemon/held", "spawn"];
 
 /// Becomes the town's tmux server. If one answers on the socket already, it is used: then this
 /// only waits for its end, and fails so that the service is restarted as the server.
@@ -95,17 +96,17 @@ fn server_to_be(town: &Town) -> Result<Tmux> {
     Ok(Tmux::on(new))
 }
 
-/// Waits until the server answers, and sees to it that every gt can use it.
+/// Waits until the server answers, gives panes the environment that ours does without, and sees
+/// to it that every gt can use it.
 ///
 /// # Errors
 /// It does not answer within ten seconds, or has no room for a session.
 pub fn tmux_ready() -> Result<Exit> {
     let town = Town::load()?;
     let tmux = Tmux::on(town.socket());
-    wait_for_server(&tmux)?;
+    let server = wait_for_server(&tmux)?;
     // The service may be a mere watcher of somebody else's server.
-    let main = std::env::var("MAINPID").unwrap_or_default();
-    if tmux.server()?.is_some_and(|pid| pid.to_string() == main) {
+    if std::env::var("MAINPID").is_ok_and(|pid| pid == server.to_string()) {
         let bus = std::env::vars().filter(|(key, _)| is_of_bus(OsStr::new(key)));
         tmux.set_global_environment(&bus.collect::<Vec<_>>(), &[])?;
     }
@@ -127,8 +128,11 @@ fn is_parked(pane: &Pane) -> bool {
 /// It is no agent's, is nobody's to attach to, and goes with the server.
 fn park(tmux: &Tmux) -> Result<()> {
     let argv = ["sleep".to_string(), "infinity".to_string()];
-    let pane = tmux.new_session(PARKED, Path::new("/"), &[], &argv)?;
-    tmux.own(&pane, PARKED)?;
+    let terminal = Terminal::Session {
+        name: PARKED,
+        environment: &[],
+    };
+    tmux.open(&terminal, PARKED, false, Path::new("/"), &argv)?;
     Ok(())
 }
 
@@ -139,15 +143,17 @@ fn is_of_bus(key: &OsStr) -> bool {
     key == "DBUS_SESSION_BUS_ADDRESS" || key == "XDG_RUNTIME_DIR"
 }
 
-fn wait_for_server(tmux: &Tmux) -> Result<()> {
+fn wait_for_server(tmux: &Tmux) -> Result<u32> {
     let deadline = Instant::now() + READY_LIMIT;
-    while tmux.server()?.is_none() {
+    loop {
+        if let Some(pid) = tmux.server()? {
+            return Ok(pid);
+        }
         if Instant::now() >= deadline {
             bail!("The tmux server does not answer; see 'journalctl --user -u gt-tmux'");
         }
         std::thread::sleep(READY_POLL);
     }
-    Ok(())
 }
 
 /// The socket of our server; `None`: the service runs no server.
@@ -185,7 +191,7 @@ pub fn restore_socket(tmux: &Tmux) -> Result<()> {
             }
         }
     }
-    wait_for_server(tmux)
+    wait_for_server(tmux).map(drop)
 }
 
 /// Makes the directories that requests are put into, and forgets what earlier runs of the town
@@ -199,6 +205,7 @@ pub fn town_start() -> Result<Exit> {
     for dir in SPOOLS.iter().chain(&DIRECTORIES) {
         files::make_dir(&town.path(dir))?;
     }
+    changes::make_directories(&town)?;
     if let Some(note) = stop_note() {
         files::remove(&note)?;
     }
@@ -238,12 +245,13 @@ pub fn town_stop() -> Result<Exit> {
     let socket = served(&systemd)?.or_else(|| Some(Town::load().ok()?.socket().to_string()));
     let mut others = Vec::new();
     if let Some(tmux) = socket.map(|socket| Tmux::on(&socket)) {
-        for pane in tmux.panes()? {
-            match pane.owner {
-                Some(_) => tmux.kill_pane(&pane.id)?,
-                None => others.push(pane),
-            }
-        }
+        let (ours, theirs): (Vec<_>, Vec<_>) = tmux
+            .panes()?
+            .into_iter()
+            .partition(|pane| pane.owner.is_some());
+        let ours: Vec<String> = ours.into_iter().map(|pane| pane.id).collect();
+        tmux.kill_panes(&ours)?;
+        others = theirs;
     }
     let is_ours = |server: u32| systemd.unit_of(server).is_ok_and(|unit| unit == SERVICE);
     match others.first() {

@@ -61,6 +61,14 @@ impl Names {
         }
     }
 
+    /// All that its session may be called.
+    pub fn sessions(&self) -> Vec<&str> {
+        let others = self.others.iter().map(String::as_str);
+        std::iter::once(self.session.as_str())
+            .chain(others)
+            .collect()
+    }
+
     /// Finds the agent's terminal among the panes of a server.
     pub fn find<'a>(&self, panes: &'a [Pane]) -> Found<'a> {
         let is_own = |pane: &&Pane| pane.owner.as_ref() == Some(&self.instance);

@@ -1,8 +1,10 @@
 //! A tmux server of its own for a test.
 
+use std::path::Path;
 use std::time::Duration;
 
-use super::Tmux;
+use super::sessions::Terminal;
+use super::{Tmux, TmuxError};
 
 /// A server of its own for a test, ended with it.
 pub(super) struct Lab(pub(super) Tmux);
@@ -16,6 +18,14 @@ impl Lab {
         lab
     }
 
+    /// Ends what runs in a pane, and runs `argv` there.
+    pub(super) fn respawn(&self, id: &str, argv: &[String]) -> Result<(), TmuxError> {
+        let pane = Terminal::Pane { id };
+        self.0
+            .open(&pane, "lab", false, Path::new("/"), argv)
+            .map(drop)
+    }
+
     pub(super) fn wait(&self, what: &str, done: impl Fn(&Tmux) -> bool) {
         for _ in 0..100 {
             if done(&self.0) {
@@ -24,6 +34,41 @@ impl Lab {
             std::thread::sleep(Duration::from_millis(50));
         }
         panic!("{what} did not happen");
+    }
+}
+
+impl Tmux {
+    /// Makes a session that belongs to no agent; gives its pane's id.
+    pub(super) fn new_session(
+        &self,
+        name: &str,
+        dir: &Path,
+        env: &[(String, String)],
+        argv: &[String],
+    ) -> Result<String, TmuxError> {
+        let mut args: Vec<String> = ["new-session", "-d", "-P", "-F", "#{pane_id}", "-s", name]
+            .map(String::from)
+            .to_vec();
+        args.extend(["-c".into(), dir.display().to_string(), "-x".into()]);
+        args.extend(["200", "-y", "50"].map(String::from));
+        for (key, value) in env {
+            args.extend(["-e".into(), format!("{key}={value}")]);
+        }
+        args.push("--".into());
+        args.extend(argv.iter().cloned());
+        Ok(self.run(&args)?.trim().to_string())
+    }
+
+    /// Sets a variable in the environment of a session.
+    pub(super) fn set_environment(
+        &self,
+        session: &str,
+        key: &str,
+        value: &str,
+    ) -> Result<(), TmuxError> {
+        let target = format!("={session}");
+        self.run(&["set-environment", "-t", &target, key, value])
+            .map(drop)
     }
 }
 

@@ -22,3 +22,4 @@ pub use keys::{Keys, Mark, Strokes, Typed};
 pub use panes::{Marked, Pane, READY_ENV};
 pub use screens::{Screen, Sight};
 pub use server::{Tmux, TmuxError, is_inside, squatted};
+pub use sessions::Terminal;

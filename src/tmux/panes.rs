@@ -12,7 +12,7 @@ const OWNER: &str = "@gastown_agent";
 pub(super) const HOME: &str = "@gastown_session";
 
 /// Fields without spaces first, the session's name last.
-const PANE_FORMAT: &str = "#{pane_id} #{pane_pid} #{pane_dead} s#{pane_dead_status} \
+pub(super) const PANE_FORMAT: &str = "#{pane_id} #{pane_pid} #{pane_dead} s#{pane_dead_status} \
      g#{pane_dead_signal} o#{@gastown_agent} \
      h#{@gastown_session} #{pid} #{session_attached} #{session_created} r#{@gastown_report} #{session_name}";
 
@@ -88,12 +88,37 @@ impl Tmux {
         }
     }
 
+    /// The panes of an agent, by their owner, and those of some sessions, in one call.
+    ///
+    /// # Errors
+    /// As for [`Tmux::panes`]; and no server answers.
+    pub fn panes_of(&self, instance: &str, sessions: &[&str]) -> Result<Vec<Pane>, TmuxError> {
+        let mut filter = format!("#{{==:#{{{OWNER}}},{instance}}}");
+        for session in sessions {
+            filter = format!("#{{||:{filter},#{{==:#{{session_name}},{session}}}}}");
+        }
+        let list = ["list-panes", "-a", "-f", &filter, "-F", PANE_FORMAT];
+        match self.run(&list) {
+            Ok(text) => text.lines().map(parse_pane).collect(),
+            Err(TmuxError::NotFound) => Ok(Vec::new()),
+            Err(e) => Err(e),
+        }
+    }
+
     /// One pane by its id; `None` when it is gone, with or without the server.
     ///
     /// # Errors
     /// As for [`Tmux::panes`].
     pub fn pane(&self, id: &str) -> Result<Option<Pane>, TmuxError> {
-        Ok(self.panes()?.into_iter().find(|p| p.id == id))
+        let panes = match self.run(&["list-panes", "-t", id, "-F", PANE_FORMAT]) {
+            Ok(text) => text
+                .lines()
+                .map(parse_pane)
+                .collect::<Result<Vec<_>, _>>()?,
+            Err(TmuxError::NoServer | TmuxError::NotFound) => return Ok(None),
+            Err(e) => return Err(e),
+        };
+        Ok(panes.into_iter().find(|p| p.id == id))
     }
 
     /// Every pane of every session with its marks, in one call; empty when there is no server.
@@ -155,14 +180,19 @@ impl Tmux {
     /// # Errors
     /// The pane is gone, or tmux fails.
     pub fn own(&self, pane: &str, instance: &str) -> Result<(), TmuxError> {
-        let set = ["set-option", "-p", "-t", pane];
-        let mut args = set.to_vec();
-        args.extend([OWNER, instance, ";"]);
-        args.extend(set);
-        args.extend(["remain-on-exit", "on", ";"]);
-        args.extend(["set-option", "-t", pane, HOME, instance]);
-        self.run(&args).map(drop)
+        self.run(&ownership(pane, instance)).map(drop)
     }
+}
+
+/// The commands that mark a pane as an agent's and let it outlive its process.
+pub(super) fn ownership<'a>(pane: &'a str, instance: &'a str) -> Vec<&'a str> {
+    let set = ["set-option", "-p", "-t", pane];
+    let mut args = set.to_vec();
+    args.extend([OWNER, instance, ";"]);
+    args.extend(set);
+    args.extend(["remain-on-exit", "on", ";"]);
+    args.extend(["set-option", "-t", pane, HOME, instance]);
+    args
 }
 
 fn parse_marked(line: &str) -> Result<Marked, TmuxError> {
@@ -179,7 +209,7 @@ fn parse_marked(line: &str) -> Result<Marked, TmuxError> {
     })
 }
 
-fn parse_pane(line: &str) -> Result<Pane, TmuxError> {
+pub(super) fn parse_pane(line: &str) -> Result<Pane, TmuxError> {
     parse_fields(line)
         .ok_or_else(|| TmuxError::Failed(format!("it listed a pane in an unknown form: '{line}'")))
 }
@@ -270,8 +300,7 @@ mod tests {
         assert_eq!((&report.word, report.at), (&asks, at));
         let before = tmux.report("%0", &Word::Free, at).unwrap();
         assert_eq!(before, Some(report));
-        tmux.respawn("%0", Path::new("/"), &["cat".to_string()])
-            .unwrap();
+        lab.respawn("%0", &["cat".to_string()]).unwrap();
         assert_eq!(tmux.panes().unwrap()[0].report, None);
         assert!(tmux.report("%9", &Word::Busy, at).is_err());
     }
@@ -292,9 +321,9 @@ mod tests {
             marked.iter().map(|m| (m.ready, m.ready_env)).collect()
         };
         assert_eq!(ready(), [(true, false), (false, true)]);
-        tmux.respawn("%0", Path::new("/"), &cat).unwrap();
+        lab.respawn("%0", &cat).unwrap();
         assert_eq!(ready(), [(false, false), (false, true)]);
-        tmux.respawn("%1", Path::new("/"), &cat).unwrap();
+        lab.respawn("%1", &cat).unwrap();
         assert_eq!(ready(), [(false, false), (false, false)]);
         tmux.run(&["set-environment", "-g", READY_ENV, "1"])
             .unwrap();

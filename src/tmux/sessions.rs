@@ -2,11 +2,33 @@
 
 use std::path::Path;
 
-use super::panes::{HOME, READY_ENV};
+use super::panes::{HOME, PANE_FORMAT, Pane, READY_ENV, ownership, parse_pane};
 use super::server::{Tmux, TmuxError, argument, quoted};
 
 /// The place of our commands among those of a hook: others, of people and of `gt`, have the first.
 const HOOK: &str = "session-created[7641]";
+
+/// Where an agent's process is to run.
+#[derive(Debug)]
+pub enum Terminal<'a> {
+    /// In a new detached session of that name.
+    Session {
+        /// The session's name.
+        name: &'a str,
+        /// Variables for all that is started in it.
+        environment: &'a [(String, String)],
+    },
+    /// In a new window before all others of a session that is there.
+    Window {
+        /// The session's name.
+        session: &'a str,
+    },
+    /// In a pane that is there, whose process is ended if it lives.
+    Pane {
+        /// tmux's own id of it.
+        id: &'a str,
+    },
+}
 
 impl Tmux {
     /// Gives the session of a pane another name.
@@ -33,72 +55,71 @@ impl Tmux {
         self.run(&["set-hook", "-g", HOOK, &command]).map(drop)
     }
 
-    /// Makes a detached session whose pane runs `argv` in `dir`; gives the pane's id.
+    /// Runs `argv` in `dir`, in the terminal of an agent, and gives its pane: all in one call. The
+    /// pane is marked as the agent's, and outlives its process so that the status is kept; with
+    /// `names_pane` the session's environment names it, too.
     ///
     /// # Errors
-    /// The session exists, or tmux fails.
-    pub fn new_session(
+    /// The session exists, or the session or pane to be used is gone, or tmux fails.
+    pub fn open(
         &self,
-        name: &str,
+        terminal: &Terminal<'_>,
+        instance: &str,
+        names_pane: bool,
         dir: &Path,
-        env: &[(String, String)],
         argv: &[String],
-    ) -> Result<String, TmuxError> {
-        let mut args: Vec<String> = ["new-session", "-d", "-P", "-F", "#{pane_id}"]
-            .map(String::from)
-            .to_vec();
-        args.extend(["-s".into(), name.into(), "-x".into(), "200".into()]);
-        args.extend(["-y".into(), "50".into()]);
-        args.extend(["-c".into(), dir.to_string_lossy().into_owned()]);
-        for (key, value) in env {
-            args.extend(["-e".into(), format!("{key}={}", argument(value))]);
+    ) -> Result<Pane, TmuxError> {
+        let mut args: Vec<String> = Vec::new();
+        let mut add = |words: &[&str]| args.extend(words.iter().map(ToString::to_string));
+        let print = ["-P", "-F", PANE_FORMAT];
+        let target = match terminal {
+            Terminal::Session { name, environment } => {
+                add(&["new-session", "-d", "-s", name, "-x", "200", "-y", "50"]);
+                add(&print);
+                for (key, value) in *environment {
+                    add(&["-e", &format!("{key}={}", argument(value))]);
+                }
+                format!("={name}:")
+            }
+            Terminal::Window { session } => {
+                add(&["new-window", "-b", "-t", &format!("={session}:^")]);
+                add(&print);
+                format!("={session}:")
+            }
+            Terminal::Pane { id } => {
+                // What said that it is ready ends now.
+                add(&["set-environment", "-u", "-t", id, READY_ENV, ";"]);
+                add(&["respawn-pane", "-k", "-t", id]);
+                id.to_string()
+            }
+        };
+        add(&["-c", &argument(&dir.to_string_lossy()), "--"]);
+        for word in argv {
+            add(&[&argument(word)]);
         }
-        args.push("--".into());
-        args.extend(argv.iter().map(|a| argument(a)));
-        // A person's tmux.conf may have sessions destroyed that nobody is attached to.
-        let target = format!("={name}:");
-        args.extend(
-            [
-                ";",
+        add(&[";"]);
+        if let Terminal::Session { .. } = terminal {
+            // A person's tmux.conf may have sessions destroyed that nobody is attached to.
+            add(&[
                 "set-option",
                 "-t",
                 &target,
                 "destroy-unattached",
                 "off",
-            ]
-            .map(String::from),
-        );
-        Ok(self.run(&args)?.trim().to_string())
-    }
-
-    /// Makes a window before all others of an existing session; gives its pane's id.
-    ///
-    /// # Errors
-    /// The session is gone, or tmux fails.
-    pub fn new_first_window(
-        &self,
-        session: &str,
-        dir: &Path,
-        argv: &[String],
-    ) -> Result<String, TmuxError> {
-        let target = format!("={session}:^");
-        let dir = dir.to_string_lossy();
-        let mut args = vec!["new-window", "-b", "-P", "-F", "#{pane_id}", "-t", &target];
-        args.extend(["-c", &dir, "--"]);
-        args.extend(argv.iter().map(String::as_str));
-        Ok(self.run(&args)?.trim().to_string())
-    }
-
-    /// Runs `argv` in a pane, ending what runs there. What said that it is ready has ended then.
-    ///
-    /// # Errors
-    /// The pane is gone, or tmux fails.
-    pub fn respawn(&self, pane: &str, dir: &Path, argv: &[String]) -> Result<(), TmuxError> {
-        let dir = dir.to_string_lossy();
-        let mut args = vec!["set-environment", "-u", "-t", pane, READY_ENV, ";"];
-        args.extend(["respawn-pane", "-k", "-t", pane, "-c", &dir, "--"]);
-        args.extend(argv.iter().map(String::as_str));
-        self.run(&args).map(drop)
+                ";",
+            ]);
+        }
+        add(&ownership(&target, instance));
+        if names_pane {
+            let key = ["set-environment", "-F", "-t", &target, "GT_PANE_ID"];
+            add(&[";"]);
+            add(&key);
+            add(&["#{pane_id}"]);
+        }
+        if let Terminal::Pane { id } = terminal {
+            add(&[";", "display-message", "-p", "-t", id, PANE_FORMAT]);
+        }
+        parse_pane(self.run(&args)?.trim_end())
     }
 
     /// Closes a pane, and its session with it when it is the last; a pane that is gone is closed.
@@ -112,14 +133,19 @@ impl Tmux {
         }
     }
 
-    /// Sets a variable in the environment of a session, for processes that start later.
+    /// Closes panes, in few calls; those that are gone are closed.
     ///
     /// # Errors
-    /// The session is gone, or tmux fails.
-    pub fn set_environment(&self, session: &str, key: &str, value: &str) -> Result<(), TmuxError> {
-        let target = format!("={session}");
-        self.run(&["set-environment", "-t", &target, key, &argument(value)])
-            .map(drop)
+    /// tmux fails.
+    pub fn kill_panes(&self, panes: &[String]) -> Result<(), TmuxError> {
+        let closed = self.each_apart(panes.iter().map(|pane| {
+            let commands = format!("kill-pane -t {}", quoted(pane));
+            (pane.clone(), "1".to_string(), commands)
+        }));
+        match closed {
+            Ok(_) | Err(TmuxError::NoServer) => Ok(()),
+            Err(e) => Err(e),
+        }
     }
 
     /// Sets options of a session.

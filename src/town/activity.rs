@@ -84,7 +84,12 @@ pub fn last_event(root: &Path) -> Option<Timestamp> {
     if let Some(before) = own(root, EVENTS) {
         return before;
     }
-    let modified = root.join(EVENTS).metadata().ok()?.modified().ok()?;
+    modified(&root.join(EVENTS))
+}
+
+/// When a file was last written; `None`: it is not there.
+pub fn modified(path: &Path) -> Option<Timestamp> {
+    let modified = path.metadata().ok()?.modified().ok()?;
     Timestamp::try_from(modified).ok()
 }
 

@@ -122,6 +122,9 @@ fn examine() -> Report {
         town::spools(&mut report, town, up);
         town::go_daemon(&mut report, town);
         town::server(&mut report, town, systemd.as_ref());
+        if let Some(systemd) = &systemd {
+            town::strays(&mut report, town, systemd);
+        }
     }
     report
 }

@@ -14,8 +14,9 @@ use nix::unistd::Uid;
 
 use super::mend::Mend;
 use super::report::Report;
+use crate::agent::Agent;
 use crate::ctl::user;
-use crate::session::{rival, secrets};
+use crate::session::{process, rival, secrets};
 use crate::spool::SPOOLS;
 use crate::systemd::Systemd;
 use crate::terminal::{Look, look};
@@ -310,6 +311,28 @@ pub fn server(report: &mut Report, town: &Town, systemd: Option<&Systemd>) {
             report.find("server", format!("The tmux server was started by somebody else, in {unit}"), "It, and every terminal in it, ends when that does; its environment and limits are not the town's", "end its other sessions, then systemctl --user restart gt-tmux.service");
         }
         Err(e) => report.fact("server", format!("process {pid}; {e:#}")),
+    }
+}
+
+/// Whether each agent's process is in its unit.
+pub fn strays(report: &mut Report, town: &Town, systemd: &Systemd) {
+    let Ok(units) = systemd.units(&["gt-agent@*.service"]) else {
+        return;
+    };
+    // What tmux does not tell has been said of the server.
+    for pane in Tmux::on(town.socket()).panes().unwrap_or_default() {
+        let agent = pane.owner.as_deref().map(Agent::from_instance);
+        let Some(Ok(agent)) = agent else { continue };
+        let unit = agent.unit();
+        let is_active = units.get(&unit).is_some_and(|unit| unit.active == "active");
+        if is_active && !pane.dead && process::is_outside(pane.pid, &unit) {
+            report.find(
+                "agents",
+                format!("{agent}: its process {} is outside of its unit", pane.pid),
+                "No limit reaches it, and what it has started outlives a stop",
+                "systemctl --user start gt-heartbeat.service",
+            );
+        }
     }
 }
 

@@ -193,6 +193,13 @@ impl Seen<'_> {
                 ),
                 format!("tmux -L {socket} rename-session -t {} {session}", pane.id),
             )),
+            Some(pane) if process::is_outside(pane.pid, &agent.unit()) => Some((
+                format!(
+                    "its process {} is outside of its unit, where no limit reaches it",
+                    pane.pid
+                ),
+                "systemctl --user start gt-heartbeat.service".into(),
+            )),
             Some(_) => None,
         }
     }

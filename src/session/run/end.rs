@@ -81,6 +81,8 @@ impl std::fmt::Display for End {
 /// What woke us.
 pub(super) enum Event {
     Stop,
+    /// It is time to see whether the process is where it belongs.
+    Look,
     AgentEnded,
     ServerEnded,
 }
@@ -93,7 +95,7 @@ pub(super) enum After {
 }
 
 impl Run {
-    pub(super) fn next_event(&self) -> Result<Event> {
+    pub(super) fn next_event(&mut self) -> Result<Event> {
         let (agent, server) = (process::watch(self.pid), process::watch(self.server));
         let Some(server) = server else {
             return Ok(Event::ServerEnded);
@@ -107,7 +109,14 @@ impl Run {
             PollFd::new(agent.as_fd(), PollFlags::POLLIN),
         ];
         loop {
-            match poll(&mut fds, PollTimeout::NONE) {
+            let wait = self.look.map_or(PollTimeout::NONE, |look| {
+                tools::timeout(look.saturating_duration_since(Instant::now()))
+            });
+            match poll(&mut fds, wait) {
+                Ok(0) => {
+                    self.look = None;
+                    return Ok(Event::Look);
+                }
                 Ok(_) => break,
                 Err(nix::errno::Errno::EINTR) => {}
                 Err(e) => return Err(e.into()),
@@ -208,7 +217,7 @@ impl Run {
         if self.is_alone() {
             self.note.forget()?;
         }
-        if self.is_out_of_memory() {
+        if process::oom_kills() > self.oom_kills && self.is_out_of_memory() {
             self.report(&End::OutOfMemory);
             self.end_agent();
             return Ok(End::OutOfMemory.status());
@@ -220,8 +229,7 @@ impl Run {
             self.have_reaped();
             std::thread::sleep(REAP_POLL);
         }
-        // Across a restart the pane stays, and with it whoever is attached.
-        if !self.is_restarting() {
+        if !self.keeps_pane() {
             self.tmux.kill_pane(&self.pane)?;
         }
         log::info!(message_id = journal::AGENT_STOPPED, gt_agent:% = self.agent;
@@ -273,15 +281,17 @@ impl Run {
         matches!(jobs(), Ok(true)) && matches!(refused(), Ok(None))
     }
 
-    fn is_restarting(&self) -> bool {
-        let units = Systemd::connect().and_then(|s| s.units(&[&self.unit]));
+    /// Across a restart the pane stays, and with it whoever is attached. When the whole town
+    /// stops, `gt-town.service` closes all panes at once.
+    fn keeps_pane(&self) -> bool {
+        let units = Systemd::connect().and_then(|s| s.units(&[&self.unit, TARGET]));
         let units = units.unwrap_or_else(|e| {
             log::warn!("{e:#}, closing the pane");
             BTreeMap::new()
         });
-        units
-            .get(&self.unit)
-            .is_some_and(|unit| matches!(unit.job.as_deref(), Some("restart" | "start")))
+        let job = |unit: &str| units.get(unit).and_then(|unit| unit.job.as_deref());
+        matches!(job(&self.unit), Some("restart" | "start"))
+            || matches!(job(TARGET), Some("restart" | "stop"))
     }
 
     /// Ends the agent, with more force as time goes by. The rest of the cgroup is systemd's.
@@ -295,7 +305,7 @@ impl Run {
             let Some(end) = process::watch(self.pid) else {
                 return;
             };
-            for pid in process::tree(self.pid) {
+            for pid in process::unit_tree(self.pid) {
                 let _ = kill(Pid::from_raw(pid.cast_signed()), signal);
             }
             let wait = until.saturating_sub(begin.elapsed());

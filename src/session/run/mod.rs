@@ -30,7 +30,7 @@ use crate::exit::{self, Exit};
 use crate::journal;
 use crate::lifecycle::{self, Action, Worktree};
 use crate::systemd::Systemd;
-use crate::tmux::{Pane, Tmux};
+use crate::tmux::{Pane, Terminal, Tmux};
 use crate::town::first_words::{FirstWords, Occasion};
 use crate::town::launch::Launch;
 use crate::town::left::{Left, Note};
@@ -41,6 +41,10 @@ const CLEAN_EXITS: usize = 30;
 
 /// See [`CLEAN_EXITS`].
 const CLEAN_WINDOW: Duration = Duration::from_secs(60);
+
+/// How long after a start, or after somebody else's, it is looked whether the process is still in
+/// the unit.
+const LOOK_AFTER: Duration = Duration::from_secs(3);
 
 /// How many rounds it takes at most to move a tree that forks meanwhile.
 const MOVE_ROUNDS: usize = 10;
@@ -71,6 +75,8 @@ struct Run {
     /// The process whose end is the agent's end.
     pid: u32,
     server: u32,
+    /// When it is looked once more whether the process has stayed in the unit.
+    look: Option<Instant>,
     /// What [`process::oom_kills`] said at the start.
     oom_kills: u64,
     note: Note,
@@ -131,6 +137,7 @@ fn prepared_and_run(instance: &str) -> Result<u8> {
         pane: String::new(),
         pid: 0,
         server: 0,
+        look: None,
         oom_kills: process::oom_kills(),
         note: Note::of(&town, &agent),
         agent,
@@ -215,23 +222,27 @@ impl Run {
             }
             place = self.place()?;
         }
+        let is_found = matches!(place, Place::Running(..) | Place::Dead(_));
         match place {
             Place::Running(pane, pid) => self.adopt(&pane, pid)?,
-            Place::Dead(pane) => self.respawn(&pane)?,
-            Place::Window => self.start(|run, argv| {
-                run.tmux
-                    .new_first_window(&run.names.session, &run.dir, argv)
-            })?,
+            Place::Dead(pane) => self.start(&Terminal::Pane { id: &pane })?,
+            Place::Window => {
+                let session = self.names.session.clone();
+                self.start(&Terminal::Window { session: &session })?;
+            }
             Place::Nowhere => {
-                self.start(|run, argv| {
-                    run.tmux
-                        .new_session(&run.names.session, &run.dir, &run.identity, argv)
-                })?;
+                let name = self.names.session.clone();
+                let environment = std::mem::take(&mut self.identity);
+                let terminal = Terminal::Session {
+                    name: &name,
+                    environment: &environment,
+                };
+                self.start(&terminal)?;
                 self.dress();
             }
         }
         // The agent runs, whatever its session is called.
-        if let Err(e) = self.rename() {
+        if is_found && let Err(e) = self.rename() {
             log::warn!("The session of {} keeps its name: {e:#}", self.agent);
         }
         Ok(true)
@@ -271,6 +282,7 @@ impl Run {
     }
 
     fn watch(&mut self, pane: &Pane, pid: u32) {
+        self.look = Some(Instant::now() + LOOK_AFTER);
         self.pid = pid;
         self.server = pane.server;
     }
@@ -291,10 +303,15 @@ impl Run {
                     self.report(&End::Unknown("the tmux server has gone"));
                     return Ok(1);
                 }
+                Event::Look => {
+                    self.stay();
+                    continue;
+                }
                 Event::AgentEnded => {}
             }
             let end = match self.after_end()? {
                 After::Respawned(pid) => {
+                    self.look = Some(Instant::now() + LOOK_AFTER);
                     self.pid = pid;
                     self.move_in(pid)?;
                     log::info!(message_id = journal::AGENT_ADOPTED, gt_agent:% = self.agent,
@@ -336,7 +353,7 @@ impl Run {
             let pane = self.pane.clone();
             self.launch.env.remove("GT_HANDOFF");
             self.occasion = Occasion::Start;
-            self.respawn(&pane)?;
+            self.start(&Terminal::Pane { id: &pane })?;
         }
     }
 }

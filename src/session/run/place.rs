@@ -1,5 +1,7 @@
 //! Where an agent's pane is, and taking over what runs in it.
 
+use std::time::{Duration, Instant};
+
 use anyhow::{Result, anyhow, bail};
 
 use super::{MOVE_ROUNDS, Run};
@@ -9,7 +11,16 @@ use crate::session::process::{self, Head};
 use crate::session::server;
 use crate::session::whose::Found;
 use crate::systemd::Systemd;
-use crate::tmux::Pane;
+use crate::tmux::{Pane, TmuxError};
+
+/// The scopes that tmux asks for.
+const SCOPES: &str = "tmux-spawn-*.scope";
+
+/// How long it may take until the manager has made them.
+const SCOPE_LIMIT: Duration = Duration::from_secs(10);
+
+/// How often it is asked.
+const SCOPE_POLL: Duration = Duration::from_millis(5);
 
 /// Where an agent's pane is, or is to be.
 pub(super) enum Place {
@@ -25,11 +36,14 @@ pub(super) enum Place {
 
 impl Run {
     pub(super) fn place(&self) -> Result<Place> {
-        let mut panes = self.tmux.panes()?;
-        if panes.is_empty() {
-            server::restore_socket(&self.tmux)?;
-            panes = self.tmux.panes()?;
-        }
+        let sessions = self.names.sessions();
+        let panes = match self.tmux.panes_of(&self.instance, &sessions) {
+            Err(TmuxError::NoServer) => {
+                server::restore_socket(&self.tmux)?;
+                self.tmux.panes_of(&self.instance, &sessions)?
+            }
+            found => found?,
+        };
         match self.names.find(&panes) {
             Found::Own(pane) => Ok(match process::head(pane.pid) {
                 Head::Process(pid) if !pane.dead => Place::Running(pane.clone(), pid),
@@ -102,11 +116,36 @@ impl Run {
                 return Ok(());
             }
             // One that has ended meanwhile spoils the whole call; the next round has it no more.
-            failure = systemd.attach(&self.unit, &outside).err();
+            failure = self.attach(&systemd, &outside).err();
         }
         match failure {
             Some(e) => Err(e),
             None => bail!("process {root} forks faster than it can be moved"),
+        }
+    }
+
+    /// Moves processes into the unit, after what would take them out of it again: from 3.4 on, tmux
+    /// asks the manager for a scope for each new pane, and does not wait for long until it has it.
+    pub(super) fn attach(&self, systemd: &Systemd, pids: &[u32]) -> Result<()> {
+        let deadline = Instant::now() + SCOPE_LIMIT;
+        let is_apart = |pid: &u32| process::is_in_scope(*pid);
+        while !pids.iter().all(is_apart) && systemd.has_jobs(SCOPES)? && Instant::now() < deadline {
+            std::thread::sleep(SCOPE_POLL);
+        }
+        systemd.attach(&self.unit, pids)
+    }
+
+    /// Brings the agent back into its unit, if something has taken it out.
+    pub(super) fn stay(&self) {
+        if process::is_in(self.pid, &self.unit) || process::watch(self.pid).is_none() {
+            return;
+        }
+        let pid = self.pid;
+        match self.move_in(pid) {
+            Ok(()) => log::warn!(message_id = journal::AGENT_STRAYED, gt_agent:% = self.agent,
+                gt_pid = pid;
+                "Process {pid} of {} was outside of its unit; brought it back", self.agent),
+            Err(e) => log::error!("{e:#}; a later tick tries again"),
         }
     }
 }

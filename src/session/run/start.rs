@@ -16,43 +16,37 @@ use super::Run;
 use crate::journal;
 use crate::session::exec::Release;
 use crate::systemd::{Systemd, runtime_dir};
-use crate::tmux::Pane;
+use crate::tmux::{Pane, Terminal};
 use crate::tools;
 
 /// How long the pane may take to call back, and an exec to succeed or fail.
 pub(super) const START_LIMIT: Duration = Duration::from_secs(20);
 
-impl Run {
-    pub(super) fn respawn(&mut self, pane: &str) -> Result<()> {
-        self.start(|run, argv| {
-            run.tmux
-                .respawn(pane, &run.dir, argv)
-                .map(|()| pane.to_string())
-        })
-    }
+/// How often it is looked whether a pane that does not call back is still there.
+const CALL_POLL: Duration = Duration::from_millis(500);
 
-    /// Has `gt-agent exec` run in a pane that `open` gives, moves it into the unit, releases it,
-    /// and waits until it is the agent.
-    pub(super) fn start<F>(&mut self, open: F) -> Result<()>
-    where
-        F: FnOnce(&Run, &[String]) -> Result<String, crate::tmux::TmuxError>,
-    {
+impl Run {
+    /// Has `gt-agent exec` run in a terminal, moves it into the unit, releases it, and waits until
+    /// it is the agent.
+    pub(super) fn start(&mut self, terminal: &Terminal<'_>) -> Result<()> {
         let (listener, path) = listen()?;
-        let opened = open(self, &exec_command(&self.instance, &path));
-        let stream = opened.map_err(anyhow::Error::from).and_then(|pane| {
-            if self.pane != pane {
-                self.tmux.own(&pane, &self.instance)?;
-                self.pane = pane;
-            }
-            self.await_call(&listener)
+        let argv = exec_command(&self.instance, &path);
+        let (dir, names) = (&self.dir, self.names_pane);
+        let opened = self.tmux.open(terminal, &self.instance, names, dir, &argv);
+        let called = opened.map_err(anyhow::Error::from).and_then(|pane| {
+            // Meanwhile the pane's process begins.
+            let systemd = Systemd::connect()?;
+            let (stream, pane) = self.await_call(&listener, pane)?;
+            Ok((systemd, stream, pane))
         });
         let _ = std::fs::remove_file(&path);
-        let (mut stream, pane) = stream?;
+        let (systemd, mut stream, pane) = called?;
         let pid = pane.pid;
-        Systemd::connect()?.attach(&self.unit, &[pid])?;
+        self.pane = pane.id.clone();
+        self.attach(&systemd, &[pid])?;
         self.watch(&pane, pid);
         if self.names_pane {
-            self.name_pane()?;
+            self.launch.env.insert("GT_PANE_ID".into(), pane.id);
         }
         let words = self.words.on(self.occasion, &Zoned::now());
         let mut line = serde_json::to_string(&Release {
@@ -78,36 +72,29 @@ impl Run {
         Ok(())
     }
 
-    /// Tools of the current era look for the agent's pane in these two places.
-    fn name_pane(&mut self) -> Result<()> {
-        let (key, pane) = ("GT_PANE_ID", self.pane.clone());
-        if let Some(pane) = self.tmux.pane(&pane)? {
-            self.tmux.set_environment(&pane.session, key, &pane.id)?;
-        }
-        self.launch.env.insert(key.into(), pane);
-        Ok(())
-    }
-
-    fn await_call(&self, listener: &UnixListener) -> Result<(UnixStream, Pane)> {
+    /// Waits until the pane's process calls: it and nobody else.
+    fn await_call(&self, listener: &UnixListener, mut pane: Pane) -> Result<(UnixStream, Pane)> {
         let deadline = Instant::now() + START_LIMIT;
-        loop {
-            let wait = deadline.saturating_duration_since(Instant::now());
+        while Instant::now() < deadline {
             let mut fds = [PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
-            if poll(&mut fds, tools::timeout(wait))? == 0 {
-                bail!(
-                    "the pane in session '{}' did not call back",
-                    self.names.session
-                );
+            if poll(&mut fds, tools::timeout(CALL_POLL))? == 0 {
+                match self.tmux.pane(&pane.id)? {
+                    Some(found) if !found.dead => pane = found,
+                    _ => bail!("the pane in session '{}' ended at once", self.names.session),
+                }
+                continue;
             }
             let (stream, _) = listener.accept()?;
             let peer = getsockopt(&stream, PeerCredentials)?;
-            let pid = u32::try_from(peer.pid()).unwrap_or(0);
-            let pane = self.tmux.pane(&self.pane)?;
             let is_us = peer.uid() == nix::unistd::geteuid().as_raw();
-            if let Some(pane) = pane.filter(|p| is_us && p.pid == pid) {
+            if is_us && u32::try_from(peer.pid()) == Ok(pane.pid) {
                 return Ok((stream, pane));
             }
         }
+        bail!(
+            "the pane in session '{}' did not call back",
+            self.names.session
+        );
     }
 }
 
