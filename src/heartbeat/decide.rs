@@ -217,6 +217,8 @@ impl Deciding<'_> {
         }
         let record = self.memory.record(agent);
         record.terminal = None;
+        let now = self.now;
+        record.dismissed = seen.dismissed.then(|| record.dismissed.unwrap_or(now));
         record.pokes = Pokes {
             last: record.pokes.last,
             tip: record.pokes.tip,
@@ -437,11 +439,6 @@ impl Deciding<'_> {
         }
         let refused = seen.refusal.as_ref();
         let refused = refused.filter(|refused| !refused.lets_run(agent));
-        let unwanted = match (refused, seen.dismissed) {
-            (Some(refused), _) => Some(refused.reason.clone()),
-            (None, true) => Some("its patrol is switched off".into()),
-            (None, false) => None,
-        };
         let key = unit_key(&agent.unit());
         let since = seen.unit.since.filter(|since| *since <= self.now);
         let up = since.map_or(CEILING, |since| self.now.duration_since(since));
@@ -452,10 +449,20 @@ impl Deciding<'_> {
             (record.crashed, record.told) = (false, false);
         }
         // Whoever is still up was not stopped, whatever an earlier tick has tried.
-        if let Some(reason) = unwanted {
+        if let Some(refused) = refused {
             let agent = agent.clone();
-            return self.push(Action::Stop { agent }, reason);
+            return self.push(Action::Stop { agent }, refused.reason.clone());
         }
+        if seen.dismissed {
+            const OFF: &str = "its patrol is switched off";
+            let before = *record.dismissed.get_or_insert(since.unwrap_or(self.now));
+            if since.is_some_and(|since| since > before) {
+                return self.leave(agent, format!("{OFF}, and somebody has started it since"));
+            }
+            let agent = agent.clone();
+            return self.push(Action::Stop { agent }, OFF);
+        }
+        record.dismissed = None;
         if up < BACK {
             self.look_again(agent, &key, BACK - up);
         }

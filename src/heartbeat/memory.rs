@@ -82,6 +82,10 @@ pub struct Record {
     /// Its next slow try.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry: Option<Retry>,
+    /// When the run began that is stopped because its patrol is off. One that began later is
+    /// somebody's wish.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dismissed: Option<Timestamp>,
     /// It crashed, and has not been well for a while since.
     #[serde(skip_serializing_if = "is_default")]
     pub crashed: bool,
