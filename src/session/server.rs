@@ -114,7 +114,10 @@ pub fn tmux_ready() -> Result<Exit> {
         park(&tmux)?;
     }
     // Whoever makes a session for an agent has it taken into its unit at once.
-    if let Err(e) = tmux.tell_of_sessions(&town.path(poke::DIR).join("session")) {
+    let file = town.path(poke::DIR).join("session");
+    // tmux would let others read it.
+    poke::touch(&file);
+    if let Err(e) = tmux.tell_of_sessions(&file) {
         log::warn!("New sessions are found by the next tick only: {e}");
     }
     Ok(Exit::Ok)

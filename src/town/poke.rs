@@ -1,5 +1,7 @@
 //! `daemon/poke`: whoever writes a file there has a tick run. `gt-heartbeat.path` watches it.
 
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 /// The directory, below the town's root.
@@ -8,8 +10,18 @@ pub const DIR: &str = "daemon/poke";
 /// Has a tick run soon, for an agent that has ended and is to come back later. The regular tick
 /// does the same, so nothing depends on it, and it need not be durable.
 pub fn heartbeat(root: &Path) {
-    let file = root.join(DIR).join("agent");
-    if let Err(e) = std::fs::write(&file, "") {
+    touch(&root.join(DIR).join("agent"));
+}
+
+/// Makes a file there, which only its user can read, or writes the one that is there.
+pub fn touch(file: &Path) {
+    let opened = OpenOptions::new()
+        .create(true)
+        .write(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(file);
+    if let Err(e) = opened {
         log::debug!("Failed to write '{}': {e}", file.display());
     }
 }
