@@ -37,7 +37,7 @@ agent_screen() { tmux capture-pane -p -t "$(pane "$1")"; }
 heard() {
     local agent
     for agent; do
-        eventually 90 has_said "$(agent_words "$agent")"
+        eventually 150 has_said "$(agent_words "$agent")"
         eventually 40 shows "$agent" 'All is well.'
     done
 }
