@@ -71,17 +71,19 @@ impl Deciding<'_> {
         let since = seen.unit.since.filter(|since| *since <= now);
         let started = since.max(self.memory.woke.filter(|woke| *woke <= now));
         let grace_end = started.map_or(now, |started| started + rules.grace);
-        if now < grace_end {
-            self.memory.record(agent).pokes = fresh;
-            self.at(grace_end, "the end of the Deacon's grace");
-            return self.leave(agent, "it has just been started");
-        }
         // One that is older than the unit's start says nothing about this process.
         let beat = match self.seen.heartbeat {
             Beat::At(time) if since.is_none_or(|since| time >= since) => Some(time),
             _ => None,
         };
-        match freshness(beat, now, rules.stale, rules.very_stale) {
+        let freshness = freshness(beat, now, rules.stale, rules.very_stale);
+        self.heard |= matches!(freshness, Freshness::Fresh | Freshness::Stale);
+        if now < grace_end {
+            self.memory.record(agent).pokes = fresh;
+            self.at(grace_end, "the end of the Deacon's grace");
+            return self.leave(agent, "it has just been started");
+        }
+        match freshness {
             Freshness::Unknown => {
                 self.memory.record(agent).pokes = fresh;
                 return self.leave(
@@ -90,7 +92,6 @@ impl Deciding<'_> {
                 );
             }
             Freshness::Fresh | Freshness::Stale => {
-                self.heard = true;
                 self.memory.record(agent).pokes = fresh;
                 if let Some(beat) = beat {
                     self.at(beat + rules.very_stale, "the Deacon's heartbeat");

@@ -32,6 +32,7 @@ use anyhow::{Context, Result, anyhow};
 use jiff::SignedDuration;
 
 use crate::exit::Exit;
+use crate::files;
 use crate::job::{self, Desk, Done, Job};
 use crate::spool::{CLAIM_LIMIT, Counts, Spool};
 use crate::tmux::{Pane, Tmux};
@@ -92,8 +93,7 @@ fn work(desk: &Desk<'_>) -> Result<Done> {
         return Ok(Done::default());
     }
     let done = spool.dir(DONE);
-    std::fs::create_dir_all(&done)
-        .with_context(|| format!("Failed to make directory '{}'", done.display()))?;
+    files::make_dir(&done)?;
     let mut state = State::load(&spool.dir("state.json"))?;
     let unwatched = unwatched(desk)?;
     if unwatched > GAP {

@@ -34,6 +34,12 @@ one_run() {
     sc start gt-lifecycle.service
     eventually 60 is gt-lifecycle.service ActiveState inactive
 }
+# patient: restarts in quick succession, as a test asks for, are no crash loop.
+patient() {
+    mkdir -p ~/.config/systemd/user/gt-agent@.service.d
+    printf '[Unit]\nStartLimitBurst=1000\n' >~/.config/systemd/user/gt-agent@.service.d/patient.conf
+    sc daemon-reload
+}
 # alone: from now on gt-lifecycle runs only when the test runs it.
 alone() {
     eventually 10 sc stop 'gt-heartbeat*'
