@@ -114,10 +114,7 @@ pub fn tmux_ready() -> Result<Exit> {
         park(&tmux)?;
     }
     // Whoever makes a session for an agent has it taken into its unit at once.
-    let file = town.path(poke::DIR).join("session");
-    // tmux would let others read it.
-    poke::touch(&file);
-    if let Err(e) = tmux.tell_of_sessions(&file) {
+    if let Err(e) = tmux.tell_of_sessions(&poke::of_sessions(town.root())) {
         log::warn!("New sessions are found by the next tick only: {e}");
     }
     Ok(Exit::Ok)
@@ -209,6 +206,8 @@ pub fn town_start() -> Result<Exit> {
         files::make_dir(&town.path(dir))?;
     }
     changes::make_directories(&town)?;
+    // Made by tmux, others could read it; and now, for later it would be a change.
+    poke::touch(&poke::of_sessions(town.root()));
     if let Some(note) = stop_note() {
         files::remove(&note)?;
     }

@@ -2,7 +2,7 @@
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The directory, below the town's root.
 pub const DIR: &str = "daemon/poke";
@@ -11,6 +11,11 @@ pub const DIR: &str = "daemon/poke";
 /// does the same, so nothing depends on it, and it need not be durable.
 pub fn heartbeat(root: &Path) {
     touch(&root.join(DIR).join("agent"));
+}
+
+/// The file that the tmux server writes when a session appears.
+pub fn of_sessions(root: &Path) -> PathBuf {
+    root.join(DIR).join("session")
 }
 
 /// Makes a file there, which only its user can read, or writes the one that is there.
