@@ -203,16 +203,17 @@ impl Agent {
     /// # Errors
     /// The text is none of these forms, or a name in it is not valid.
     pub fn parse(text: &str) -> Result<Agent, AddressError> {
-        Agent::parse_with(text, |_, _| false)
+        Agent::parse_with(text, |_, _| Ok(false))
     }
 
-    /// Like [`Agent::parse`]; `is_crew` is asked whether the NAME of `RIG/NAME` is crew.
+    /// Like [`Agent::parse`]; `is_crew` is asked whether the NAME of `RIG/NAME` is crew, and says
+    /// why where that is not known.
     ///
     /// # Errors
-    /// As [`Agent::parse`].
+    /// As [`Agent::parse`], or it is not known whether this is crew.
     pub fn parse_with(
         text: &str,
-        is_crew: impl Fn(&str, &str) -> bool,
+        is_crew: impl Fn(&str, &str) -> Result<bool, String>,
     ) -> Result<Agent, AddressError> {
         let trimmed = text.trim();
         let parts: Vec<&str> = trimmed
@@ -235,10 +236,13 @@ impl Agent {
             [rig, "crew", name] => Agent::new(Role::Crew, Some(rig), Some(name)),
             [rig, "polecats", name] => Agent::new(Role::Polecat, Some(rig), Some(name)),
             [rig, name] => Agent::new(Role::Polecat, Some(rig), Some(name)).and_then(|agent| {
-                if is_crew(rig, name) {
-                    Agent::new(Role::Crew, Some(rig), Some(name))
-                } else {
-                    Ok(agent)
+                match is_crew(rig, name) {
+                    Ok(true) => Agent::new(Role::Crew, Some(rig), Some(name)),
+                    Ok(false) => Ok(agent),
+                    Err(why) => Err(AddressError::new(
+                        text,
+                        format!("it is not known whether it is crew: {why}"),
+                    )),
                 }
             }),
             _ => Err(AddressError::new(text, "unknown form")),
@@ -559,7 +563,14 @@ mod tests {
 
     #[test]
     fn the_short_form_is_crew_where_the_town_says_so() {
-        let parse = |text| Agent::parse_with(text, |rig, name| (rig, name) == ("gastown", "max"));
+        let is_crew = |rig: &str, name: &str| match rig {
+            "gastown" => Ok(name == "max"),
+            _ => Err("no answer".to_string()),
+        };
+        let parse = |text| Agent::parse_with(text, is_crew);
+        let unknown = parse("beads/max").unwrap_err().to_string();
+        let want = "'beads/max' is no agent: it is not known whether it is crew: no answer";
+        assert!(unknown.starts_with(want), "{unknown}");
         for (text, want) in [
             ("gastown/max", "gastown/crew/max"),
             ("gastown/nux", "gastown/polecats/nux"),

@@ -5,16 +5,17 @@
 //! and never takes more than its limit. A write is complete and on disk, or it
 //! did not happen.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, anyhow, bail};
 use nix::fcntl::OFlag;
+use nix::time::{ClockId, clock_gettime};
 
 /// The largest configuration or state file that is read, in bytes.
 pub const CONFIG_LIMIT: u64 = 4 << 20;
@@ -24,6 +25,20 @@ pub const ENTRY_LIMIT: u64 = 64 << 10;
 
 /// How often [`lock`] looks whether the lock is free.
 const LOCK_POLL: Duration = Duration::from_millis(20);
+
+/// How the name of a file begins that is being written. The dot keeps path units and those who
+/// read spools from seeing it.
+const TEMPORARY: &str = ".tmp-";
+
+/// How many letters and digits follow.
+const TEMPORARY_END: usize = 6;
+
+/// A temporary file that has not changed for so long has no writer any more.
+const ABANDONED: Duration = Duration::from_secs(3600);
+
+/// The same for one from before the boot: only a clock that was set makes it look younger.
+const BEFORE_BOOT: Duration = Duration::from_secs(60);
+
 /// The mode of new files: they may hold keys, mails and what agents showed, so they are the user's
 /// alone.
 const PRIVATE: u32 = 0o600;
@@ -192,6 +207,18 @@ pub fn is_there(path: &Path) -> Result<bool> {
     metadata(path).map(|found| found.is_some())
 }
 
+/// Whether there is a directory of that name, or a link to one.
+///
+/// # Errors
+/// As of [`metadata`].
+pub fn is_dir(path: &Path) -> Result<bool> {
+    match path.metadata() {
+        Ok(found) => Ok(found.is_dir()),
+        Err(e) if is_absent(&e) => Ok(false),
+        Err(e) => Err(anyhow!("Failed to look into '{}': {e}", path.display())),
+    }
+}
+
 fn is_absent(e: &io::Error) -> bool {
     matches!(
         e.kind(),
@@ -241,9 +268,9 @@ fn write_inner(path: &Path, content: &[u8], new: bool, mode: u32) -> Result<()> 
     let dir = path.parent().with_context(failed)?;
     make_dir(dir)?;
     let mode = fs::metadata(path).map_or(mode, |m| m.permissions().mode() & 0o777);
-    // The leading dot keeps path units and spool scans from seeing it.
     let mut temp = tempfile::Builder::new()
-        .prefix(".tmp-")
+        .prefix(TEMPORARY)
+        .rand_bytes(TEMPORARY_END)
         .tempfile_in(dir)
         .with_context(failed)?;
     temp.write_all(content).with_context(failed)?;
@@ -258,6 +285,58 @@ fn write_inner(path: &Path, content: &[u8], new: bool, mode: u32) -> Result<()> 
     }
     .with_context(failed)?;
     sync_dir(dir).with_context(failed)
+}
+
+/// Removes the temporary files that writes which were cut off, as by a power cut, have left in a
+/// directory and `depth` levels below it. Nothing else is touched, and no link is followed.
+pub fn sweep(dir: &Path, depth: usize) {
+    let boot = clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(Duration::MAX, Duration::from);
+    let limit = ABANDONED.min(boot.saturating_add(BEFORE_BOOT));
+    let mut left = WALK;
+    if dir.symlink_metadata().is_ok_and(|found| found.is_dir()) {
+        sweep_below(dir, depth, limit, &mut left);
+    }
+}
+
+fn sweep_below(dir: &Path, depth: usize, limit: Duration, left: &mut usize) {
+    // Where nothing can be read, nothing is removed.
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        if *left == 0 {
+            return;
+        }
+        *left -= 1;
+        let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        if is_dir && depth > 0 {
+            sweep_below(&entry.path(), depth - 1, limit, left);
+        } else if is_temporary(&entry.file_name()) && is_abandoned(&entry, limit) {
+            let path = entry.path();
+            match fs::remove_file(&path) {
+                Ok(()) => log::info!(
+                    "Removed '{}', which a write that was cut off has left",
+                    path.display()
+                ),
+                Err(e) => log::debug!("Failed to remove '{}', ignoring: {e}", path.display()),
+            }
+        }
+    }
+}
+
+fn is_temporary(name: &OsStr) -> bool {
+    let end = name.to_str().and_then(|name| name.strip_prefix(TEMPORARY));
+    end.is_some_and(|end| {
+        end.len() == TEMPORARY_END && end.bytes().all(|b| b.is_ascii_alphanumeric())
+    })
+}
+
+fn is_abandoned(entry: &fs::DirEntry, limit: Duration) -> bool {
+    let us = nix::unistd::geteuid().as_raw();
+    entry.metadata().is_ok_and(|found| {
+        let age = found
+            .modified()
+            .ok()
+            .and_then(|at| SystemTime::now().duration_since(at).ok());
+        found.is_file() && found.uid() == us && age.is_some_and(|age| age > limit)
+    })
 }
 
 /// Makes renames and removals in `dir` durable.
@@ -397,6 +476,44 @@ mod tests {
         make_private(&daemon).unwrap();
         assert!(!is_open_to_others(&daemon));
         assert_eq!((mode(&file), mode(&theirs)), (0o600, 0o755));
+    }
+
+    #[test]
+    fn what_an_old_write_has_left_is_swept_and_nothing_else() {
+        let root = tempfile::tempdir().unwrap();
+        let (below, theirs) = (root.path().join("a/b"), root.path().join("theirs"));
+        for dir in [&below, &below.join("c"), &theirs] {
+            fs::create_dir_all(dir).unwrap();
+        }
+        std::os::unix::fs::symlink(&theirs, root.path().join("link")).unwrap();
+        let old = SystemTime::now() - ABANDONED - Duration::from_secs(60);
+        let file = |dir: &Path, name: &str, at: SystemTime| {
+            let path = dir.join(name);
+            fs::write(&path, "").unwrap();
+            let file = File::options().write(true).open(&path).unwrap();
+            file.set_modified(at).unwrap();
+            path
+        };
+        let gone = [root.path(), &below].map(|dir| file(dir, ".tmp-aB3dE6", old));
+        let kept = [
+            file(root.path(), ".tmp-young1", SystemTime::now()),
+            file(root.path(), ".tmp-future", SystemTime::now() + ABANDONED),
+            file(root.path(), ".tmp-somebody-elses", old),
+            file(root.path(), "tmp-aB3dE6", old),
+            file(&below.join("c"), ".tmp-toodee", old),
+            file(&theirs, ".tmp-aB3dE6", old),
+        ];
+        fs::create_dir(root.path().join(".tmp-direct")).unwrap();
+        sweep(&root.path().join("link"), 2);
+        sweep(&root.path().join("missing"), 2);
+        sweep(root.path(), 0);
+        assert!(!gone[0].exists() && gone[1].exists());
+        sweep(&root.path().join("a"), 1);
+        assert!(!gone[1].exists());
+        for path in kept {
+            assert!(path.exists(), "{}", path.display());
+        }
+        assert!(root.path().join(".tmp-direct").exists());
     }
 
     #[test]

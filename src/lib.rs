@@ -7,6 +7,7 @@
 //! - [`alert`]: conditions that a person should know of, told once.
 //! - [`ctl`]: `gastownctl`, one file per command.
 //! - [`digest`]: digests in hexadecimal digits.
+//! - [`environment`]: variables that must not pass from one program to the next.
 //! - [`exit`]: the exit statuses of all programs.
 //! - [`files`]: careful reads and durable writes of small files.
 //! - [`generator`]: drop-ins for a town that is not `~/gt`.
@@ -28,6 +29,7 @@ pub mod agent;
 pub mod alert;
 pub mod ctl;
 pub mod digest;
+pub mod environment;
 pub mod exit;
 pub mod files;
 pub mod generator;

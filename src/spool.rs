@@ -202,8 +202,11 @@ impl Spool {
     }
 
     /// Whether anything visible waits in `new/`.
-    pub fn has_new(&self) -> bool {
-        names(&self.dir("new")).is_ok_and(|names| !names.iter().all(is_staged))
+    ///
+    /// # Errors
+    /// The directory cannot be read.
+    pub fn has_new(&self) -> Result<bool> {
+        Ok(!names(&self.dir("new"))?.iter().all(is_staged))
     }
 
     /// Moves an entry to `failed/`, with the reason beside it; gives its new path.
@@ -285,17 +288,17 @@ impl Spool {
         Ok(())
     }
 
-    /// How many files there are; what cannot be read counts as empty.
-    pub fn counts(&self) -> Counts {
-        let count = |state: &str| {
-            let names = names(&self.dir(state)).unwrap_or_default();
-            work(state, names).len()
-        };
-        Counts {
-            new: count("new"),
-            cur: count("cur"),
-            failed: count("failed"),
-        }
+    /// How many files there are.
+    ///
+    /// # Errors
+    /// A directory cannot be read.
+    pub fn counts(&self) -> Result<Counts> {
+        let count = |state: &str| anyhow::Ok(work(state, names(&self.dir(state))?).len());
+        Ok(Counts {
+            new: count("new")?,
+            cur: count("cur")?,
+            failed: count("failed")?,
+        })
     }
 
     /// Moves a file to the directory of a state, under another name if its own is taken there or
@@ -503,7 +506,7 @@ mod tests {
             cur: 5,
             failed: 0,
         };
-        assert_eq!(spool.counts(), counts);
+        assert_eq!(spool.counts().unwrap(), counts);
     }
 
     #[test]
@@ -520,7 +523,7 @@ mod tests {
             assert_eq!(to, spool.dir("failed").join(want));
         }
         assert_eq!(
-            spool.counts(),
+            spool.counts().unwrap(),
             Counts {
                 new: 0,
                 cur: 0,
@@ -544,14 +547,14 @@ mod tests {
         assert_eq!(spool.reason(&entries[0].path).as_deref(), Some("it is bad"));
         spool.dismiss(&first).unwrap();
         spool.dismiss(&first).unwrap();
-        assert_eq!(spool.counts().failed, 0);
+        assert_eq!(spool.counts().unwrap().failed, 0);
         assert!(spool.entries("failed", CLAIM_LIMIT).unwrap().is_empty());
         assert_eq!(listed(&spool, "failed"), ["a.json", "a.json.dismissed"]);
         assert_eq!(fail(), spool.dir("failed").join("a.1.json"));
         // The first is taken out by hand, and its name comes again.
         fs::remove_file(&first).unwrap();
         assert_eq!(fail(), first);
-        assert_eq!(spool.counts().failed, 2);
+        assert_eq!(spool.counts().unwrap().failed, 2);
     }
 
     #[test]
@@ -620,7 +623,7 @@ mod tests {
         drop_file(&spool, "z.json", "1");
         let entries = spool.claim(CLAIM_LIMIT).unwrap();
         assert_eq!(entries.len(), 1);
-        assert_eq!(spool.counts().new, 0);
+        assert_eq!(spool.counts().unwrap().new, 0);
     }
 
     #[test]
@@ -635,13 +638,13 @@ mod tests {
             assert_eq!(path.extension(), Some(OsStr::new("json")));
             assert!(beside(&path, REASON).exists());
         }
-        assert_eq!(spool.counts().failed, 2);
+        assert_eq!(spool.counts().unwrap().failed, 2);
         // One that an older version has left.
         fs::write(spool.dir("failed").join(&long[0]), "bad").unwrap();
         for entry in spool.entries("failed", CLAIM_LIMIT).unwrap() {
             spool.dismiss(&entry.path).unwrap();
         }
-        assert_eq!(spool.counts().failed, 0);
+        assert_eq!(spool.counts().unwrap().failed, 0);
     }
 
     #[test]
@@ -654,7 +657,7 @@ mod tests {
             paths.insert(spool.fail(&entries[0], "it is bad").unwrap());
         }
         assert_eq!(paths.len() as u128, NAMES_TRIED + 20);
-        assert_eq!(spool.counts().failed, paths.len());
+        assert_eq!(spool.counts().unwrap().failed, paths.len());
     }
 
     #[test]
@@ -668,11 +671,11 @@ mod tests {
             fs::write(failed.join(format!("{n}.json.dismissed")), "").unwrap();
         }
         spool.tidy().unwrap();
-        assert_eq!(spool.counts().failed, FAILED_KEPT);
+        assert_eq!(spool.counts().unwrap().failed, FAILED_KEPT);
         assert!(!failed.join("5000.json.dismissed").exists());
         assert!(!failed.join("0.json").exists() && failed.join("10000.json").exists());
         spool.tidy().unwrap();
-        assert_eq!(spool.counts().failed, FAILED_KEPT);
+        assert_eq!(spool.counts().unwrap().failed, FAILED_KEPT);
     }
 
     #[test]
@@ -696,7 +699,7 @@ mod tests {
         }
         assert_eq!(spool.claim(5).unwrap().len(), 5);
         assert_eq!(
-            spool.counts(),
+            spool.counts().unwrap(),
             Counts {
                 new: 2,
                 cur: 5,

@@ -19,8 +19,8 @@ use nix::time::{ClockId, clock_gettime};
 use zbus::fdo::Error::{UnknownInterface, UnknownObject, UnknownProperty};
 use zbus::{Connection, OwnedObjectPath, OwnedVariant, Variant};
 
-use crate::digest;
 use crate::exit::Exit;
+use crate::{digest, files};
 
 /// How long one D-Bus call may take.
 const CALL_LIMIT: Duration = Duration::from_secs(15);
@@ -370,13 +370,13 @@ impl Systemd {
     /// manager forgets what a target that is not enabled was, so the town's stop leaves a note.
     ///
     /// # Errors
-    /// The manager does not answer.
+    /// The manager does not answer, or it is not known whether there is such a note.
     pub fn town_is_stopped(&self) -> Result<bool> {
         let units = self.units(&[TARGET])?;
         Ok(match units.get(TARGET) {
             Some(target) if target.job.as_deref() == Some("stop") => true,
             Some(target) if target.job.is_some() || target.active == "active" => false,
-            _ if stop_note().is_some_and(|note| note.exists()) => true,
+            _ if stop_note().map_or(Ok(false), |note| files::is_there(&note))? => true,
             Some(_) => self
                 .properties(TARGET)?
                 .time("InactiveEnterTimestamp")

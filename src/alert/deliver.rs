@@ -10,10 +10,10 @@ use jiff::Timestamp;
 
 use super::condition::{Alert, Told};
 use super::store::{MOST, all, settle, trying};
-use crate::files;
 use crate::tools::{self, Tools, mail};
 use crate::town::Town;
 use crate::town::env_file::{home, is_variable};
+use crate::{environment, files};
 
 /// A person's own program, below the home directory.
 const HOOK: &str = ".config/gastown/alert";
@@ -119,13 +119,12 @@ impl Teller<'_> {
             _ => &alert.summary,
         };
         let mut command = Command::new(&program);
-        command
+        environment::drop_foreign(&mut command)
             .current_dir(if self.root.is_dir() {
                 self.root
             } else {
                 &self.home
             })
-            .env_remove("NOTIFY_SOCKET")
             .env("GT_TOWN", self.root)
             .env("GT_ALERT", &alert.key)
             .env("GT_ALERT_STATE", if at_end { "end" } else { "begin" })

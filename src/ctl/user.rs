@@ -2,9 +2,11 @@
 
 use std::path::Path;
 
-/// Whether the user's manager runs without a login.
-pub fn is_lingering() -> bool {
-    Path::new("/var/lib/systemd/linger").join(name()).exists()
+use crate::files;
+
+/// Whether the user's manager runs without a login; `None`: that cannot be looked up.
+pub fn is_lingering() -> Option<bool> {
+    files::is_there(&Path::new("/var/lib/systemd/linger").join(name())).ok()
 }
 
 /// The name of the calling user, or the number of one without.

@@ -120,6 +120,11 @@ fn tend(desk: &Desk<'_>) -> Result<Done> {
     let now = Timestamp::now();
     let due = observed.memory.full_due();
     let full = cause == Cause::Hand || due.is_none_or(|due| due <= now);
+    if full {
+        for (dir, depth) in WRITTEN {
+            files::sweep(&town.path(dir), depth);
+        }
+    }
     let mut plan = decide::decide(&observed, now);
     if !full {
         plan.bring_forward(now, due, "what was put off");
@@ -151,6 +156,17 @@ pub fn plan() -> Result<Plan> {
     }
     Ok(decide::decide(&observed, Timestamp::now()))
 }
+
+/// Where programs of ours write files, below the town's root, and how many levels down.
+const WRITTEN: [(&str, usize); 7] = [
+    ("", 0),
+    ("daemon", 4),
+    ("deacon", 0),
+    ("mayor", 0),
+    ("spawn", 0),
+    (".beads-wisp", 1),
+    (".runtime", 2),
+];
 
 /// What a town of an earlier version left open to others.
 fn take_from_others(town: &Town) {

@@ -15,7 +15,6 @@ use super::state::Planned;
 use super::step;
 use crate::agent::Agent;
 use crate::spool::CLAIM_LIMIT;
-use crate::systemd::Properties;
 use crate::town::{agent_state, marks};
 
 impl Run<'_> {
@@ -180,22 +179,23 @@ impl Run<'_> {
     /// What is known of an agent, and its unit's invocation.
     fn standing(&self, agent: &Agent) -> Result<(Standing, String)> {
         let properties = self.systemd.properties(&agent.unit())?;
+        // A request must not make an agent that the town lacks.
+        let (unknown, unsure) = match self.town.lacks(agent) {
+            Ok(lack) => (
+                lack.filter(|_| properties.text("ActiveState").as_deref() != Some("active")),
+                None,
+            ),
+            Err(e) => (None, Some(format!("it is not known where it works: {e:#}"))),
+        };
+        let refusal = marks::refusal(self.town, agent).map(|r| r.to_string());
         let standing = Standing {
-            unknown: self.unknown(agent, &properties),
+            unknown,
             started: properties.main_started(),
-            refusal: marks::refusal(self.town, agent).map(|r| r.to_string()),
+            refusal: refusal.or(unsure),
             unconfirmed: None,
             last: self.state.done.get(agent).copied(),
         };
         Ok((standing, properties.invocation()))
-    }
-
-    /// Why there is no such agent: a request must not make one.
-    fn unknown(&self, agent: &Agent, properties: &Properties) -> Option<String> {
-        if properties.text("ActiveState").as_deref() == Some("active") {
-            return None;
-        }
-        self.town.lacks(agent)
     }
 
     fn unconfirmed(&self, request: &Request) -> Option<String> {

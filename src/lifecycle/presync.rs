@@ -11,15 +11,10 @@ use anyhow::Result;
 use crate::agent::{Agent, Role};
 use crate::alert;
 use crate::files;
+use crate::tools::bd;
 use crate::tools::git::{self, Synced};
 use crate::tools::{self, Tools};
 use crate::town::{self, Town};
-
-/// How long `bd sync` may take.
-const BD_LIMIT: Duration = Duration::from_secs(20);
-
-/// After so many syncs in a row that did not work somebody is told.
-const FAILURES: u32 = 3;
 
 /// The worktree of one agent.
 #[derive(Debug)]
@@ -45,7 +40,10 @@ impl Worktree {
             return None;
         }
         // An agent without a worktree of its own works in somebody else's, which is not ours to move.
-        let dir = town.worktree(agent)?;
+        let dir = town.worktree(agent).unwrap_or_else(|e| {
+            log::warn!(gt_agent:% = agent; "{e:#}, not syncing the worktree of {agent}");
+            None
+        })?;
         let branch = town.default_branch(agent.rig()?).unwrap_or_else(|e| {
             log::warn!("{e:#}, using main");
             "main".into()
@@ -96,7 +94,7 @@ impl Worktree {
             .unwrap_or_default();
         let count = before.saturating_add(1);
         files::write(&path, format!("{count}\n").as_bytes())?;
-        if count >= FAILURES {
+        if count >= self.town.ours().sync_failures {
             let summary = format!(
                 "The worktree '{dir}' of {agent} could not be brought up to date {count} times in a row: \
                  {why}; try 'git fetch' and 'git status' there"
@@ -146,7 +144,10 @@ impl Worktree {
             Err(why) => log::warn!(gt_agent:% = agent, gt_reason = why.as_str();
                 "The worktree '{dir}' of {agent} is not up to date, starting it all the same: {why}"),
         }
-        let left = self.limit.saturating_sub(begin.elapsed()).min(BD_LIMIT);
+        let left = self
+            .limit
+            .saturating_sub(begin.elapsed())
+            .min(bd::limit(&self.town));
         let Some(mut bd) = tools.command("bd", &self.dir) else {
             return;
         };

@@ -74,11 +74,11 @@ fn attempt(desk: &Desk<'_>) -> Result<Done> {
 impl Run<'_> {
     fn work(&mut self) -> Result<()> {
         let begin = Instant::now();
-        let spooled = self.spool.has_new();
+        let spooled = self.spool.has_new()?;
         let mut post = Post::Unread;
         let mut claim = true;
         loop {
-            let has_new = self.spool.has_new();
+            let has_new = self.spool.has_new()?;
             if has_new && matches!(post, Post::Done) && begin.elapsed() > LONG {
                 // The next run, which the path unit starts, goes on with what is under way.
                 return Ok(());
@@ -90,7 +90,7 @@ impl Run<'_> {
             }
             claim = self.mail(&mut post)? | self.advance()? | more;
             let idle = self.pending.is_empty() && matches!(post, Post::Done);
-            if idle && !claim && !self.spool.has_new() {
+            if idle && !claim && !self.spool.has_new()? {
                 // A plan whose requests are all gone has been carried out.
                 if !self.state.planned.is_empty() {
                     self.state.planned.clear();

@@ -44,8 +44,10 @@ fn refusal(instance: Option<&str>) -> Option<String> {
     }
     let agent = Agent::from_instance(instance?).ok()?;
     let town = Town::load().ok()?;
-    if let Some(lack) = town.lacks(&agent) {
-        return Some(lack);
+    match town.lacks(&agent) {
+        Ok(None) => {}
+        Ok(Some(lack)) => return Some(lack),
+        Err(e) => return Some(format!("it is not known where it works: {e:#}")),
     }
     if let Some(refusal) = marks::refusal(&town, &agent) {
         return Some(refusal.to_string());

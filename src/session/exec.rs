@@ -12,8 +12,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail};
 use serde::{Deserialize, Serialize};
 
-use super::{clean_environment, secrets};
-use crate::{tools, town};
+use super::secrets;
+use crate::{environment, tools, town};
 
 /// How long the pane waits for its release.
 const RELEASE_LIMIT: Duration = Duration::from_secs(60);
@@ -83,7 +83,7 @@ fn command(release: Release) -> Result<(Command, String)> {
         .args(args)
         .current_dir(&release.dir)
         .env_clear()
-        .envs(clean_environment());
+        .envs(environment::clean());
     // These name the pane itself.
     for own in ["TMUX", "TMUX_PANE"] {
         if let Some(value) = std::env::var_os(own) {

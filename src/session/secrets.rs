@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
-use super::is_foreign;
+use crate::environment::is_foreign;
 use crate::systemd::runtime_dir;
 use crate::tmux::Tmux;
 use crate::{files, town};
@@ -105,7 +105,7 @@ pub fn refresh(tmux: &Tmux) -> Result<()> {
 
 fn shareable() -> Result<Vec<(String, String)>> {
     let mut secrets = load()?;
-    secrets.retain(|(key, _)| !is_foreign(key.as_ref()));
+    secrets.retain(|(key, _)| !is_foreign(key));
     Ok(secrets)
 }
 

@@ -11,7 +11,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use nix::sys::signal::Signal;
 
-use super::{clean_environment, process, secrets};
+use super::{process, secrets};
+use crate::environment;
 use crate::exit::Exit;
 use crate::files;
 use crate::heartbeat::changes;
@@ -72,7 +73,7 @@ pub fn tmux_server() -> Result<Exit> {
         .arg("-D")
         .current_dir(town::home()?)
         .env_clear()
-        .envs(clean_environment().filter(|(key, _)| !is_of_bus(key)))
+        .envs(environment::clean().filter(|(key, _)| !is_of_bus(key)))
         .envs(secrets::for_server())
         .exec();
     Err(anyhow!(error).context("Failed to execute tmux; is it installed?"))

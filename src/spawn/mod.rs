@@ -34,7 +34,7 @@ use jiff::SignedDuration;
 use crate::exit::Exit;
 use crate::files;
 use crate::job::{self, Desk, Done, Job};
-use crate::spool::{CLAIM_LIMIT, Counts, Spool};
+use crate::spool::{CLAIM_LIMIT, Spool};
 use crate::tmux::{Pane, Tmux};
 use crate::town::{Town, marks};
 use pass::Pass;
@@ -86,7 +86,7 @@ pub fn run() -> Result<Exit> {
 fn work(desk: &Desk<'_>) -> Result<Done> {
     let town = desk.town;
     let spool = Spool::open(&town.path(SPOOL))?;
-    if desk.stopped || !matches!(marks::estop(town, None), Ok(None)) {
+    if desk.stopped || marks::estop(town, None)?.is_some() {
         // The path unit is content when there is nothing in `new/`.
         spool.claim(CLAIM_LIMIT)?;
         job::ready_for("The town is stopped");
@@ -164,11 +164,6 @@ fn sweep(done: &Path) {
             let _ = std::fs::remove_file(entry.path());
         }
     }
-}
-
-/// How many spawns wait, and how many have failed. For `gastownctl status`.
-pub fn counts(town: &Town) -> Counts {
-    Spool::at(&town.path(SPOOL)).counts()
 }
 
 /// Ends the alerts about failed spawns that somebody has seen to.

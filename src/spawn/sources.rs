@@ -328,7 +328,7 @@ mod tests {
         lab.grow_old(&lab.file());
         assert_eq!(lab.take(), (0, false));
         assert!(!lab.file().exists());
-        assert_eq!(lab.spool.counts().failed, 1);
+        assert_eq!(lab.spool.counts().unwrap().failed, 1);
 
         std::os::unix::fs::symlink("/etc/passwd", lab.file()).unwrap();
         lab.take();

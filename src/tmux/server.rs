@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use crate::environment;
 use crate::tools::{self, Output, ToolError};
 
 /// How long one tmux call may take.
@@ -97,9 +98,7 @@ impl Tmux {
         };
         command.args(["-u", flag, &self.socket]);
         // TMUX_TMPDIR would move the socket, TMUX would make us somebody's pane.
-        for leaked in ["TMUX", "TMUX_PANE", "TMUX_TMPDIR", "NOTIFY_SOCKET"] {
-            command.env_remove(leaked);
-        }
+        environment::drop_foreign(&mut command);
         command
     }
 

@@ -12,9 +12,6 @@ use crate::agent::{Agent, Role};
 use crate::tools::{self, Tools};
 use crate::town::Town;
 
-/// How long one call may take.
-const LIMIT: Duration = Duration::from_secs(20);
-
 /// How old a listed text may be that is written back without another look.
 const FRESH: Duration = Duration::from_secs(2);
 
@@ -131,7 +128,7 @@ pub fn rig_labels(tools: &Tools, town: &Town) -> Result<Option<BTreeMap<String, 
     };
     command.arg("show").args(ids.keys()).arg("--json");
     // One that is missing fails the call, and the others are shown all the same.
-    let out = tools::run(&mut command, LIMIT).context("'bd show' gave no answer")?;
+    let out = tools::run(&mut command, limit(town)).context("'bd show' gave no answer")?;
     let text = out.stdout.trim();
     if text.is_empty() {
         return Ok(Some(BTreeMap::new()));
@@ -154,7 +151,7 @@ pub fn hooked(tools: &Tools, town: &Town, rig: &str) -> Result<Option<Vec<(Strin
     let mut found = Vec::new();
     for status in ["--status=hooked", "--status=pinned"] {
         let args = ["list", status, "--json", "--limit", "0"];
-        match call_in(tools, &dir, &args) {
+        match call_in(tools, town, &dir, &args) {
             Ok(None) => return Ok(None),
             Ok(Some(text)) => found.extend(parse_hooked(&text, town, rig)?),
             // A `bd` that does not know the status.
@@ -231,15 +228,20 @@ pub fn mark_dead(tools: &Tools, town: &Town, listed: &Bead, age: Duration) -> Re
 }
 
 fn call(tools: &Tools, town: &Town, args: &[&str]) -> Result<Option<String>> {
-    call_in(tools, town.root(), args)
+    call_in(tools, town, town.root(), args)
 }
 
-fn call_in(tools: &Tools, dir: &Path, args: &[&str]) -> Result<Option<String>> {
+/// How long one call may take.
+pub fn limit(town: &Town) -> Duration {
+    town.ours().bd_limit.try_into().unwrap_or_default()
+}
+
+fn call_in(tools: &Tools, town: &Town, dir: &Path, args: &[&str]) -> Result<Option<String>> {
     let Some(mut command) = tools.command("bd", dir) else {
         return Ok(None);
     };
     let shown = args.iter().take(2).copied().collect::<Vec<_>>().join(" ");
-    let out = tools::run(command.args(args), LIMIT);
+    let out = tools::run(command.args(args), limit(town));
     let out = out.with_context(|| format!("'bd {shown}' gave no answer"))?;
     if !out.status.success() {
         bail!("'bd {shown}' failed: {}", out.complaint());

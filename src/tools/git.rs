@@ -328,9 +328,6 @@ fn said(args: &[&str], out: Result<super::Output, super::ToolError>) -> Result<S
 
 /// Nobody is there to answer questions.
 fn quiet(git: &mut Command) -> &mut Command {
-    for leaked in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"] {
-        git.env_remove(leaked);
-    }
     git.env("GIT_TERMINAL_PROMPT", "0")
         .env("GIT_EDITOR", "true")
         .env("LC_ALL", "C")

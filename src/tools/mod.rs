@@ -22,6 +22,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
+use crate::environment;
+
 /// The most that is kept of one output stream, in bytes; more is an error.
 pub const OUTPUT_LIMIT: usize = 8 << 20;
 
@@ -332,10 +334,9 @@ impl Tools {
         if let Ok(path) = std::env::join_paths(&self.dirs) {
             command.env("PATH", path);
         }
-        // A caller's identity is not ours: mail and beads must not be signed with it.
-        for leaked in ["BD_JSON_ENVELOPE", "GT_ROLE", "BD_ACTOR", "NOTIFY_SOCKET"] {
-            command.env_remove(leaked);
-        }
+        // A caller's identity is not ours: mail and beads must not be signed with it, nor another
+        // town's be read.
+        environment::drop_foreign(&mut command);
         command
     }
 }

@@ -10,11 +10,9 @@ use super::presets::Prompt;
 use super::program::{Program, is_claude};
 use super::{Town, env_file, settings};
 use crate::agent::{Agent, Role};
+use crate::environment;
 use crate::exit::Exit;
 use crate::files;
-
-/// Variables of whoever started us that would make an agent believe it were somebody else.
-const FOREIGN: &[&str] = &["CLAUDECODE", "NOTIFY_SOCKET", "TMUX", "TMUX_PANE"];
 
 /// All that is needed to start an agent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,14 +74,14 @@ impl Town {
         let program = self.with_command(agent, self.program(agent)?, &role)?;
         let mut env = self.identity(agent, Some(&program));
         for (key, value) in role.env() {
-            if !FOREIGN.contains(&key.as_str()) {
+            if !environment::is_fixed(key) {
                 env.entry(key.clone()).or_insert_with(|| value.clone());
             }
         }
         for (key, value) in program.env {
             // Who the agent is, is not for its program to say.
             let fixed = key.starts_with("GT_") || key == "BD_ACTOR" || key == "BEADS_AGENT_NAME";
-            if !(fixed && env.contains_key(&key) || FOREIGN.contains(&key.as_str())) {
+            if !(fixed && env.contains_key(&key) || environment::is_fixed(&key)) {
                 env.insert(key, value);
             }
         }

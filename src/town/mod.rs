@@ -229,31 +229,41 @@ impl Town {
     /// # Errors
     /// As [`Agent::parse`].
     pub fn agent(&self, text: &str) -> Result<Agent, AddressError> {
-        Agent::parse_with(text, |rig, name| self.is_crew(rig, name))
+        Agent::parse_with(text, |rig, name| {
+            self.is_crew(rig, name).map_err(|e| format!("{e:#}"))
+        })
     }
 
     /// Whether the rig has a crew member of that name.
-    pub fn is_crew(&self, rig: &str, name: &str) -> bool {
-        agent::is_valid_name(rig)
-            && agent::is_valid_name(name)
-            && self.path(rig).join("crew").join(name).is_dir()
+    ///
+    /// # Errors
+    /// Its directory cannot be looked into.
+    pub fn is_crew(&self, rig: &str, name: &str) -> Result<bool> {
+        let is_valid = agent::is_valid_name(rig) && agent::is_valid_name(name);
+        Ok(is_valid && files::is_dir(&self.path(rig).join("crew").join(name))?)
     }
 
-    /// Crew and polecats, by their directories. What is no directory, or hidden, is nobody.
+    /// Crew and polecats, by their directories. What is no directory, or hidden, is nobody. Those
+    /// whose directory cannot be read are missing: see [`Town::problems`].
     pub fn workers(&self) -> BTreeSet<Agent> {
-        let mut workers = BTreeSet::new();
+        self.look_for_workers().0
+    }
+
+    /// Crew and polecats, and why there may be more of them.
+    fn look_for_workers(&self) -> (BTreeSet<Agent>, Vec<String>) {
+        let (mut workers, mut unknown) = (BTreeSet::new(), Vec::new());
         for rig in self.rigs().names() {
             for (dir, role) in [("crew", Role::Crew), ("polecats", Role::Polecat)] {
-                let entries = std::fs::read_dir(self.path(rig).join(dir)).into_iter();
-                let entries = entries.flatten().flatten().take(WORKERS);
-                let names = entries.filter(|entry| entry.path().is_dir());
-                let names = names.filter_map(|entry| entry.file_name().into_string().ok());
-                let names = names.filter(|name| !name.starts_with('.'));
-                workers
-                    .extend(names.filter_map(|name| Agent::new(role, Some(rig), Some(&name)).ok()));
+                let dir = self.path(rig).join(dir);
+                if let Err(e) = workers_in(&dir, rig, role, &mut workers) {
+                    unknown.push(format!(
+                        "{e:#}, so it is not known who works there; run 'ls -ld {}'",
+                        dir.display()
+                    ));
+                }
             }
         }
-        workers
+        (workers, unknown)
     }
 
     /// Configuration files that are broken now, each in words.
@@ -279,6 +289,7 @@ impl Town {
             problems.extend(self.rigs().shared_prefixes());
         }
         problems.extend(self.dialect_problems());
+        problems.extend(self.look_for_workers().1);
         problems
     }
 
@@ -323,6 +334,29 @@ impl Town {
         }
         Ok(())
     }
+}
+
+/// Adds those that have a directory in `dir`, the others too where it is not known of some.
+fn workers_in(dir: &Path, rig: &str, role: Role, workers: &mut BTreeSet<Agent>) -> Result<()> {
+    if !files::is_dir(dir)? {
+        return Ok(());
+    }
+    let failed = || format!("Failed to list '{}'", dir.display());
+    let mut known = Ok(());
+    for entry in dir.read_dir().with_context(failed)?.take(WORKERS) {
+        let entry = entry.with_context(failed)?;
+        let name = entry.file_name().into_string().unwrap_or_default();
+        // A hidden directory is nobody's: this is no valid name.
+        let Ok(worker) = Agent::new(role, Some(rig), Some(&name)) else {
+            continue;
+        };
+        match files::is_dir(&entry.path()) {
+            Ok(true) => _ = workers.insert(worker),
+            Ok(false) => {}
+            Err(e) => known = Err(e),
+        }
+    }
+    known
 }
 
 /// The socket that the town's tmux server was started for; `None`: none runs, or
@@ -438,8 +472,8 @@ pub(crate) mod tests {
         ] {
             assert_eq!(town.agent(text).unwrap().to_string(), want);
         }
-        assert!(!town.is_crew("gastown", ".."));
-        assert!(!town.is_crew("..", "max"));
+        assert!(!town.is_crew("gastown", "..").unwrap());
+        assert!(!town.is_crew("..", "max").unwrap());
     }
 
     #[test]
@@ -456,6 +490,39 @@ pub(crate) mod tests {
         fs::write(town.path("gastown/polecats/README"), "").unwrap();
         let names: Vec<String> = town.workers().iter().map(Agent::to_string).collect();
         assert_eq!(names, ["gastown/crew/max", "gastown/polecats/nux"]);
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_looked_into_is_neither_there_nor_missing() {
+        let (_dir, town) = town(1);
+        let max: Agent = "gastown/crew/max".parse().unwrap();
+        let refinery: Agent = "gastown/refinery".parse().unwrap();
+        let witness: Agent = "gastown/witness".parse().unwrap();
+        assert!(town.lacks(&max).unwrap().is_some() && town.problems().is_empty());
+        fs::create_dir_all(town.path("gastown")).unwrap();
+        for dir in ["crew", "refinery"] {
+            // Also for root: what leads nowhere but to itself cannot be entered.
+            let path = town.path("gastown").join(dir);
+            std::os::unix::fs::symlink(&path, &path).unwrap();
+        }
+        assert!(town.lacks(&max).is_err() && town.lacks(&refinery).is_err());
+        assert!(town.worktree(&max).is_err() && town.worktree(&refinery).is_err());
+        assert!(town.is_crew("gastown", "max").is_err() && town.agent("gastown/max").is_err());
+        // Not the Mayor's clone, which is the next of its places.
+        assert_eq!(town.workdir(&refinery), town.path("gastown/refinery/rig"));
+        assert!(town.lacks(&witness).unwrap().is_none());
+        // What is wrong with one of them conceals no other.
+        let polecats = town.path("gastown/polecats");
+        fs::create_dir_all(polecats.join("nux")).unwrap();
+        std::os::unix::fs::symlink("loop", polecats.join("loop")).unwrap();
+        let names: Vec<String> = town.workers().iter().map(Agent::to_string).collect();
+        assert_eq!(names, ["gastown/polecats/nux"]);
+        let problems = town.problems();
+        let [crew, polecats] = &problems[..] else {
+            panic!("{problems:?}");
+        };
+        assert!(crew.contains("gastown/crew'") && crew.contains("who works there"));
+        assert!(polecats.contains("polecats/loop'"), "{polecats}");
     }
 
     #[test]

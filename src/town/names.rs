@@ -4,10 +4,13 @@
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use anyhow::Result;
+
 use super::Town;
 use super::dialect::Dialect;
 use crate::agent::{Agent, Role};
 use crate::digest::digest;
+use crate::files;
 
 /// tmux would make these changes by itself, and then not find the session by its name.
 fn tmux_name(name: &str) -> String {
@@ -77,29 +80,31 @@ impl Town {
 
     /// Why the town has no such agent: a start or a request must not make one. `None`: it has,
     /// or what rigs it has is not known.
-    pub fn lacks(&self, agent: &Agent) -> Option<String> {
+    ///
+    /// # Errors
+    /// A directory of the agent cannot be looked into, so it is not known where it would work.
+    pub fn lacks(&self, agent: &Agent) -> Result<Option<String>> {
         let rig = agent.rig().unwrap_or_default();
         let name = agent.name().unwrap_or_default();
         if agent.rig().is_some() && !self.rigs().contains(rig) {
             let file = self.path(super::rigs::FILE);
-            return self
-                .rigs_error()
-                .is_none()
-                .then(|| format!("'{}' has no rig '{rig}'", file.display()));
+            let is_known = self.rigs_error().is_none();
+            return Ok(is_known.then(|| format!("'{}' has no rig '{rig}'", file.display())));
         }
+        self.found_workdir(agent)?;
         let dir = match agent.role() {
             Role::Dog => format!("deacon/dogs/{name}"),
             Role::Crew => format!("{rig}/crew/{name}"),
             Role::Polecat => format!("{rig}/polecats/{name}"),
-            _ => return None,
+            _ => return Ok(None),
         };
         let dir = self.path(&dir);
-        (!dir.is_dir()).then(|| {
+        Ok((!files::is_dir(&dir)?).then(|| {
             format!(
                 "the town has no agent {agent}: there is no '{}'",
                 dir.display()
             )
-        })
+        }))
     }
 
     /// The bead that stands for the agent; `None` for roles that have none.
@@ -141,19 +146,39 @@ impl Town {
     }
 
     /// The worktree of a Refinery's or crew member's own; `None`: it has none.
-    pub fn worktree(&self, agent: &Agent) -> Option<PathBuf> {
-        let rig = agent.rig()?;
+    ///
+    /// # Errors
+    /// It cannot be looked into.
+    pub fn worktree(&self, agent: &Agent) -> Result<Option<PathBuf>> {
+        let rig = agent.rig().unwrap_or_default();
+        let name = agent.name().unwrap_or_default();
         let dir = match agent.role() {
             Role::Refinery => self.path(&format!("{rig}/refinery/rig")),
-            Role::Crew => self.path(&format!("{rig}/crew/{}", agent.name()?)),
-            _ => return None,
+            Role::Crew => self.path(&format!("{rig}/crew/{name}")),
+            _ => return Ok(None),
         };
-        dir.is_dir().then_some(dir)
+        Ok(files::is_dir(&dir)?.then_some(dir))
     }
 
     /// The agent's working directory: the first of its places that exists, else its rig's, else
-    /// the town's root.
+    /// the town's root. Where it is not known which of them exist, it is the first one: nobody
+    /// is started there, see [`Town::lacks`].
     pub fn workdir(&self, agent: &Agent) -> PathBuf {
+        let found = self.found_workdir(agent);
+        found.unwrap_or_else(|_| self.places(agent).next().unwrap_or_default())
+    }
+
+    fn found_workdir(&self, agent: &Agent) -> Result<PathBuf> {
+        for place in self.places(agent) {
+            if files::is_dir(&place)? {
+                return Ok(place);
+            }
+        }
+        Ok(self.root.clone())
+    }
+
+    /// Where the agent may work, the best first.
+    fn places(&self, agent: &Agent) -> impl Iterator<Item = PathBuf> {
         let rig = agent.rig().unwrap_or_default();
         let name = agent.name().unwrap_or_default();
         let places = match agent.role() {
@@ -171,14 +196,11 @@ impl Town {
                 format!("{rig}/polecats/{name}"),
             ],
         };
+        let rig = agent.rig().map(String::from);
+        let places = places.into_iter().chain(rig);
         places
-            .iter()
-            .map(String::as_str)
-            .chain([rig])
-            .filter(|place| !place.is_empty())
-            .map(|place| self.path(place))
-            .find(|dir| dir.is_dir())
-            .unwrap_or_else(|| self.root.clone())
+            .map(|place| self.path(&place))
+            .chain([self.root.clone()])
     }
 }
 

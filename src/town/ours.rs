@@ -130,6 +130,12 @@ pub struct Ours {
     pub request_max_age: SignedDuration,
     /// `presync_limit`: how long the sync of a worktree before a start may take in all. 60 s.
     pub presync_limit: SignedDuration,
+    /// After how many syncs in a row that did not work a person is told. 3.
+    /// Town: `operational.daemon.sync_failure_escalation_threshold`.
+    pub sync_failures: u32,
+    /// How long one call of `bd` may take. 20 s, and at most 60 s, because a tick makes several.
+    /// Town: `operational.session.bd_command_timeout`.
+    pub bd_limit: SignedDuration,
     /// `spawn_deadline`: how long a spawn may take until it is ready. 5 min.
     /// Town: `operational.polecat.pending_max_age`.
     pub spawn_deadline: SignedDuration,
@@ -216,6 +222,15 @@ impl Ours {
                 mins(6 * 60),
             ),
             presync_limit: of(file.presync_limit, mins(1)),
+            sync_failures: town
+                .number("daemon", "sync_failure_escalation_threshold")
+                .and_then(|count| u32::try_from(count).ok())
+                .unwrap_or(3)
+                .max(1),
+            bd_limit: town
+                .duration("session", "bd_command_timeout")
+                .unwrap_or(SignedDuration::from_secs(20))
+                .clamp(SignedDuration::from_secs(1), mins(1)),
             spawn_deadline: or_town(file.spawn_deadline, "polecat", "pending_max_age", mins(5)),
             retry_first,
             retry_longest: of(file.retry_longest, mins(60)).max(retry_first),
@@ -286,6 +301,31 @@ mod tests {
     }
 
     #[test]
+    fn limits_of_the_town_are_taken_within_reason() {
+        for (town, want) in [
+            ("{}", (3, 20)),
+            (
+                r#"{"operational":{"daemon":{"sync_failure_escalation_threshold":5},
+                    "session":{"bd_command_timeout":"45s"}}}"#,
+                (5, 45),
+            ),
+            (
+                r#"{"operational":{"daemon":{"sync_failure_escalation_threshold":0},
+                    "session":{"bd_command_timeout":"0s"}}}"#,
+                (1, 1),
+            ),
+            (
+                r#"{"operational":{"daemon":{"sync_failure_escalation_threshold":-1},
+                    "session":{"bd_command_timeout":"1h"}}}"#,
+                (3, 60),
+            ),
+        ] {
+            let got = ours("{}", town, Dialect::NEWEST);
+            assert_eq!((got.sync_failures, got.bd_limit.as_secs()), want, "{town}");
+        }
+    }
+
+    #[test]
     fn every_key_is_read() {
         let all = ours(
             r#"{"deacon":{"stale":"1s","very_stale":"2s","grace":"3s","pokes":4},
@@ -312,6 +352,8 @@ mod tests {
                 verify_requests: false,
                 request_max_age: secs(6),
                 presync_limit: secs(7),
+                sync_failures: 3,
+                bd_limit: secs(20),
                 spawn_deadline: secs(8),
                 retry_first: secs(9),
                 retry_longest: secs(10),

@@ -22,7 +22,7 @@ const CONTROLLERS: [&str; 3] = ["cpu", "memory", "pids"];
 
 /// Whether the town outlives a logout.
 pub fn login(report: &mut Report) {
-    if !user::is_lingering() {
+    if user::is_lingering() == Some(false) {
         let user = user::name();
         report
             .find(

@@ -36,7 +36,7 @@ impl Mend {
                 command.args(["--no-ask-password", "enable-linger", &user]);
                 // Its exit status says little: only the state counts.
                 let said = tools::run(&mut command, LIMIT).map_err(|e| anyhow!("loginctl {e}"))?;
-                if !user::is_lingering() {
+                if user::is_lingering() != Some(true) {
                     bail!(
                         "Failed to enable linger: {}; run 'loginctl enable-linger {user}' as root",
                         said.complaint()

@@ -189,13 +189,8 @@ fn next_tick(
 fn queues(town: &Town) -> Vec<Queue> {
     dismiss::SPOOLS
         .map(|(what, dir)| {
-            let counts = Spool::at(&town.path(dir)).counts();
-            Queue {
-                what,
-                dir,
-                pending: counts.new + counts.cur,
-                failed: counts.failed,
-            }
+            let counts = Spool::at(&town.path(dir)).counts().ok();
+            Queue { what, dir, counts }
         })
         .to_vec()
 }

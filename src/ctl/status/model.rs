@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::agent::AgentStatus;
 use crate::exit::Exit;
+use crate::spool::Counts;
 
 /// The town at one moment. The fields without `skip` are the contract of `status --json`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -16,7 +17,7 @@ pub struct Status {
     /// The town's switch.
     pub target: Target,
     /// Whether the user's services outlive the login and start at boot.
-    pub linger: bool,
+    pub linger: Option<bool>,
     /// When the next tick begins; `None` when none is planned or one is running.
     pub next_tick: Option<Timestamp>,
     /// When the last one was done.
@@ -66,10 +67,8 @@ pub struct Queue {
     pub what: &'static str,
     /// Its directory, below the town's root.
     pub dir: &'static str,
-    /// How many wait, or are being executed.
-    pub pending: usize,
-    /// How many could not be executed.
-    pub failed: usize,
+    /// How many there are; `None`: that is not known.
+    pub counts: Option<Counts>,
 }
 
 impl Status {
@@ -130,7 +129,7 @@ mod tests {
                 active,
                 enabled: Some(true),
             },
-            linger: true,
+            linger: Some(true),
             next_tick: None,
             last_tick: None,
             ticks: Ticks::default(),

@@ -33,7 +33,7 @@ pub fn short_lived(enabled: Option<bool>) -> Vec<String> {
             "The town does not start at boot; run 'systemctl --user enable gastown.target'".into(),
         );
     }
-    if !user::is_lingering() {
+    if user::is_lingering() == Some(false) {
         problems.push(format!(
             "Linger is off, so the town ends at logout; run 'loginctl enable-linger {}'",
             user::name()
@@ -57,7 +57,9 @@ pub fn two_towns(town: &Town, roots: &[String]) -> Option<String> {
 pub fn of_spools(town: &Town) -> Vec<String> {
     let line = |(what, dir)| {
         let spool = Spool::at(&town.path(dir));
-        let refused = dismiss::refused(&spool).map_err(|e| format!("{e:#}"));
+        // What waits there counts too: where it cannot be read, nobody sees to it.
+        let refused = spool.counts().and_then(|_| dismiss::refused(&spool));
+        let refused = refused.map_err(|e| format!("{e:#}"));
         let refused = match refused {
             Ok(refused) => refused,
             Err(why) => return Some(why),

@@ -138,7 +138,7 @@ fn head(status: &Status, width: usize, colour: bool) -> String {
     let boot = format!(
         "{}, {}; user manager {}",
         yes(status.target.enabled, "enabled", "not enabled"),
-        yes(Some(status.linger), "linger on", "linger off"),
+        yes(status.linger, "linger on", "linger off"),
         status.manager
     );
     line("Boot", &boot);
@@ -153,11 +153,15 @@ fn head(status: &Status, width: usize, colour: bool) -> String {
         .queues
         .iter()
         .map(|queue| {
-            let failed = match queue.failed {
+            let Some(counts) = &queue.counts else {
+                return format!("{}s not known", queue.what);
+            };
+            let failed = match counts.failed {
                 0 => String::new(),
                 n => Paint::Bad.on(&format!(", {n} failed"), colour),
             };
-            format!("{} pending{failed}", counted(queue.pending, queue.what))
+            let pending = counted(counts.new + counts.cur, queue.what);
+            format!("{pending} pending{failed}")
         })
         .collect();
     if !queues.is_empty() {
@@ -305,6 +309,7 @@ mod tests {
     use super::*;
     use crate::ctl::status::agent::Heartbeat;
     use crate::ctl::status::model::{Queue, Target, Ticks};
+    use crate::spool::Counts;
 
     fn at(text: &str) -> Option<Timestamp> {
         Some(text.parse().unwrap())
@@ -319,6 +324,11 @@ mod tests {
             reason: reason.map(String::from),
             ..AgentStatus::default()
         }
+    }
+
+    fn counts(new: usize, failed: usize) -> Option<Counts> {
+        let cur = 0;
+        Some(Counts { new, cur, failed })
     }
 
     fn sample() -> Status {
@@ -337,7 +347,7 @@ mod tests {
                 active: Some(true),
                 enabled: Some(true),
             },
-            linger: true,
+            linger: Some(true),
             next_tick: at("2026-01-16T09:33:20Z"),
             last_tick: at("2026-01-16T09:28:20Z"),
             ticks: Ticks {
@@ -387,8 +397,8 @@ mod tests {
             next_reason: Some("the end of the Deacon's grace".into()),
             tick_failure: None,
             queues: vec![
-                Queue { what: "request", dir: "daemon/lifecycle", pending: 1, failed: 0 },
-                Queue { what: "spawn", dir: "daemon/spawn", pending: 0, failed: 2 },
+                Queue { what: "request", dir: "daemon/lifecycle", counts: counts(1, 0) },
+                Queue { what: "spawn", dir: "daemon/spawn", counts: counts(0, 2) },
             ],
         }
     }

@@ -72,7 +72,7 @@ mod tests {
             town: "/home/me/<gt> & \"co\"".into(),
             manager: "running".into(),
             target: Target::default(),
-            linger: true,
+            linger: Some(true),
             next_tick: None,
             last_tick: None,
             ticks: Ticks::default(),

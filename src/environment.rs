@@ -1,0 +1,91 @@
+//! The one list of environment variables that must not pass from one program to the next: by them
+//! a program takes itself for somebody else, reports to somebody else's service, or works on
+//! somebody else's files.
+
+use std::ffi::{OsStr, OsString};
+use std::process::Command;
+
+/// Who an agent is and where it works, its terminal, and what systemd tells one service: by prefix.
+const PREFIXES: [&str; 6] = [
+    "GT_",
+    "BD_",
+    "BEADS_",
+    "TMUX",
+    "LISTEN_",
+    "MEMORY_PRESSURE_",
+];
+
+/// The same, by name.
+const NAMES: [&str; 16] = [
+    "CLAUDECODE",
+    "CLAUDE_CODE_ENTRYPOINT",
+    "GIT_AUTHOR_NAME",
+    "GIT_CEILING_DIRECTORIES",
+    "GIT_DIR",
+    "GIT_INDEX_FILE",
+    "GIT_WORK_TREE",
+    "INVOCATION_ID",
+    "JOURNAL_STREAM",
+    "MAINPID",
+    "MANAGERPID",
+    "MANAGERPIDFDID",
+    "NOTIFY_SOCKET",
+    "SYSTEMD_EXEC_PID",
+    "WATCHDOG_PID",
+    "WATCHDOG_USEC",
+];
+
+/// Those that an agent does not get from the town's settings either: they would tie it to a
+/// terminal, a session or a service that is not its own.
+const FIXED: [&str; 4] = ["CLAUDECODE", "NOTIFY_SOCKET", "TMUX", "TMUX_PANE"];
+
+/// Whether a variable is that of another process, session or agent.
+pub fn is_foreign(key: impl AsRef<OsStr>) -> bool {
+    let key = key.as_ref().to_string_lossy();
+    NAMES.contains(&key.as_ref()) || PREFIXES.iter().any(|p| key.starts_with(p))
+}
+
+/// Whether the town's settings may not set a variable.
+pub fn is_fixed(key: &str) -> bool {
+    FIXED.contains(&key)
+}
+
+/// The calling process's environment without what must not leak into an agent.
+pub fn clean() -> impl Iterator<Item = (OsString, OsString)> {
+    std::env::vars_os().filter(|(key, _)| !is_foreign(key))
+}
+
+/// Has a command run without what is foreign to it. What is to be set for it is set after this.
+pub fn drop_foreign(command: &mut Command) -> &mut Command {
+    for (key, _) in std::env::vars_os().filter(|(key, _)| is_foreign(key)) {
+        command.env_remove(key);
+    }
+    command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn identities_and_sockets_of_others_do_not_leak() {
+        for (key, want) in [
+            ("GT_ROLE", true),
+            ("TMUX", true),
+            ("TMUX_PANE", true),
+            ("TMUX_TMPDIR", true),
+            ("NOTIFY_SOCKET", true),
+            ("CLAUDECODE", true),
+            ("BEADS_DIR", true),
+            ("BD_JSON_ENVELOPE", true),
+            ("GIT_DIR", true),
+            ("GIT_SSH_COMMAND", false),
+            ("PATH", false),
+            ("ANTHROPIC_API_KEY", false),
+            ("DBUS_SESSION_BUS_ADDRESS", false),
+        ] {
+            assert_eq!(is_foreign(key), want, "{key}");
+        }
+        assert!(FIXED.iter().all(is_foreign));
+    }
+}
