@@ -64,6 +64,13 @@ pid_of() {
     tmux list-panes -a -F '#{@gastown_agent} #{pane_pid} #{pane_dead}' 2>/dev/null |
         awk -v a="$1" '$1 == a && $3 == 0 { print $2 }'
 }
+# is_new AGENT PID: it is up, as another process than that one. Read once, for between two looks the
+# process may end; and before its unit, which is active when the new process is the agent.
+is_new() {
+    local pid
+    pid=$(pid_of "$1")
+    [ -n "$pid" ] && [ "$pid" != "$2" ] && is_up "$1"
+}
 starts() { wc -l <"$TOWN/log/$1.starts"; }
 # assert_starts AGENT N: an agent says that it started a moment after its unit is active.
 has_started() { [ "$(starts "$1" 2>/dev/null)" = "$2" ]; }
