@@ -80,6 +80,7 @@ pub fn units(report: &mut Report, systemd: &Systemd, town: Option<&Town>) -> Res
             "gastownctl up",
         );
     }
+    let ticking = loaded.get(OWN_UNIT).is_some_and(|tick| !tick.is_down());
     let (mut stale, mut roots, mut old) = (Vec::new(), Vec::new(), Vec::new());
     for unit in loaded.values() {
         let properties = systemd.properties(&unit.name)?;
@@ -94,6 +95,10 @@ pub fn units(report: &mut Report, systemd: &Systemd, town: Option<&Town>) -> Res
             old.push(agent.to_string());
         }
         one_unit(report, unit, &properties);
+        // While a tick runs, the timer that has started it waits to be made anew.
+        if !ticking {
+            timer(report, unit, &properties);
+        }
     }
     for often in starts::too_often() {
         report.find(
@@ -225,6 +230,11 @@ fn one_unit(report: &mut Report, unit: &Unit, properties: &Properties) {
         let what = format!("{name} failed: {}", status::last_end(properties));
         report.find("units", what, why, command);
     }
+}
+
+/// Whether a timer that is up will ever fire again.
+fn timer(report: &mut Report, unit: &Unit, properties: &Properties) {
+    let name = &unit.name;
     let waits = unit.active == "active" && unit.sub == "waiting";
     let never = ["NextElapseUSecMonotonic", "NextElapseUSecRealtime"]
         .iter()

@@ -15,8 +15,9 @@ use crate::terminal::State;
 use crate::tmux::Pane;
 use crate::town::deacon::{self, Freshness, freshness};
 use crate::town::left::{Left, Note};
+use crate::town::marks::{self, Mark};
 use crate::town::ours::Closed;
-use crate::town::{self, Town, marks};
+use crate::town::{self, Town};
 
 /// An agent at one moment; `None` where it is not known.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -47,6 +48,8 @@ pub struct AgentStatus {
     pub tasks: Option<u64>,
     /// Somebody stopped it on purpose.
     pub held: bool,
+    /// The kernel gives its processes no time until it is thawed.
+    pub frozen: bool,
     /// Why it does not run, or not as it should, or what it waits for, in words.
     pub reason: Option<String>,
     /// What its terminal is ready for, and what it asks.
@@ -257,6 +260,9 @@ impl Seen<'_> {
         };
         let number = |name| properties.and_then(|p| p.number(name));
         let refusal = marks::refusal(town, agent);
+        let frozen = properties
+            .and_then(|p| p.text("FreezerState"))
+            .is_some_and(|state| state == "frozen");
         let mut status = AgentStatus {
             agent: agent.to_string(),
             unit: agent.unit(),
@@ -278,6 +284,7 @@ impl Seen<'_> {
             cpu_nsec: number("CPUUsageNSec"),
             tasks: number("TasksCurrent"),
             held: matches!(marks::held(town, agent), Ok(Some(_))),
+            frozen,
             reason: None,
             heartbeat: match agent.role() {
                 Role::Deacon => Heartbeat::load(town, Timestamp::now()),
@@ -285,13 +292,17 @@ impl Seen<'_> {
             },
             terminal: self.terminals.get(agent).cloned(),
         };
-        let frozen = properties
-            .and_then(|p| p.text("FreezerState"))
-            .is_some_and(|state| state == "frozen");
         let job = unit.flatten().and_then(|unit| unit.job.as_deref());
         status.reason = match (active, job) {
             ("unknown", _) => None,
-            ("active", _) if frozen => Some("frozen; 'gastownctl thaw' ends it".into()),
+            ("active", _) if frozen => {
+                let rig = agent.rig().filter(|_| {
+                    let mark = refusal.as_ref().map(|refusal| refusal.mark);
+                    mark == Some(Mark::RigEstop)
+                });
+                let thaw = rig.map_or_else(|| "thaw".into(), |rig| format!("thaw {rig}"));
+                Some(format!("frozen; 'gastownctl {thaw}' ends it"))
+            }
             _ if frozen => Some(frozen_for_good()),
             ("active", _) if let Some(root) = properties.and_then(|p| elsewhere(town, p)) => {
                 Some(format!("runs for '{root}'"))

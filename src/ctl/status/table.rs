@@ -269,6 +269,7 @@ fn agents(status: &Status, width: usize, colour: bool) -> String {
 /// The state in one word.
 pub fn state(agent: &AgentStatus) -> String {
     match (agent.active_state.as_str(), agent.sub_state.as_str()) {
+        ("active", _) if agent.frozen => "frozen".into(),
         ("active", _) if matches!(agent.terminal, Some(State::Asks(_))) => "asks".into(),
         ("active", "running") => "running".into(),
         ("activating", "auto-restart" | "auto-restart-queued") => "restarting".into(),
@@ -293,7 +294,9 @@ pub fn state_paint(agent: &AgentStatus) -> Paint {
 /// The reason, begun with what matters.
 fn note(agent: &AgentStatus) -> &str {
     let reason = agent.reason.as_deref().unwrap_or_default();
-    reason.strip_prefix("it is ").unwrap_or(reason)
+    let said = ["it is ", "frozen; "];
+    let begun = said.iter().find_map(|said| reason.strip_prefix(said));
+    begun.unwrap_or(reason)
 }
 
 fn since(agent: &AgentStatus, now: Timestamp) -> String {
@@ -367,7 +370,11 @@ mod tests {
                     }),
                     ..running("deacon", "2026-01-16T06:18:00Z", 0)
                 },
-                running("gastown/crew/max", "2026-01-12T05:30:00Z", 2),
+                AgentStatus {
+                    frozen: true,
+                    reason: Some("frozen; 'gastownctl thaw gastown' ends it".into()),
+                    ..running("gastown/crew/max", "2026-01-12T05:30:00Z", 2)
+                },
                 AgentStatus {
                     since: at("2026-01-16T09:29:18Z"),
                     restarts: Some(4),
