@@ -56,6 +56,10 @@ events! {
     POKE_UNANSWERED = "f66294d6f24d41e6a5e6108c169ba39b";
     /// A reminder is due and is not typed, because the terminal is not fit for it.
     POKE_WAITS = "b6323097aa264469add8c9368e3d54db";
+    /// An agent whose program takes no first words as an argument has got them typed.
+    INSTRUCTED = "4b9b9ecaffde4448a0e2bfcd437bfed9";
+    /// What an agent reports by its hooks is not what its screen shows.
+    REPORT_DISAGREES = "a15b118bb76941f0ba79a283e9ff06ab";
     /// A question was answered for a person, because a setting says so.
     QUESTION_AGREED = "bf1e6ed40c2f4a1e8309b68911319881";
     /// The Deacon is restarted because nothing shows that it lives.

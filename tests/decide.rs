@@ -15,6 +15,7 @@ use gastown::heartbeat::memory::{Clocks, Pokes, Record, Retry, Shown};
 use gastown::heartbeat::observed::{Activity, Beat, Observed, Refused, Seen, UnitState};
 use gastown::heartbeat::plan::{Action, Plan};
 use gastown::terminal::State;
+use gastown::tmux::Words;
 use gastown::town::left::Left;
 use gastown::town::ours::Ours;
 use jiff::{SignedDuration, Timestamp};
@@ -141,6 +142,11 @@ fn seen() -> impl Strategy<Value = Seen> {
                 pid: 1,
                 left_over: false,
                 agreed: false,
+                disagreement: None,
+                words: (wanted && session).then(|| Words {
+                    text: "You are".into(),
+                    after: now(),
+                }),
                 outside: session && wanted,
                 elsewhere: None,
                 cpu: dismissed.then_some(7),
@@ -255,6 +261,7 @@ fn kind(action: &Action) -> &'static str {
         Action::Restart { .. } => "restart",
         Action::BringBack { .. } => "bring back",
         Action::Poke { .. } => "poke",
+        Action::Instruct { .. } => "instruct",
         Action::Restore { .. } => "restore",
         Action::Tell { .. } => "tell",
         Action::MarkDead { .. } => "mark",

@@ -17,7 +17,7 @@ use crate::alert::{self, unit_key};
 use crate::journal;
 use crate::session::process;
 use crate::systemd::{TARGET, Unit, Verb};
-use crate::terminal::{self, Outcome, State, Text, answer};
+use crate::terminal::{self, Once, Outcome, State, Text, answer};
 use crate::tools::{Tools, bd, mail};
 use crate::town::docked::Labels;
 use crate::town::{home, state};
@@ -159,6 +159,7 @@ impl Acting<'_> {
                 systemd.attach(&unit, &outside.collect::<Vec<u32>>())
             }
             Action::Poke { .. }
+            | Action::Instruct { .. }
             | Action::TakeBack { .. }
             | Action::Agree { .. }
             | Action::Tell { .. }
@@ -176,6 +177,7 @@ impl Acting<'_> {
             Action::Restart { .. } => (journal::DEACON_STUCK, log::Level::Warn),
             Action::BringBack { .. } => (journal::AGENT_STRAYED, log::Level::Warn),
             Action::Poke { .. } => (journal::POKED, log::Level::Info),
+            Action::Instruct { .. } => (journal::INSTRUCTED, log::Level::Info),
             Action::Tell { .. } => (journal::CRASH_TOLD, log::Level::Warn),
             Action::Agree { .. } => (journal::QUESTION_AGREED, log::Level::Warn),
             Action::TakeBack { .. } => (journal::POKE_UNANSWERED, log::Level::Info),
@@ -223,12 +225,22 @@ impl Acting<'_> {
         for (agent, why) in &plan.waits {
             waits(agent, why);
         }
+        for (agent, how) in &plan.disagreements {
+            let name = agent.to_string();
+            log::info!(message_id = journal::REPORT_DISAGREES, gt_agent = name.as_str(),
+                gt_reason = how.as_str(); "What {agent} reports is not what it shows: {how}");
+        }
         let (steps, texts): (Vec<(&Step, &Agent)>, Vec<Text>) = plan
             .steps
             .iter()
             .filter_map(|step| match &step.action {
                 Action::Poke { agent, pane, text } => {
                     Some(((step, agent), self.text(agent, pane, text)))
+                }
+                Action::Instruct { agent, pane, text } => {
+                    let text = self.text(agent, pane, text);
+                    let once = Some(Once::words(text.pid));
+                    Some(((step, agent), Text { once, ..text }))
                 }
                 Action::TakeBack { agent, pane } => {
                     Some(((step, agent), self.text(agent, pane, "")))
@@ -240,7 +252,15 @@ impl Acting<'_> {
         for ((step, agent), outcome) in steps.into_iter().zip(outcomes) {
             let name = agent.to_string();
             match outcome {
-                Ok(Outcome::Told) => self.told(step),
+                Ok(Outcome::Told) => {
+                    self.told(step);
+                    if let Action::Instruct { pane, .. } = &step.action {
+                        let forgot = self.world.tmux.forget_words(pane);
+                        self.note(forgot.map_err(anyhow::Error::from));
+                    }
+                }
+                // The next tick goes on with it.
+                Ok(_) if matches!(step.action, Action::Instruct { .. }) => {}
                 // It was typed, so it counts: no sign of it is what a stuck agent gives.
                 Ok(Outcome::NotShown | Outcome::NotTaken) => {
                     log::warn!(message_id = journal::POKE_UNANSWERED, gt_agent = name.as_str(),

@@ -38,6 +38,7 @@ pub(super) struct Deciding<'a> {
     pub(super) gap: Option<String>,
     pub(super) steps: Vec<Step>,
     pub(super) waits: BTreeMap<Agent, String>,
+    pub(super) disagreements: BTreeMap<Agent, String>,
     left: BTreeMap<Agent, String>,
     /// Rigs whose polecats give up one after the other.
     storms: BTreeSet<String>,
@@ -65,6 +66,7 @@ pub fn decide(seen: &Observed, now: Timestamp) -> Plan {
         gap,
         steps: Vec::new(),
         waits: BTreeMap::new(),
+        disagreements: BTreeMap::new(),
         left: BTreeMap::new(),
         storms: BTreeSet::new(),
         conditions: seen.problems.clone(),
@@ -216,7 +218,7 @@ impl Deciding<'_> {
             return self.active(agent, seen);
         }
         let record = self.memory.record(agent);
-        record.terminal = None;
+        (record.terminal, record.disagreement) = (None, None);
         let now = self.now;
         record.dismissed = seen.dismissed.then(|| record.dismissed.unwrap_or(now));
         record.pokes = Pokes {
@@ -467,6 +469,7 @@ impl Deciding<'_> {
             self.look_again(agent, &key, BACK - up);
         }
         self.watch(agent, seen);
+        self.words(agent, seen, up);
         match agent.role() {
             Role::Deacon if seen.wanted => self.deacon(agent, seen),
             Role::Witness if seen.wanted && self.seen.rules.poke_witnesses => {
@@ -639,6 +642,7 @@ impl Deciding<'_> {
             steps: self.steps,
             left: self.left,
             waits: self.waits,
+            disagreements: self.disagreements,
             raise,
             clear,
             mass_death,

@@ -98,6 +98,9 @@ pub struct Record {
     /// What its terminal was ready for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub terminal: Option<Watch>,
+    /// The last disagreement between its screen and its reports that is in the journal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disagreement: Option<String>,
 }
 
 /// The state of a terminal, over time.

@@ -316,7 +316,9 @@ pub(super) fn terminals(
 }
 
 fn terminal(seen: &mut Seen, sight: &Sight, reader: &Reader, report: Option<&Report>) {
-    let state = reader.judged(&sight.screen, report, Timestamp::now());
+    let (state, disagreement) = reader.judged(&sight.screen, report, Timestamp::now());
+    seen.disagreement = disagreement;
+    seen.words.clone_from(&sight.words);
     seen.pid = sight.pid;
     seen.screen = Some(shown(&sight.screen));
     seen.left_over = reader.holds(sight);

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::memory::{Clocks, Memory, Shown};
 use crate::agent::{Agent, Role};
 use crate::terminal::State;
+use crate::tmux::Words;
 use crate::tools::bd::Bead;
 use crate::town::left::Left;
 use crate::town::marks::Mark;
@@ -86,6 +87,12 @@ pub struct Seen {
     pub cpu: Option<u64>,
     /// What its terminal is ready for; `None`: not known.
     pub terminal: Option<State>,
+    /// How its screen disagrees with what it reports of itself, in words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disagreement: Option<String>,
+    /// The first words that are still to be typed to it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub words: Option<Words>,
     /// The terminal takes no text as it is.
     pub withheld: bool,
     /// The settings allow to agree to what it asks, and that has not been done yet.

@@ -35,6 +35,12 @@ pub enum Action {
         pane: String,
         text: String,
     },
+    /// Type its first words to an agent whose program takes none as an argument.
+    Instruct {
+        agent: Agent,
+        pane: String,
+        text: String,
+    },
     /// Take back what was typed to an agent and not taken.
     TakeBack { agent: Agent, pane: String },
     /// Agree to what an agent asks, because the settings say so.
@@ -65,6 +71,7 @@ impl Action {
             | Action::Restart { agent }
             | Action::BringBack { agent, .. }
             | Action::Poke { agent, .. }
+            | Action::Instruct { agent, .. }
             | Action::Tell { agent, .. }
             | Action::TakeBack { agent, .. }
             | Action::Agree { agent, .. }
@@ -93,6 +100,7 @@ impl std::fmt::Display for Action {
             Action::Restart { agent } => write!(f, "restart {agent}"),
             Action::BringBack { agent, pid } => write!(f, "bring back {agent}, process {pid}"),
             Action::Poke { agent, text, .. } => write!(f, "poke {agent} with '{text}'"),
+            Action::Instruct { agent, .. } => write!(f, "instruct {agent} by its first words"),
             Action::TakeBack { agent, .. } => {
                 write!(f, "take back what was typed to {agent} and not taken")
             }
@@ -116,6 +124,7 @@ impl Action {
             Action::Restart { .. } => "Restarting",
             Action::BringBack { .. } => "Brought",
             Action::Poke { .. } => "Poked",
+            Action::Instruct { .. } => "Instructed",
             Action::Tell { .. } => "Told",
             Action::TakeBack { .. } => "Taking",
             Action::Agree { .. } => "Agreed",
@@ -156,6 +165,10 @@ pub struct Plan {
     /// Agents for whom a poke is due that is not typed now, and why, where that is new.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub waits: BTreeMap<Agent, String>,
+    /// Agents whose screens disagree with what they report of themselves, and how, where that is
+    /// new.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub disagreements: BTreeMap<Agent, String>,
     /// Alerts that begin, by key.
     pub raise: BTreeMap<String, String>,
     /// Alerts that end, by key.

@@ -14,8 +14,17 @@ use crate::town::deacon::{Freshness, freshness};
 /// How long until a terminal is looked at again that was not fit for a poke.
 const LOOK: SignedDuration = SignedDuration::from_mins(1);
 
+/// How long a program may take until it waits for its first words. So long it is looked often.
+const STARTS: SignedDuration = SignedDuration::from_mins(2);
+
+/// How often.
+const SOON: SignedDuration = SignedDuration::from_secs(2);
+
 /// Why nothing is typed into a terminal that takes no text as it is.
 fn unfit(seen: &Seen) -> Option<String> {
+    if seen.words.is_some() {
+        return Some("its first words are still to be typed".into());
+    }
     let state = seen.terminal.as_ref().filter(|_| seen.withheld)?;
     why_unfit(state)
 }
@@ -102,14 +111,19 @@ impl Deciding<'_> {
         }
         let silent_since = beat.max(started).unwrap_or(now);
         let tell = silent_since + rules.very_stale + rules.poke_spacing * 2;
-        if tell <= now {
+        let is_lost = self.is_lost(agent, seen);
+        if tell <= now || is_lost {
             let summary = match beat {
                 Some(beat) => format!("The Deacon is silent: its last heartbeat was at {beat:.0}"),
                 None => "The Deacon is silent: it has written no heartbeat since its start".into(),
             };
+            let lost = match is_lost {
+                true => ", and its terminal shows nothing that is known",
+                false => "",
+            };
             self.conditions.insert(
                 SILENT.into(),
-                format!("{summary}; see 'gastownctl attach deacon'"),
+                format!("{summary}{lost}; see 'gastownctl attach deacon'"),
             );
         } else {
             self.at(tell, "whether the Deacon stays silent");
@@ -220,10 +234,28 @@ impl Deciding<'_> {
         self.leave(agent, format!("{age}its poke waits: {why}"));
     }
 
+    /// Where its program takes no first words as an argument they are typed, as soon as it waits
+    /// for some.
+    pub(super) fn words(&mut self, agent: &Agent, seen: &Seen, up: SignedDuration) {
+        let (Some(words), Some(pane)) = (&seen.words, &seen.pane) else {
+            return;
+        };
+        let begins = words.after > self.now && up < STARTS;
+        if !begins && !seen.withheld && seen.terminal.is_some() {
+            let (agent, pane, text) = (agent.clone(), pane.clone(), words.text.clone());
+            let step = Action::Instruct { agent, pane, text };
+            self.push(step, "its program takes none as an argument");
+        }
+        let pause = if up < STARTS { SOON } else { LOOK };
+        self.at(self.now + pause, format!("the first words of {agent}"));
+    }
+
     /// What was typed and not taken does not stay there until the next poke.
     pub(super) fn leftover(&mut self, agent: &Agent, seen: &Seen) {
-        let is_poked =
-            |step: &Step| matches!(&step.action, Action::Poke { agent: a, .. } if a == agent);
+        let is_poked = |step: &Step| match &step.action {
+            Action::Poke { agent: a, .. } | Action::Instruct { agent: a, .. } => a == agent,
+            _ => false,
+        };
         let Some(pane) = seen.pane.clone().filter(|_| seen.left_over) else {
             return;
         };

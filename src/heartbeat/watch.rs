@@ -1,4 +1,4 @@
-//! Who waits for a person, works for very long, or shows what nobody understands.
+//! Who waits for a person, or works for very long; and what was seen of each.
 
 use jiff::SignedDuration;
 
@@ -11,7 +11,7 @@ use crate::terminal::{Question, State};
 use crate::town::deacon::{Freshness, freshness};
 
 /// What the keys of alerts about terminals begin with; the agent's instance follows.
-pub(super) const ALERTS: [&str; 3] = ["asks-", "busy-", "unknown-"];
+pub(super) const ALERTS: [&str; 2] = ["asks-", "busy-"];
 
 /// How soon a state is looked at again that may have changed for a moment only.
 const SECOND_LOOK: SignedDuration = SignedDuration::from_secs(5);
@@ -23,11 +23,17 @@ impl Deciding<'_> {
     /// Follows what the terminal of an agent that runs is ready for.
     pub(super) fn watch(&mut self, agent: &Agent, seen: &Seen) {
         let now = self.now;
-        let [asks, busy, unknown] = ALERTS.map(|kind| format!("{kind}{}", agent.instance()));
+        let [asks, busy] = ALERTS.map(|kind| format!("{kind}{}", agent.instance()));
         let Some(state) = &seen.terminal else {
-            self.pending.extend([asks, busy, unknown]);
+            self.pending.extend([asks, busy]);
             return;
         };
+        let record = self.memory.record(agent);
+        if let Some(how) = &seen.disagreement
+            && record.disagreement.replace(how.clone()).as_ref() != Some(how)
+        {
+            self.disagreements.insert(agent.clone(), how.clone());
+        }
         let is_open = self.seen.alerts.contains_key(&asks);
         let before = self.memory.record(agent).terminal.take();
         // Time did not simply pass: nobody has waited for so long.
@@ -97,13 +103,6 @@ impl Deciding<'_> {
                 self.at(now + rules.asks, format!("whether {agent} asks something"));
             }
             State::Unknown if seen.withheld => {
-                if passed >= rules.asks && agent.role() == Role::Deacon && self.is_silent() {
-                    let summary = format!(
-                        "{agent} gives no heartbeat, and its terminal shows nothing that is known; \
-                         see it with {attach}"
-                    );
-                    self.conditions.insert(unknown, summary);
-                }
                 self.at(now + rules.asks, format!("whether {agent} asks something"));
             }
             _ => {}
@@ -112,20 +111,20 @@ impl Deciding<'_> {
 
     /// The Deacon's heartbeat is as it should be.
     fn is_beating(&self, agent: &Agent) -> bool {
-        agent.role() == Role::Deacon && self.freshness() == Freshness::Fresh
-    }
-
-    fn is_silent(&self) -> bool {
-        self.seen.paused.is_none() && self.freshness() == Freshness::VeryStale
-    }
-
-    fn freshness(&self) -> Freshness {
-        let beat = match self.seen.heartbeat {
-            Beat::At(time) => Some(time),
-            _ => None,
+        let Beat::At(beat) = self.seen.heartbeat else {
+            return false;
         };
         let rules = &self.seen.rules;
-        freshness(beat, self.now, rules.stale, rules.very_stale)
+        let fresh = freshness(Some(beat), self.now, rules.stale, rules.very_stale);
+        agent.role() == Role::Deacon && fresh == Freshness::Fresh
+    }
+
+    /// For so long the terminal has shown nothing that is known that a person should see it.
+    pub(super) fn is_lost(&mut self, agent: &Agent, seen: &Seen) -> bool {
+        let (now, limit) = (self.now, self.seen.rules.asks);
+        let watch = self.memory.record(agent).terminal.as_ref();
+        let since = watch.filter(|watch| watch.state == State::Unknown);
+        seen.withheld && since.is_some_and(|watch| now.duration_since(watch.since) >= limit)
     }
 }
 

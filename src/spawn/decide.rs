@@ -640,6 +640,7 @@ mod tests {
                 dead: false,
                 marks: self.panes[at].marks.clone(),
                 typed: self.typed[at].clone(),
+                words: None,
             }
         }
 

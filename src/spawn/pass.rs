@@ -25,9 +25,6 @@ const ALERT: &str = "spawn-";
 /// How a classic town's agent prompts, whatever its settings say.
 const CLASSIC_PROMPT: &str = "> ";
 
-/// When an agent without a prompt counts as ready if its settings do not say.
-const DEFAULT_DELAY: Duration = Duration::from_secs(5);
-
 /// What a pass has found and done.
 #[derive(Debug, Default)]
 pub struct Outcome {
@@ -394,14 +391,13 @@ fn how_ready(town: &Town, agent: &crate::agent::Agent) -> Readiness {
         }
     };
     let mut reader = Reader::of(&launch);
-    let delay = launch.ready_delay_ms.map(Duration::from_millis);
-    if reader.is_blind() && delay.is_none() {
+    if reader.is_blind() && launch.ready_delay_ms.is_none() {
         reader.prompts = classic();
     }
     // Time says nothing of a program whose screen can be read.
     let is_blind = reader.is_blind();
     Readiness {
         reader,
-        delay: is_blind.then(|| delay.unwrap_or(DEFAULT_DELAY)),
+        delay: is_blind.then(|| launch.ready_delay()),
     }
 }

@@ -16,7 +16,7 @@ const DRAWN: SignedDuration = SignedDuration::from_secs(3);
 const STALE: SignedDuration = SignedDuration::from_mins(2);
 
 /// The state of a terminal by its screen and by its agent's last report, if there is one; and
-/// whether the two differ for longer than a program needs to draw.
+/// whether the two disagree for longer than a program needs to draw.
 pub fn judge(
     shown: State,
     report: Option<&Report>,

@@ -314,7 +314,11 @@ impl View<'_> {
         let is_first = |row: &usize| choice(plain(*row)).is_some() && plain(*row).starts_with('1');
         let first = rows.clone().rfind(is_first);
         let last = |is: &dyn Fn(&usize) -> bool| rows.clone().rfind(is).map(|row| row + 1);
+        let beside = rows
+            .clone()
+            .rfind(|row| !choices_beside(plain(*row)).is_empty());
         let first = first
+            .or(beside)
             .or_else(|| last(&is_footer))
             .or_else(|| last(&is_known));
         let first = first.unwrap_or(rows.end);
@@ -336,7 +340,10 @@ impl View<'_> {
         }
         text.truncate(TEXT);
         text.reverse();
-        let choices = (first..rows.end).filter_map(|row| choice(plain(row)));
+        let choices = (first..rows.end).flat_map(|row| match choice(plain(row)) {
+            Some(choice) => vec![choice],
+            None => choices_beside(plain(row)),
+        });
         let choices: Vec<String> = choices.map(String::from).collect();
         let all = text.join(" ").to_lowercase();
         let known = look.dialogs.iter().find(|(says, _)| all.contains(says));
@@ -357,6 +364,19 @@ fn choice(line: &str) -> Option<&str> {
         .strip_prefix(['.', ')'])
         .filter(|_| rest.len() < line.len())?;
     Some(rest.trim()).filter(|rest| !rest.is_empty())
+}
+
+/// Choices that stand beside each other, before the keys that choose among them.
+fn choices_beside(line: &str) -> Vec<&str> {
+    let parts = line
+        .split("  ")
+        .map(str::trim)
+        .filter(|part| !part.is_empty());
+    let begins = |part: &&str| part.starts_with(char::is_uppercase);
+    match line.contains("⇆ select") {
+        true => parts.take_while(begins).collect(),
+        false => Vec::new(),
+    }
 }
 
 /// A line of a horizontal border; a title may be in it.

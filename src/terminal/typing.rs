@@ -83,9 +83,24 @@ impl Reader {
         }
     }
 
-    /// The same, held against what the agent has reported of itself.
-    pub fn judged(&self, screen: &Screen, report: Option<&Report>, now: Timestamp) -> State {
-        judge(self.state(screen), report, self.look, now).0
+    /// The same, held against what the agent has reported of itself; and how the two disagree.
+    pub fn judged(
+        &self,
+        screen: &Screen,
+        report: Option<&Report>,
+        now: Timestamp,
+    ) -> (State, Option<String>) {
+        let shown = self.state(screen);
+        let (state, disagree) = judge(shown.clone(), report, self.look, now);
+        let report = report.filter(|_| disagree);
+        let how = report.map(|report| {
+            let (shown, said) = (shown.word(), report.word.name());
+            format!(
+                "its screen shows '{shown}', and its hooks said '{said}' at {:.0}",
+                report.at
+            )
+        });
+        (state, how)
     }
 
     /// Whether the program takes a text in this state.
@@ -195,6 +210,16 @@ pub struct Once {
     pub typed: String,
     /// It was sent.
     pub entered: String,
+}
+
+impl Once {
+    /// For the first words of a process.
+    pub fn words(pid: u32) -> Once {
+        Once {
+            typed: format!("w{pid}w"),
+            entered: format!("v{pid}v"),
+        }
+    }
 }
 
 /// How it went.
@@ -544,6 +569,7 @@ mod tests {
                 dead: false,
                 marks: self.marks.clone(),
                 typed: self.typed.clone(),
+                words: None,
             }
         }
 

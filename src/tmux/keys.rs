@@ -1,5 +1,8 @@
 //! What is typed into panes.
 
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
 use super::panes::{MARKS, TYPED};
 use super::server::{Tmux, TmuxError, quoted};
 
@@ -64,6 +67,30 @@ impl Typed {
         let enters = fields.next()?.parse().ok()?;
         let text = fields.next()?.to_string();
         is_its.then_some(Typed { text, enters })
+    }
+}
+
+/// First words for a process, to be typed once its program waits for them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Words {
+    /// A line without control characters.
+    pub text: String,
+    /// When a program may be taken to wait whose screen does not tell.
+    pub after: Timestamp,
+}
+
+impl Words {
+    /// As it is noted in a pane, with the process that they are for.
+    pub(super) fn note(&self, pid: u32) -> String {
+        format!("{pid} {} {}", self.after.as_millisecond(), self.text)
+    }
+
+    pub(super) fn parse(note: &str, pid: u32) -> Option<Words> {
+        let mut fields = note.splitn(3, ' ');
+        let is_its = fields.next()?.parse() == Ok(pid);
+        let after = Timestamp::from_millisecond(fields.next()?.parse().ok()?).ok()?;
+        let text = fields.next()?.to_string();
+        is_its.then_some(Words { text, after })
     }
 }
 

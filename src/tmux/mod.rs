@@ -18,7 +18,7 @@ mod screens;
 mod server;
 mod sessions;
 
-pub use keys::{Keys, Mark, Strokes, Typed};
+pub use keys::{Keys, Mark, Strokes, Typed, Words};
 pub use panes::{Marked, Pane, READY_ENV};
 pub use screens::{Screen, Sight};
 pub use server::{Tmux, TmuxError, is_inside, squatted};

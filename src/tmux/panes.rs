@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+use super::keys::Words;
 use super::server::{Tmux, TmuxError};
 use crate::hooks::report::{Report, Word};
 
@@ -21,6 +22,9 @@ pub(super) const TYPED: &str = "@gastown_typed";
 
 /// The pane option with what was typed into the pane at most once, by [`super::Mark::Once`].
 pub(super) const MARKS: &str = "@gastown_spawn";
+
+/// The pane option with first words that are still to be typed, see [`super::Words`].
+pub(super) const WORDS: &str = "@gastown_words";
 
 /// The pane option with the process that said it is ready, by pid.
 const READY: &str = "@gastown_ready";
@@ -140,6 +144,25 @@ impl Tmux {
     /// The pane is gone, or tmux fails.
     pub fn mark_ready(&self, pane: &str) -> Result<(), TmuxError> {
         self.run(&["set-option", "-p", "-F", "-t", pane, READY, "#{pane_pid}"])
+            .map(drop)
+    }
+
+    /// Notes what is still to be typed to a process of a pane as its first words.
+    ///
+    /// # Errors
+    /// The pane is gone, or tmux fails.
+    pub fn note_words(&self, pane: &str, pid: u32, words: &Words) -> Result<(), TmuxError> {
+        let note = words.note(pid);
+        self.run(&["set-option", "-p", "-t", pane, WORDS, &note])
+            .map(drop)
+    }
+
+    /// Notes that nothing is to be typed any more as first words.
+    ///
+    /// # Errors
+    /// As for [`Tmux::note_words`].
+    pub fn forget_words(&self, pane: &str) -> Result<(), TmuxError> {
+        self.run(&["set-option", "-p", "-u", "-t", pane, WORDS])
             .map(drop)
     }
 

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use super::ansi;
-use super::keys::Typed;
-use super::panes::{MARKS, TYPED};
+use super::keys::{Typed, Words};
+use super::panes::{MARKS, TYPED, WORDS};
 use super::server::{Tmux, TmuxError, quoted};
 
 /// The most panes whose screens come back in one call: [`tools::OUTPUT_LIMIT`] holds them.
@@ -44,6 +44,8 @@ pub struct Sight {
     pub marks: Vec<String>,
     /// What this process got typed last, unless it was seen to be taken.
     pub typed: Option<Typed>,
+    /// The first words that this process is still to get.
+    pub words: Option<Words>,
 }
 
 impl Screen {
@@ -102,7 +104,7 @@ impl Tmux {
                 // What is ours comes first: a program chooses its name and its title.
                 let commands = format!(
                     "display-message -p -t {target} '{rule} #{{pane_pid}} #{{pane_dead}}\t\
-                     #{{{MARKS}}}\t#{{{TYPED}}}\t#{{pane_id}} #{{cursor_x}} #{{cursor_y}} \
+                     #{{{MARKS}}}\t#{{{TYPED}}}\t#{{{WORDS}}}\t#{{pane_id}} #{{cursor_x}} #{{cursor_y}} \
                      #{{cursor_flag}} #{{history_size}} #{{pane_current_command}}\t\
                      #{{pane_title}}'; capture-pane -e -p -t {target}"
                 );
@@ -132,7 +134,7 @@ impl Tmux {
 }
 
 /// Panes as [`Tmux::sights`] asks for them: each behind a line of `rule`, pid and whether it has
-/// ended, marks, note, and what [`Screen::parse`] takes, with tabs in between.
+/// ended, marks, notes, and what [`Screen::parse`] takes, with tabs in between.
 fn parse_sights(text: &str, rule: &str) -> HashMap<String, Sight> {
     let mut lines = text.lines().peekable();
     let mut sights = HashMap::new();
@@ -140,8 +142,8 @@ fn parse_sights(text: &str, rule: &str) -> HashMap<String, Sight> {
         let Some(head) = line.strip_prefix(rule) else {
             continue;
         };
-        let mut texts = head.trim_start().splitn(4, '\t');
-        let [numbers, marks, typed, head] =
+        let mut texts = head.trim_start().splitn(5, '\t');
+        let [numbers, marks, typed, words, head] =
             std::array::from_fn(|_| texts.next().unwrap_or_default());
         let shown = std::iter::from_fn(|| lines.next_if(|line| !line.starts_with(rule)));
         let Some((pane, screen)) = Screen::parse(head, shown) else {
@@ -155,6 +157,7 @@ fn parse_sights(text: &str, rule: &str) -> HashMap<String, Sight> {
             dead: dead == "1",
             marks: marks.split_whitespace().map(String::from).collect(),
             typed: Typed::parse(typed, pid),
+            words: Words::parse(words, pid),
         };
         sights.insert(pane, sight);
     }
@@ -167,7 +170,7 @@ mod tests {
 
     #[test]
     fn panes_are_told_apart() {
-        let text = "R 8 0\t t1 e1\t8 2 a text\t%1 3 1 1 7 vi x\ta title\n\x1b[2mhel\x1b[0mlo  \n> R %2\n\n\nR 9 1\t\t8 0 x\t%2 0 0 0 0 sh\t\n\n\n";
+        let text = "R 8 0\t t1 e1\t8 2 a text\t8 5 Be it\t%1 3 1 1 7 vi x\ta title\n\x1b[2mhel\x1b[0mlo  \n> R %2\n\n\nR 9 1\t\t8 0 x\t8 5 Be it\t%2 0 0 0 0 sh\t\n\n\n";
         let sights = parse_sights(text, "R ");
         assert_eq!(sights.len(), 2);
         let one = &sights["%1"];
@@ -177,6 +180,7 @@ mod tests {
         };
         assert_eq!((one.pid, one.dead, &one.typed), (8, false, &Some(typed)));
         assert_eq!(one.marks, ["t1", "e1"]);
+        assert_eq!(one.words.as_ref().map(|w| w.text.as_str()), Some("Be it"));
         let screen = &one.screen;
         assert_eq!(screen.lines, ["hello", "> R %2"]);
         assert_eq!(screen.solid, ["   lo", "> R %2"]);
@@ -187,6 +191,7 @@ mod tests {
         assert_eq!((&*screen.command, &*screen.title), ("vi x", "a title"));
         // What another process was told says nothing about this one.
         assert_eq!((sights["%2"].dead, &sights["%2"].typed), (true, &None));
+        assert_eq!(sights["%2"].words, None);
         assert!(sights["%2"].screen.lines.is_empty());
     }
 }

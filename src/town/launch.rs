@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
@@ -13,6 +14,9 @@ use crate::agent::{Agent, Role};
 use crate::environment;
 use crate::exit::Exit;
 use crate::files;
+
+/// When a program counts as ready whose screen does not tell, and whose settings do not say.
+const READY_DELAY: Duration = Duration::from_secs(5);
 
 /// All that is needed to start an agent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +48,12 @@ impl Launch {
             Prompt::Option(option) => argv.extend([option.into(), words.into()]),
         }
         argv
+    }
+
+    /// How long after its start it counts as ready when its screen does not tell.
+    pub fn ready_delay(&self) -> Duration {
+        self.ready_delay_ms
+            .map_or(READY_DELAY, Duration::from_millis)
     }
 
     /// Whether the first words are typed once it is ready, because it takes none as an argument.

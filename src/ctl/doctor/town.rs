@@ -121,7 +121,10 @@ pub fn agents(report: &mut Report, town: &Town) {
                 let program = launch.argv.first().cloned().unwrap_or_default();
                 match tools::find(&program, &dirs) {
                     // One that we do not know is not run: it may not know `--version`.
-                    Some(path) => programs.extend(look(&launch.preset).map(|look| (path, look))),
+                    Some(path) => {
+                        let look = launch.kind.and_then(look);
+                        programs.extend(look.map(|look| (path, look)));
+                    }
                     None => missing.entry(program).or_default().push(agent.to_string()),
                 }
                 if let Some(Hooks::Absent(file)) = &launch.hooks {

@@ -9,7 +9,7 @@ use crate::agent::{Agent, Role};
 use crate::ctl::words::{self, printable};
 use crate::exit::Exit;
 use crate::session::process::{self, Head};
-use crate::session::run::town_of;
+use crate::session::run::{last_words_of, town_of};
 use crate::systemd::{Properties, Unit};
 use crate::terminal::State;
 use crate::tmux::Pane;
@@ -368,13 +368,15 @@ pub fn last_end(properties: &Properties) -> String {
         (_, Some(_)) if status != 0 => format!("{result}, status={status}"),
         _ => result,
     };
-    match properties
-        .text("StatusText")
-        // Of one that ran it says where.
-        .filter(|said| !said.is_empty() && town_of(said).is_none())
-    {
-        Some(said) if matches!(status, NOT_STARTED | BAD_CONFIG) => format!("{said} ({end})"),
-        _ => end,
+    let said = properties.text("StatusText").unwrap_or_default();
+    if let Some(words) = last_words_of(&said) {
+        return format!("'{}' ({end})", printable(words));
+    }
+    // Of one that ran it says where.
+    let is_why = !said.is_empty() && town_of(&said).is_none();
+    match matches!(status, NOT_STARTED | BAD_CONFIG) && is_why {
+        true => format!("{said} ({end})"),
+        false => end,
     }
 }
 

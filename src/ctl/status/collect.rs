@@ -156,7 +156,7 @@ fn terminals(town: &Town, agents: &BTreeSet<Agent>, panes: &[Pane]) -> BTreeMap<
             .find(|pane| pane.owner.as_deref() == Some(&instance) && !pane.dead)?;
         let reader = Reader::of(&town.launch(agent).ok()?);
         let report = pane.report.as_ref();
-        let state = reader.judged(screens.get(&pane.id)?, report, Timestamp::now());
+        let (state, _) = reader.judged(screens.get(&pane.id)?, report, Timestamp::now());
         Some((agent.clone(), state))
     };
     agents.iter().filter_map(state).collect()

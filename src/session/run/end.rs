@@ -78,6 +78,55 @@ impl std::fmt::Display for End {
     }
 }
 
+/// What a unit says of itself begins with, when its agent has failed.
+const LAST_WORDS: &str = "Last words: ";
+
+/// The most of an agent's last words that its unit repeats, in characters.
+const WORDS: usize = 160;
+
+/// What a line has that tells why a program ends, in lower case.
+const COMPLAINTS: &[&str] = &[
+    "error",
+    "fail",
+    "unable",
+    "cannot",
+    "can't",
+    "could not",
+    "couldn't",
+    "denied",
+    "refused",
+    "not found",
+    "no such",
+    "fatal",
+    "panic",
+    "invalid",
+    "missing",
+    "expired",
+    "timed out",
+];
+
+/// The line of a screen that tells why a program has ended: the first that complains, else the
+/// last that says anything.
+fn last_words(screen: &str) -> Option<String> {
+    let mut lines = screen.lines().map(str::trim);
+    let complains = |line: &&str| {
+        let line = line.to_lowercase();
+        COMPLAINTS.iter().any(|word| line.contains(word))
+    };
+    let said = |line: &&str| line.contains(char::is_alphanumeric);
+    let line = lines
+        .clone()
+        .find(complains)
+        .or_else(|| lines.rfind(said))?;
+    let plain = line.chars().filter(|c| !c.is_control());
+    Some(plain.take(WORDS).collect())
+}
+
+/// The last words of an agent that has failed, by what its unit says of itself.
+pub fn last_words_of(status_text: &str) -> Option<&str> {
+    status_text.strip_prefix(LAST_WORDS)
+}
+
 /// What woke us.
 pub(super) enum Event {
     Stop,
@@ -210,6 +259,12 @@ impl Run {
             gt_session = self.names.session.as_str(), gt_status = end.status(), gt_reason:% = end,
             gt_screen = screen.as_str();
             "{} {end}; its last lines:\n{screen}", self.agent);
+        // What was killed has no word in that.
+        if matches!(end, End::Exited(1..))
+            && let Some(words) = last_words(&screen)
+        {
+            let _ = sd_notify::notify(&[NotifyState::Status(&format!("{LAST_WORDS}{words}"))]);
+        }
     }
 
     pub(super) fn stop(&self) -> Result<u8> {
@@ -314,5 +369,31 @@ impl Run {
                 return;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn last_words_tell_why() {
+        for (screen, want) in [
+            (
+                "Welcome\n\n Unable to connect to Anthropic services\n Failed to connect: ECONNREFUSED\n\n Note: more",
+                Some("Unable to connect to Anthropic services"),
+            ),
+            ("$ agent\nbye\n ---\n", Some("bye")),
+            ("\u{7}error: no\u{1b}[31mthing", Some("error: no[31mthing")),
+            ("\n ...\n", None),
+            ("", None),
+        ] {
+            let words = last_words(screen);
+            assert_eq!(words.as_deref(), want, "{screen}");
+            let text = format!("{LAST_WORDS}{}", words.unwrap_or_default());
+            assert_eq!(last_words_of(&text), Some(want.unwrap_or_default()));
+        }
+        assert_eq!(last_words_of("Process 7"), None);
+        assert_eq!(last_words(&"x".repeat(1000)).map(|w| w.len()), Some(WORDS));
     }
 }

@@ -20,6 +20,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use sd_notify::NotifyState;
 
+pub use self::end::last_words_of;
 use self::end::{After, End, Event};
 use self::place::Place;
 use self::start::START_LIMIT;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
-use jiff::Zoned;
+use jiff::{Timestamp, Zoned};
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 
@@ -16,8 +16,10 @@ use super::Run;
 use crate::journal;
 use crate::session::exec::Release;
 use crate::systemd::{Systemd, runtime_dir};
-use crate::tmux::{Pane, Terminal};
+use crate::terminal::Reader;
+use crate::tmux::{Pane, Terminal, Words};
 use crate::tools;
+use crate::town::poke;
 
 /// How long the pane may take to call back, and an exec to succeed or fail.
 pub(super) const START_LIMIT: Duration = Duration::from_secs(20);
@@ -55,6 +57,9 @@ impl Run {
             dir: self.dir.clone(),
         })?;
         line.push('\n');
+        if self.launch.types_words() {
+            self.note_words(pid, &words)?;
+        }
         stream.set_write_timeout(Some(START_LIMIT))?;
         stream.set_read_timeout(Some(START_LIMIT))?;
         stream.write_all(line.as_bytes())?;
@@ -69,7 +74,22 @@ impl Run {
             gt_session = self.names.session.as_str(), gt_pid = pid;
             "{} runs as process {pid} in session '{}'", self.agent, self.names.session);
         self.ready();
+        if self.launch.types_words() {
+            poke::heartbeat(Path::new(&self.town));
+        }
         Ok(())
+    }
+
+    /// Leaves the first words for the ticks, which type them once the program waits for them.
+    fn note_words(&self, pid: u32, words: &str) -> Result<()> {
+        let delay = match Reader::of(&self.launch).is_blind() {
+            true => self.launch.ready_delay(),
+            false => Duration::ZERO,
+        };
+        let text = words.split_whitespace().collect::<Vec<_>>().join(" ");
+        let after = Timestamp::now() + delay;
+        let words = Words { text, after };
+        Ok(self.tmux.note_words(&self.pane, pid, &words)?)
     }
 
     /// Waits until the pane's process calls: it and nobody else.
