@@ -7,8 +7,9 @@ use super::keys::{Typed, Words};
 use super::panes::{MARKS, TYPED, WORDS};
 use super::server::{Tmux, TmuxError, quoted};
 
-/// The most panes whose screens come back in one call: [`tools::OUTPUT_LIMIT`] holds them.
-const SCREENS: usize = 50;
+/// The most panes whose screens come back in one call: tmux takes no more than 16 KiB of commands,
+/// and [`tools::OUTPUT_LIMIT`] holds what they show.
+const SCREENS: usize = 40;
 
 /// What a pane shows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -81,7 +82,7 @@ impl Screen {
 }
 
 impl Tmux {
-    /// What panes show, by pane id; one call for up to 50. A pane that is gone is not in it.
+    /// What panes show, by pane id; one call for up to 40. A pane that is gone is not in it.
     ///
     /// # Errors
     /// As for [`Tmux::strike`].
@@ -90,7 +91,7 @@ impl Tmux {
         Ok(sights.map(|(id, sight)| (id, sight.screen)).collect())
     }
 
-    /// Panes as they are now, by id; one call for up to 50. A pane that is gone is not in it.
+    /// Panes as they are now, by id; one call for up to 40. A pane that is gone is not in it.
     ///
     /// # Errors
     /// As for [`Tmux::strike`].
@@ -98,18 +99,30 @@ impl Tmux {
         // Nothing that a pane shows can be taken for this.
         let rule = format!("~{:x}", jiff::Timestamp::now().as_nanosecond());
         let mut found = HashMap::new();
+        // What is ours comes first: a program chooses its name and its title.
+        let head = format!(
+            "{rule} #{{pane_pid}} #{{pane_dead}}\t#{{{MARKS}}}\t#{{{TYPED}}}\t#{{{WORDS}}}\t\
+             #{{pane_id}} #{{cursor_x}} #{{cursor_y}} #{{cursor_flag}} #{{history_size}} \
+             #{{pane_current_command}}\t#{{pane_title}}"
+        );
         for panes in panes.chunks(SCREENS) {
-            let text = self.each_apart(panes.iter().map(|pane| {
-                let target = quoted(pane);
-                // What is ours comes first: a program chooses its name and its title.
-                let commands = format!(
-                    "display-message -p -t {target} '{rule} #{{pane_pid}} #{{pane_dead}}\t\
-                     #{{{MARKS}}}\t#{{{TYPED}}}\t#{{{WORDS}}}\t#{{pane_id}} #{{cursor_x}} #{{cursor_y}} \
-                     #{{cursor_flag}} #{{history_size}} #{{pane_current_command}}\t\
-                     #{{pane_title}}'; capture-pane -e -p -t {target}"
-                );
-                (pane.clone(), "#{pane_id}".to_string(), commands)
-            }))?;
+            let mut list: Vec<&str> = Vec::new();
+            for pane in panes {
+                list.extend(["display-message", "-p", "-t", pane, &head, ";"]);
+                list.extend(["capture-pane", "-e", "-p", "-t", pane, ";"]);
+            }
+            let text = match self.run(&list) {
+                // It ends the list; apart, which takes the server twice as long, it is passed over.
+                Err(TmuxError::NotFound) => self.each_apart(panes.iter().map(|pane| {
+                    let target = quoted(pane);
+                    let commands = format!(
+                        "display-message -p -t {target} {}; capture-pane -e -p -t {target}",
+                        quoted(&head)
+                    );
+                    (pane.clone(), "#{pane_id}".to_string(), commands)
+                }))?,
+                text => text?,
+            };
             found.extend(parse_sights(&text, &rule));
         }
         Ok(found)

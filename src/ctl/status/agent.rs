@@ -244,12 +244,14 @@ impl Seen<'_> {
         }
     }
 
-    /// One agent, from what the manager (`None`: it did not answer), tmux and the files say.
+    /// One agent, from what the manager (`None`: it did not answer), tmux and the files say; and
+    /// what is wrong with its terminal.
     pub fn status(
         &self,
         agent: &Agent,
         unit: Option<Option<&Unit>>,
         properties: Option<&Properties>,
+        wrong: Option<&str>,
     ) -> AgentStatus {
         let town = self.town;
         let pane = self.pane(agent);
@@ -307,7 +309,7 @@ impl Seen<'_> {
             ("active", _) if let Some(root) = properties.and_then(|p| elsewhere(town, p)) => {
                 Some(format!("runs for '{root}'"))
             }
-            ("active", None) if let Some((what, _)) = self.terminal(agent) => Some(what),
+            ("active", None) if let Some(what) = wrong => Some(what.into()),
             ("active", None) if let Some(State::Asks(question)) = &status.terminal => {
                 let what = printable(question.headline());
                 Some(format!(

@@ -112,13 +112,18 @@ pub fn collect(town: &Town, systemd: Result<&Systemd, String>) -> Status {
     for agent in agents {
         let unit = units.as_ref().map(|units| units.get(&agent.unit()));
         let properties = properties.get(&agent.unit());
-        let one = seen.status(&agent, unit.ok(), properties);
+        let is_active = matches!(&unit, Ok(Some(unit)) if unit.active == "active");
+        let wrong = if is_active {
+            seen.terminal(&agent)
+        } else {
+            None
+        };
+        let what = wrong.as_ref().map(|(what, _)| what.as_str());
+        let one = seen.status(&agent, unit.ok(), properties, what);
         found.extend(agent::problem(&one));
         if let Some(root) = properties.and_then(|p| elsewhere(town, p)) {
             roots.push(root);
-        } else if one.active_state == "active"
-            && let Some((what, command)) = seen.terminal(&agent)
-        {
+        } else if let Some((what, command)) = wrong {
             found.push(format!("{agent}: {what}; run '{command}'"));
         }
         status.agents.push(one);
