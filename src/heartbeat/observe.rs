@@ -202,7 +202,8 @@ pub fn agents(world: &World<'_>, units: &BTreeMap<String, Unit>) -> Result<BTree
         let note = Note::of(town, agent);
         seen.left = note.load().filter(|_| seen.unit.is_down());
         let mut refusal = marks::refusal(town, agent);
-        if let Err(e) = note.is_there() {
+        // Where its directory cannot be looked into, it would be started in another one.
+        if let Err(e) = note.is_there().and_then(|_| town.lacks(agent)) {
             refusal.get_or_insert(marks::unknown(&e));
         }
         seen.refusal = refusal.map(|refusal| Refused {

@@ -100,7 +100,7 @@ pub fn wait(town: &Town, path: &Path, limit: Duration) -> Result<bool> {
     let failed = dir.join("failed").join(name);
     let spool = Spool::at(&dir);
     // The reason is written a moment after the file is moved.
-    while failed.exists() {
+    while files::is_there(&failed)? {
         if let Some(reason) = spool.reason(&failed) {
             spool.dismiss(&failed)?;
             bail!("The request was refused: {reason}");

@@ -311,7 +311,7 @@ mod tests {
             ),
             (
                 r#"{"operational":{"daemon":{"sync_failure_escalation_threshold":0},
-                    "session":{"bd_command_timeout":"0s"}}}"#,
+                    "session":{"bd_command_timeout":"10ms"}}}"#,
                 (1, 1),
             ),
             (

@@ -1,0 +1,192 @@
+//! The manager's jobs: starts, stops and restarts, and how they end.
+
+use std::collections::HashMap;
+use std::sync::mpsc::RecvTimeoutError;
+use std::sync::{Mutex, mpsc};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, anyhow};
+use futures_util::StreamExt;
+use zbus::OwnedObjectPath;
+use zbus::fdo::Error::UnknownObject;
+
+use super::{Properties, Systemd};
+use crate::exit::Exit;
+
+/// What a job is to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verb {
+    /// Start the unit; nothing when it is active.
+    Start,
+    /// Stop the unit and what depends on it.
+    Stop,
+    /// The same, and no later job may replace this one.
+    StopForGood,
+    /// Stop, if it runs, and start.
+    Restart,
+}
+
+impl Verb {
+    fn word(self) -> &'static str {
+        match self {
+            Verb::Start => "start",
+            Verb::Stop | Verb::StopForGood => "stop",
+            Verb::Restart => "restart",
+        }
+    }
+}
+
+/// A job in the manager's queue.
+#[derive(Debug)]
+pub struct Job {
+    path: OwnedObjectPath,
+}
+
+/// The jobs that have left the queue, with their results.
+#[derive(Debug)]
+pub(super) struct Removed {
+    ends: Mutex<mpsc::Receiver<(OwnedObjectPath, String)>>,
+    /// Heard of while another one was waited for.
+    known: Mutex<HashMap<OwnedObjectPath, String>>,
+}
+
+impl Removed {
+    fn wait(&self, job: &Job, limit: Duration) -> Result<Option<String>> {
+        let deadline = Instant::now() + limit;
+        let gone = || anyhow!("The connection to the user manager has ended");
+        let ends = self.ends.lock().map_err(|_| gone())?;
+        let mut known = self.known.lock().map_err(|_| gone())?;
+        loop {
+            if let Some(result) = known.remove(&job.path) {
+                return Ok(Some(result));
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            match ends.recv_timeout(left) {
+                Ok((path, result)) => _ = known.insert(path, result),
+                Err(RecvTimeoutError::Timeout) => return Ok(None),
+                Err(RecvTimeoutError::Disconnected) => return Err(gone()),
+            }
+        }
+    }
+}
+
+impl Systemd {
+    /// Queues a job, replacing a conflicting one, and does not wait for it. What is to be stopped
+    /// is thawed: from 256 on the manager refuses to stop what is frozen.
+    ///
+    /// # Errors
+    /// The manager refuses, for example because the unit hit its start limit.
+    pub fn queue(&self, verb: Verb, unit: &str) -> Result<Job> {
+        zbus::block_on(async {
+            if verb != Verb::Start {
+                // It may not be frozen, nor run.
+                let _ = self.manager.thaw_unit(unit).await;
+            }
+            match verb {
+                Verb::Start => self.manager.start_unit(unit, "replace").await,
+                Verb::Stop => self.manager.stop_unit(unit, "replace").await,
+                Verb::StopForGood => {
+                    let mode = "replace-irreversibly";
+                    self.manager.stop_unit(unit, mode).await
+                }
+                Verb::Restart => self.manager.restart_unit(unit, "replace").await,
+            }
+        })
+        .map(|path| Job { path })
+        .map_err(|e| anyhow!("Failed to {} '{unit}': {e}", verb.word()))
+    }
+
+    /// Hears from now on of the jobs that leave the queue. Before a job is queued, so that its end
+    /// is not missed; once is enough.
+    ///
+    /// # Errors
+    /// The manager does not answer.
+    fn hear_jobs(&self) -> Result<&Removed> {
+        if let Some(removed) = self.removed.get() {
+            return Ok(removed);
+        }
+        let mut signals = zbus::block_on(async {
+            let signals = self.manager.receive_job_removed().await?;
+            self.manager.subscribe().await?;
+            zbus::Result::Ok(signals)
+        })
+        .map_err(|e| anyhow!("Failed to hear of the user manager's jobs: {e}"))?;
+        let (heard, ends) = mpsc::channel();
+        std::thread::spawn(move || {
+            while let Some(signal) = zbus::block_on(signals.next()) {
+                let Ok(end) = signal.args() else { continue };
+                // Whoever waited has gone.
+                if heard.send((end.job.clone(), end.result.clone())).is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(self.removed.get_or_init(|| Removed {
+            ends: Mutex::new(ends),
+            known: Mutex::default(),
+        }))
+    }
+
+    /// Waits until a job has left the queue, at most `limit`, and gives its result: `done`,
+    /// `failed`, `timeout`, `dependency`, `canceled`, ... `None`: it is still there.
+    ///
+    /// # Errors
+    /// The manager does not answer.
+    pub fn wait(&self, job: &Job, limit: Duration) -> Result<Option<String>> {
+        if let Some(result) = self.hear_jobs()?.wait(job, limit)? {
+            return Ok(Some(result));
+        }
+        // A manager that was executed anew meanwhile tells nobody.
+        let state = zbus::block_on(self.connection.call_method(
+            Some("org.freedesktop.systemd1"),
+            &job.path,
+            Some("org.freedesktop.DBus.Properties"),
+            "Get",
+            &("org.freedesktop.systemd1.Job", "State"),
+        ));
+        match state {
+            Ok(_) => Ok(None),
+            Err(zbus::Error::FDO(e)) if matches!(*e, UnknownObject(_)) => Ok(Some("gone".into())),
+            Err(e) => Err(anyhow!("Failed to wait for a job: {e}")),
+        }
+    }
+
+    /// Queues a job, waits for it, and tells the state of the unit after it.
+    ///
+    /// # Errors
+    /// The manager refuses the job, or it is not done within `limit`.
+    pub fn run(&self, verb: Verb, unit: &str, limit: Duration) -> Result<Properties> {
+        let job = self.queue_awaited(verb, unit)?;
+        let word = verb.word();
+        match self.wait(&job, limit)?.as_deref() {
+            None => Err(anyhow!(
+                "The job to {word} '{unit}' is not done after {} s; see 'systemctl --user status {unit}'",
+                limit.as_secs()
+            )
+            .context(Exit::TryAgain)),
+            Some(result @ ("canceled" | "dependency")) => Err(anyhow!(
+                "The job to {word} '{unit}' was not done ({result}); see 'systemctl --user status {unit}'"
+            )),
+            // The unit itself tells what came of it.
+            Some(_) => self.properties(unit),
+        }
+    }
+
+    /// As [`Systemd::queue`], for a job that is waited for.
+    ///
+    /// # Errors
+    /// As [`Systemd::queue`].
+    pub fn queue_awaited(&self, verb: Verb, unit: &str) -> Result<Job> {
+        self.hear_jobs()?;
+        self.queue(verb, unit)
+    }
+
+    /// Whether a unit that matches a pattern has a job in the queue.
+    ///
+    /// # Errors
+    /// The manager does not answer.
+    pub fn has_jobs(&self, pattern: &str) -> Result<bool> {
+        let units = self.units(&[pattern])?;
+        Ok(units.values().any(|unit| unit.job.is_some()))
+    }
+}

@@ -1,0 +1,102 @@
+//! Units that are made while the town runs: timers for the next run of a job, and path units for
+//! what no shipped unit can name.
+
+use std::time::Duration;
+
+use anyhow::{Result, anyhow};
+use zbus::Variant;
+
+use super::{CALL_LIMIT, Systemd, TARGET, Verb};
+
+/// When a timer elapses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum After {
+    /// So long after now.
+    Now(Duration),
+    /// So long after its service has ended, each time that it ends.
+    End(Duration),
+}
+
+impl Systemd {
+    /// Arms a transient timer `<stem>.timer` that starts `<stem>.service`, unless the town is
+    /// stopped. An earlier one of that name is replaced.
+    ///
+    /// # Errors
+    /// The manager refuses.
+    pub fn arm_timer(&self, stem: &str, description: &str, after: After) -> Result<()> {
+        let timer = format!("{stem}.timer");
+        if self.units(&[&timer])?.contains_key(&timer) {
+            self.discard(&timer)?;
+        }
+        let (base, after) = match after {
+            After::Now(after) => ("OnActiveSec", after),
+            After::End(after) => ("OnUnitInactiveSec", after),
+        };
+        let usec = u64::try_from(after.as_micros()).unwrap_or(u64::MAX);
+        let properties = [
+            ("Description", Variant::from(description)),
+            ("TimersMonotonic", Variant::from(vec![(base, usec)])),
+            ("AccuracyUSec", Variant::from(100_000u64)),
+            ("RemainAfterElapse", Variant::from(false)),
+            ("PartOf", Variant::from(vec![TARGET])),
+            ("CollectMode", Variant::from("inactive-or-failed")),
+        ];
+        self.start_transient(&timer, &properties)
+    }
+
+    /// Stops a transient unit and has it forgotten, so that its name is free.
+    fn discard(&self, unit: &str) -> Result<()> {
+        let job = self.queue_awaited(Verb::Stop, unit)?;
+        self.wait(&job, CALL_LIMIT)?;
+        self.reset_failed(unit)
+    }
+
+    fn start_transient(&self, unit: &str, properties: &[(&str, Variant<'_>)]) -> Result<()> {
+        zbus::block_on(
+            self.manager
+                .start_transient_unit(unit, "replace", properties, &[]),
+        )
+        .map(drop)
+        .map_err(|e| anyhow!("Failed to arm '{unit}': {e}"))
+    }
+
+    /// Has a transient `<stem>.path` start `<stem>.service` by these directives and paths, and those
+    /// only. They stand behind `what` in its description, which tells whether it does already.
+    ///
+    /// # Errors
+    /// The manager refuses.
+    pub fn watch(&self, stem: &str, what: &str, paths: &[(String, String)]) -> Result<()> {
+        let unit = format!("{stem}.path");
+        let names: Vec<&str> = paths.iter().map(|(_, path)| path.as_str()).collect();
+        let description = format!("{what} {}", names.join(", "));
+        let found = self.units(&[&unit])?.remove(&unit);
+        if let Some(found) = &found
+            && found.active == "active"
+            && found.description == description
+        {
+            return Ok(());
+        }
+        if found.is_some() {
+            self.discard(&unit)?;
+        }
+        let properties = [
+            ("Description", Variant::from(description)),
+            ("Paths", Variant::from(paths.to_vec())),
+            ("PartOf", Variant::from(vec![TARGET])),
+            ("CollectMode", Variant::from("inactive-or-failed")),
+        ];
+        self.start_transient(&unit, &properties)
+    }
+
+    /// Disarms a transient timer; nothing when there is none.
+    ///
+    /// # Errors
+    /// The manager does not answer.
+    pub fn disarm_timer(&self, stem: &str) -> Result<()> {
+        let timer = format!("{stem}.timer");
+        if self.units(&[&timer])?.contains_key(&timer) {
+            self.queue(Verb::Stop, &timer)?;
+        }
+        Ok(())
+    }
+}
