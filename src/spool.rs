@@ -412,7 +412,7 @@ fn sweep(path: &Path) {
         SystemTime::now().duration_since(changed).ok()
     };
     if age().is_some_and(|age| age > STAGED_LIMIT) {
-        // A directory stays: it is nobody's leftover, and it does not wake anyone.
+        // Directories stay: producers write files, and a hidden name wakes no path unit.
         let _ = fs::remove_file(path);
     }
 }

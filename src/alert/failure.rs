@@ -19,7 +19,7 @@ const NO_TOWN: &str = "town";
 /// What is told to it instead of a unit.
 pub const DELIVER: &str = "deliver";
 
-/// `gt-heartbeat --alert UNIT`: a unit failed. One that is being restarted has not given up.
+/// `gt-heartbeat --alert UNIT`: a unit failed. No alert while the manager is restarting it.
 ///
 /// # Errors
 /// There is no town or no manager, or the conditions cannot be read or written.
@@ -60,7 +60,7 @@ pub fn handle(unit: &str) -> Result<Exit> {
         end(&homeless()?, NO_TOWN, &over, Timestamp::now())?;
         deliver(&homeless()?, town.root(), None)?;
     }
-    // One that cannot be written holds up no other.
+    // An alert that cannot be written does not keep the others from being delivered.
     let dirs = dirs(&town).into_iter().filter(|dir| !all(dir).is_empty());
     let told: Vec<Result<()>> = dirs
         .map(|dir| deliver(&dir, town.root(), Some(&town)))

@@ -187,7 +187,7 @@ impl Deciding<'_> {
     fn agent(&mut self, agent: &Agent, seen: &Seen) {
         let unit = &seen.unit;
         let key = unit_key(&agent.unit());
-        // Whoever is refused for a reason that cannot be read is left as it is.
+        // An agent of which it is not known whether it may run is neither started nor stopped.
         if let Some(refused) = &seen.refusal
             && refused.is_unknown()
         {
@@ -450,7 +450,7 @@ impl Deciding<'_> {
             record.retry = None;
             (record.crashed, record.told) = (false, false);
         }
-        // Whoever is still up was not stopped, whatever an earlier tick has tried.
+        // An agent that is still up is stopped again, even if an earlier tick tried to stop it.
         if let Some(refused) = refused {
             let agent = agent.clone();
             return self.push(Action::Stop { agent }, refused.reason.clone());

@@ -80,7 +80,7 @@ impl Deciding<'_> {
         let since = seen.unit.since.filter(|since| *since <= now);
         let started = since.max(self.memory.woke.filter(|woke| *woke <= now));
         let grace_end = started.map_or(now, |started| started + rules.grace);
-        // One that is older than the unit's start says nothing about this process.
+        // A heartbeat from before the unit's start says nothing about the process that runs now.
         let beat = match self.seen.heartbeat {
             Beat::At(time) if since.is_none_or(|since| time >= since) => Some(time),
             _ => None,
@@ -212,7 +212,7 @@ impl Deciding<'_> {
             spacing(pokes.count - 1)
         };
         self.at(now + due, "an answer of the Deacon");
-        // One that is not to be typed while it works counts like one that was not answered.
+        // A poke that must wait because the agent is busy counts as one that was not answered.
         if let Some(why) = unfit {
             self.memory.record(agent).pokes = pokes;
             return self.wait(agent, Some(&age), &why);

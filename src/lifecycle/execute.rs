@@ -58,7 +58,8 @@ impl Run<'_> {
         if let Some(refusal) = marks::refusal(self.town, agent).filter(|_| resumed) {
             bail!("{agent} may not run: {refusal}");
         }
-        // One that asks for its restart at every start is in a crash loop too, so its starts count.
+        // An agent that requests its restart at every start is in a crash loop too, so these
+        // starts count towards the limit: it is reset only for an agent that lived for a while.
         let lived = properties
             .main_started()
             .map(|at| Timestamp::now().duration_since(at));
@@ -93,7 +94,7 @@ impl Run<'_> {
             return Ok(false);
         }
         let units = self.systemd.units(&["gt-agent@*.service"])?;
-        // One that failed to start is tried again by the manager, until that gives up.
+        // The manager starts an agent that failed again, until its limit is reached: `activating`.
         let is_busy = |unit: &Unit| unit.job.is_some() || unit.active == "activating";
         let presync: Duration = self
             .town

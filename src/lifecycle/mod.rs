@@ -2,7 +2,7 @@
 //!
 //! A request is a file of the spool `daemon/lifecycle`; mail to the Deacon becomes such files
 //! too. `gt-lifecycle` claims them, judges them ([`decide`]), and has the user manager do what is
-//! asked for, so nobody's death stops it, least of all that of the agent that asked.
+//! asked for. So a request is carried out even if the agent that made it is ended by it.
 //!
 //! Exactly once, wherever the program is killed:
 //!

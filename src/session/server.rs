@@ -114,7 +114,7 @@ pub fn tmux_ready() -> Result<Exit> {
     if town.dialect().needs_session() && tmux.panes()?.is_empty() {
         park(&tmux)?;
     }
-    // Whoever makes a session for an agent has it taken into its unit at once.
+    // tmux starts a tick for each new session, so that an agent in it is adopted at once.
     if let Err(e) = tmux.tell_of_sessions(&poke::of_sessions(town.root())) {
         log::warn!("New sessions are found by the next tick only: {e}");
     }
@@ -126,7 +126,7 @@ fn is_parked(pane: &Pane) -> bool {
 }
 
 /// Puts a session of ours on an empty server: gt before v0.5 cannot start anything on one without.
-/// It is no agent's, is nobody's to attach to, and goes with the server.
+/// No agent runs in it, nobody attaches to it, and it ends with the server.
 fn park(tmux: &Tmux) -> Result<()> {
     let argv = ["sleep".to_string(), "infinity".to_string()];
     let terminal = Terminal::Session {
@@ -207,7 +207,8 @@ pub fn town_start() -> Result<Exit> {
         files::make_dir(&town.path(dir))?;
     }
     changes::make_directories(&town)?;
-    // Made by tmux, others could read it; and now, for later it would be a change.
+    // Made here, so that it is readable by us alone; and now, so that a later tick does not take
+    // its appearance for a new session.
     poke::touch(&poke::of_sessions(town.root()));
     if let Some(note) = stop_note() {
         files::remove(&note)?;
@@ -223,7 +224,8 @@ pub fn town_start() -> Result<Exit> {
     Ok(Exit::Ok)
 }
 
-/// Writes down that the town is down, and ends our tmux server, unless somebody else has a session on it. Runs after all agents.
+/// Writes down that the town is down, and ends our tmux server, unless somebody else has a session
+/// on it. Runs after all agents have ended.
 ///
 /// # Errors
 /// An agent is still there, or the server does not stop.
@@ -242,7 +244,10 @@ pub fn town_stop() -> Result<Exit> {
     };
     // The manager may have refused to stop what is frozen.
     for agent in running(&systemd)? {
-        systemd.run(Verb::Stop, &agent, STOP_LIMIT)?;
+        // One that does not stop is told of below, and keeps no other up.
+        if let Err(e) = systemd.run(Verb::Stop, &agent, STOP_LIMIT) {
+            log::warn!("{e:#}");
+        }
     }
     // The server's own word, for the town may be gone by now, or be another one.
     let socket = served(&systemd)?.or_else(|| Some(Town::load().ok()?.socket().to_string()));

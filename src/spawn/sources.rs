@@ -78,7 +78,8 @@ pub fn take_pending(root: &Path, spool: &Spool) -> Result<Found> {
                     return Err(e).with_context(|| format!("Failed to take '{}'", file.display()));
                 }
             }
-            // An empty list, for readers that want one; nobody's new list is replaced.
+            // An empty list, for programs that expect the file. A list that somebody has written
+            // meanwhile is not replaced.
             files::create(&file, b"null\n")?;
             collect(&taken, spool, &mut found)?;
         }
@@ -161,8 +162,9 @@ fn stem(raw: &RawValue) -> String {
     }
 }
 
-/// Puts a spawn into the spool unless it is there or was; tells whether it is new. One that has
-/// failed a while ago and is asked for `again` is new: nobody brings back by accident what he read so long ago.
+/// Puts a spawn into the spool unless it is, or was, there; tells whether it is new. A spawn that
+/// failed a while ago and is asked for `again` is new: a writer that had read it before it was
+/// taken would have written it back sooner.
 fn put(spool: &Spool, stem: &str, raw: &RawValue, again: bool) -> Result<bool> {
     let name = spool::file_name(stem);
     for state in ["new", "cur", DONE] {

@@ -81,8 +81,8 @@ pub struct State {
 }
 
 impl State {
-    /// Reads the file. One that is broken is put aside: without it nothing is done twice as long
-    /// as the tmux server lives, because the panes are marked.
+    /// Reads the file. A broken file is put aside. Nothing is typed twice without it, as long as
+    /// the tmux server lives, because the marks of the panes tell what was typed.
     ///
     /// # Errors
     /// The file cannot be read, or not be put aside.

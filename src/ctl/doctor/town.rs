@@ -120,7 +120,8 @@ pub fn agents(report: &mut Report, town: &Town) {
             Ok(launch) => {
                 let program = launch.argv.first().cloned().unwrap_or_default();
                 match tools::find(&program, &dirs) {
-                    // One that we do not know is not run: it may not know `--version`.
+                    // A program that is no known agent is not run: it may take `--version` for a
+                    // command.
                     Some(path) => {
                         let look = launch.kind.and_then(look);
                         programs.extend(look.map(|look| (path, look)));

@@ -284,8 +284,11 @@ impl Run {
             self.have_reaped();
             std::thread::sleep(REAP_POLL);
         }
-        if !self.keeps_pane() {
-            self.tmux.kill_pane(&self.pane)?;
+        if !self.keeps_pane()
+            && let Err(e) = self.tmux.kill_pane(&self.pane)
+        {
+            // The agent is stopped all the same; its next start finds the pane.
+            log::warn!(gt_agent:% = self.agent; "The pane of {} stays: {e}", self.agent);
         }
         log::info!(message_id = journal::AGENT_STOPPED, gt_agent:% = self.agent;
             "{} was stopped", self.agent);

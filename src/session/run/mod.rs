@@ -205,7 +205,8 @@ fn catch_signals() -> Result<SignalFd> {
 
 impl Run {
     /// Finds the agent's place and has a process in it that belongs to the unit; `false`: we are
-    /// to stop again already. Whoever was `asked` for a new one does not get the old one.
+    /// to stop again already. Where a request `asked` for this start, an agent that still runs is
+    /// ended first, and a new one is started.
     fn begin(&mut self, asked: bool, worktree: Option<&Worktree>) -> Result<bool> {
         let mut place = self.place()?;
         if let (Place::Running(pane, pid), true) = (&place, asked) {

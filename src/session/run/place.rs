@@ -115,7 +115,7 @@ impl Run {
             if outside.is_empty() {
                 return Ok(());
             }
-            // One that has ended meanwhile spoils the whole call; the next round has it no more.
+            // If one of the processes has ended meanwhile, none is moved: the next round lists them anew.
             failure = self.attach(&systemd, &outside).err();
         }
         match failure {
