@@ -8,7 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 
 use super::Town;
@@ -24,6 +24,12 @@ pub const EVENTS: &str = ".events.jsonl";
 
 /// What our own last call left of both files, in the user's runtime directory.
 const OWN: &str = "gastown-own-acts";
+
+/// Stands there for both while such a call is under way.
+const UNDER_WAY: &str = "under way";
+
+/// A call takes no longer than this.
+const CALL_LIMIT: SignedDuration = SignedDuration::from_secs(60);
 
 /// The commands that we run ourselves, or that tmux runs every few seconds for its status line.
 const SELF_MADE: &[&str] = &["gt status-line", "gt mail inbox", "gt mail delete"];
@@ -52,39 +58,66 @@ impl Activity {
     }
 }
 
-/// Runs one of our own calls of `gt`, and notes what it writes as ours.
+/// Runs one of our own calls of `gt`, and notes what it writes as ours: from its begin on, for a
+/// tick may look while `gt` has written and not yet ended.
 pub fn by_us<T>(root: &Path, call: impl FnOnce() -> T) -> T {
+    match runtime_dir() {
+        Some(dir) => noted(&dir.join(OWN), root, call),
+        None => call(),
+    }
+}
+
+fn noted<T>(note: &Path, root: &Path, call: impl FnOnce() -> T) -> T {
     let files = || [FILE, EVENTS].map(|file| stamp(&root.join(file)));
-    let (before, event) = (files(), last_event(root));
-    let done = call();
-    let after = files();
-    if after != before
-        && let Some(dir) = runtime_dir()
-    {
-        let event = event.map(|time| time.to_string()).unwrap_or_default();
-        let text = format!("{}\n{}\n{event}\n", after[0], after[1]);
-        if let Err(e) = std::fs::write(dir.join(OWN), text) {
+    let write = |text: &str| {
+        if let Err(e) = std::fs::write(note, text) {
             log::debug!("Failed to note a call of our own: {e}");
         }
+    };
+    let earlier = std::fs::read_to_string(note).unwrap_or_default();
+    let before = files();
+    let event = event_before(note, root).map(|time| time.to_string());
+    let event = event.unwrap_or_default();
+    write(&format!("{UNDER_WAY}\n{UNDER_WAY}\n{event}\n"));
+    let done = call();
+    match files() {
+        after if after == before => write(&earlier),
+        [activity, events] => write(&format!("{activity}\n{events}\n{event}\n")),
     }
     done
 }
 
-/// Whether `file`, one of the two, is as our own last call left it, and the last event before it.
-fn own(root: &Path, file: &str) -> Option<Option<Timestamp>> {
-    let text = std::fs::read_to_string(runtime_dir()?.join(OWN)).ok()?;
+/// Whether `file`, one of the two, is as our own last call left it, or such a call is under way;
+/// and the last event before it.
+fn own(note: &Path, root: &Path, file: &str) -> Option<Option<Timestamp>> {
+    let text = std::fs::read_to_string(note).ok()?;
     let mut lines = text.lines();
     let (activity, events) = (lines.next()?, lines.next()?);
-    let ours = if file == FILE { activity } else { events };
-    (ours == stamp(&root.join(file))).then(|| lines.next().and_then(|time| time.parse().ok()))
+    let ours = match file {
+        FILE => activity,
+        _ => events,
+    };
+    let is_ours = match ours {
+        // Whoever called may have been killed meanwhile.
+        UNDER_WAY => {
+            let age = modified(note).map(|begun| Timestamp::now().duration_since(begun));
+            age.is_some_and(|age| age < CALL_LIMIT)
+        }
+        ours => ours == stamp(&root.join(file)),
+    };
+    is_ours.then(|| lines.next().and_then(|time| time.parse().ok()))
 }
 
 /// When somebody last did something that is in the feed.
 pub fn last_event(root: &Path) -> Option<Timestamp> {
-    if let Some(before) = own(root, EVENTS) {
-        return before;
+    match runtime_dir() {
+        Some(dir) => event_before(&dir.join(OWN), root),
+        None => modified(&root.join(EVENTS)),
     }
-    modified(&root.join(EVENTS))
+}
+
+fn event_before(note: &Path, root: &Path) -> Option<Timestamp> {
+    own(note, root, EVENTS).unwrap_or_else(|| modified(&root.join(EVENTS)))
 }
 
 /// When a file was last written; `None`: it is not there.
@@ -98,7 +131,8 @@ pub fn is_somebodys(town: &Town) -> bool {
     let said = load(town).map_or(true, |said| {
         said.is_some_and(|said| said.honest().is_some())
     });
-    said && own(town.root(), FILE).is_none()
+    let note = runtime_dir().map(|dir| dir.join(OWN));
+    said && note.is_none_or(|note| own(&note, town.root(), FILE).is_none())
 }
 
 /// What tells whether a file has changed: its identity, size and time; empty without a file.
@@ -133,6 +167,43 @@ pub fn load(town: &Town) -> Result<Option<Activity>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_call_of_ours_writes_into_the_feed_is_not_activity_while_it_runs_nor_later() {
+        let dir = tempfile::tempdir().unwrap();
+        let (root, note) = (dir.path().join("gt"), dir.path().join("note"));
+        std::fs::create_dir(&root).unwrap();
+        let feed = root.join(EVENTS);
+        let write = |ago: i64| {
+            std::fs::write(&feed, format!("{ago}")).unwrap();
+            let at = Timestamp::now() - SignedDuration::from_secs(ago);
+            let file = std::fs::File::options().write(true).open(&feed).unwrap();
+            file.set_modified(at.into()).unwrap();
+        };
+        let last = || event_before(&note, &root);
+        write(1000);
+        let honest = last();
+        assert!(honest.is_some());
+        noted(&note, &root, || {
+            assert_eq!(last(), honest);
+            write(100);
+            assert_eq!(last(), honest);
+        });
+        assert_eq!(last(), honest);
+        // A call that writes nothing changes nothing.
+        noted(&note, &root, || {});
+        assert_eq!(last(), honest);
+        write(50);
+        assert!(last() > honest);
+        // Whoever was killed while he called conceals nothing for long.
+        let text = format!("{UNDER_WAY}\n{UNDER_WAY}\n\n");
+        std::fs::write(&note, text).unwrap();
+        assert_eq!(last(), None);
+        let file = std::fs::File::options().write(true).open(&note).unwrap();
+        file.set_modified((Timestamp::now() - CALL_LIMIT).into())
+            .unwrap();
+        assert!(last() > honest);
+    }
 
     #[test]
     fn what_we_cause_is_not_activity() {
