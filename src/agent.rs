@@ -219,7 +219,8 @@ impl Agent {
         let parts: Vec<&str> = trimmed
             .strip_suffix('/')
             .unwrap_or(trimmed)
-            .split('/')
+            // No form has more than three parts; the text may be of any length.
+            .splitn(4, '/')
             .collect();
         let agent = match parts[..] {
             [one] => match beacon(one) {

@@ -54,7 +54,8 @@ const WALK_DEPTH: usize = 4;
 /// `Ok(None)` when there is no such file.
 ///
 /// # Errors
-/// The file is unreadable, too large, not UTF-8, or not a regular file.
+/// The file is unreadable, too large, not UTF-8, or not a regular file; it is a link to nothing, or
+/// what should be its directory is something else.
 pub fn read(path: &Path) -> Result<Option<String>> {
     // O_NONBLOCK: opening a FIFO would wait for its writer.
     let file = OpenOptions::new()
@@ -65,7 +66,8 @@ pub fn read(path: &Path) -> Result<Option<String>> {
         Ok(file) => contents(file, CONFIG_LIMIT)
             .with_context(|| format!("Failed to read '{}'", path.display()))
             .map(Some),
-        Err(e) if is_absent(&e) => Ok(None),
+        // What somebody has linked, or put in the place of the directory, is not missing but broken.
+        Err(e) if e.kind() == io::ErrorKind::NotFound && !path.is_symlink() => Ok(None),
         Err(e) => Err(anyhow!("Failed to open '{}': {e}", path.display())),
     }
 }
@@ -452,6 +454,26 @@ mod tests {
         ] {
             let got = read_untrusted(path, limit).map_err(|e| e.to_string());
             assert_eq!(got, want.map_err(String::from), "{}", path.display());
+        }
+    }
+
+    #[test]
+    fn what_is_broken_is_not_missing() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fs::write(at("plain"), "").unwrap();
+        std::os::unix::fs::symlink("/nowhere", at("nowhere")).unwrap();
+        std::os::unix::fs::symlink("loop", at("loop")).unwrap();
+        for (name, is_missing) in [
+            ("none", true),
+            ("none/below", true),
+            ("nowhere", false),
+            ("nowhere/below", true),
+            ("loop", false),
+            ("loop/below", false),
+            ("plain/below", false),
+        ] {
+            assert_eq!(read(&at(name)).is_ok(), is_missing, "{name}");
         }
     }
 

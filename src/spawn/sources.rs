@@ -204,7 +204,8 @@ pub fn take_mails(root: &Path, inbox: &[Mail]) -> Result<Vec<Mail>> {
     Ok(taken)
 }
 
-fn parse_mail(mail: &Mail) -> Option<Pending> {
+/// Reads a mail that tells of a spawn; `None` for every other.
+pub fn parse_mail(mail: &Mail) -> Option<Pending> {
     let (rig, polecat) = mail.subject.strip_prefix(SUBJECT)?.split_once('/')?;
     let value = |key: &str| {
         let lines = mail.body.lines().rev();

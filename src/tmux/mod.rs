@@ -19,7 +19,7 @@ mod server;
 mod sessions;
 
 pub use keys::{Keys, Mark, Strokes, Typed, Words};
-pub use panes::{Marked, Pane, READY_ENV};
-pub use screens::{Screen, Sight};
+pub use panes::{Marked, Pane, READY_ENV, parse_marked};
+pub use screens::{Screen, Sight, parse_sights};
 pub use server::{Tmux, TmuxError, is_inside, squatted};
 pub use sessions::Terminal;

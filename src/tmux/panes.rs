@@ -218,7 +218,11 @@ pub(super) fn ownership<'a>(pane: &'a str, instance: &'a str) -> Vec<&'a str> {
     args
 }
 
-fn parse_marked(line: &str) -> Result<Marked, TmuxError> {
+/// Reads a line of [`Tmux::marked`].
+///
+/// # Errors
+/// It is none.
+pub fn parse_marked(line: &str) -> Result<Marked, TmuxError> {
     let unknown = || TmuxError::Failed(format!("it listed a pane in an unknown form: '{line}'"));
     let mut parts = line.splitn(4, '|');
     let mut next = || parts.next().ok_or_else(unknown);

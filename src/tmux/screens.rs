@@ -148,7 +148,7 @@ impl Tmux {
 
 /// Panes as [`Tmux::sights`] asks for them: each behind a line of `rule`, pid and whether it has
 /// ended, marks, notes, and what [`Screen::parse`] takes, with tabs in between.
-fn parse_sights(text: &str, rule: &str) -> HashMap<String, Sight> {
+pub fn parse_sights(text: &str, rule: &str) -> HashMap<String, Sight> {
     let mut lines = text.lines().peekable();
     let mut sights = HashMap::new();
     while let Some(line) = lines.next() {

@@ -162,7 +162,11 @@ pub fn hooked(tools: &Tools, town: &Town, rig: &str) -> Result<Option<Vec<(Strin
     Ok(Some(found))
 }
 
-fn parse_hooked(text: &str, town: &Town, rig: &str) -> Result<Vec<(String, Agent)>> {
+/// Reads what `bd list --json` prints of work on hooks: that of the rig's polecats.
+///
+/// # Errors
+/// It is no list of issues.
+pub fn parse_hooked(text: &str, town: &Town, rig: &str) -> Result<Vec<(String, Agent)>> {
     let polecat = |issue: &Value| {
         let id = issue.get("id")?.as_str()?;
         let agent = town.agent(issue.get("assignee")?.as_str()?).ok()?;

@@ -118,7 +118,11 @@ fn is_id(id: &str) -> bool {
             .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
 }
 
-fn parse(text: &str) -> Result<Vec<Mail>, Unknown> {
+/// Reads what `gt mail inbox --json` prints.
+///
+/// # Errors
+/// It is no list of mails.
+pub fn parse(text: &str) -> Result<Vec<Mail>, Unknown> {
     let list: Result<Option<Vec<Mail>>, _> = serde_json::from_str(text);
     list.map(Option::unwrap_or_default).map_err(|e| {
         Unknown(format!(
