@@ -376,7 +376,9 @@ pub fn lock(path: &Path, limit: Duration) -> Result<Option<File>> {
     let failed = || format!("Failed to lock '{}'", path.display());
     make_dir(path.parent().with_context(failed)?)?;
     let mut options = File::options();
-    let file = options.create(true).append(true).mode(PRIVATE).open(path);
+    // O_NONBLOCK: opening a FIFO would wait for its reader.
+    let options = options.create(true).append(true).mode(PRIVATE);
+    let file = options.custom_flags(OFlag::O_NONBLOCK.bits()).open(path);
     let file = file.with_context(failed)?;
     let deadline = Instant::now() + limit;
     loop {
@@ -410,6 +412,9 @@ mod tests {
         assert!(lock(&path, Duration::ZERO).unwrap().is_some());
         assert_eq!(fs::read(&path).unwrap(), b"x");
         assert!(lock(&path.join("below"), Duration::ZERO).is_err());
+        let fifo = dir.path().join("fifo");
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert!(lock(&fifo, Duration::ZERO).is_err());
     }
 
     #[test]

@@ -5,14 +5,14 @@
 use std::sync::mpsc::{self, Receiver, Sender, TryRecvError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use jiff::Timestamp;
 
 use super::run::Run;
 use super::{mail, step};
 use crate::tools::Tools;
 use crate::tools::mail::{self as gt_mail, Mail};
-use crate::{spawn, town};
+use crate::{files, spawn, town};
 
 /// How often mail is read by runs that find work in the spool; one that finds none is there for it.
 const MAIL_EVERY: Duration = Duration::from_secs(60);
@@ -66,8 +66,7 @@ impl Run<'_> {
         if tools.path("gt").is_none() {
             return Ok(Post::Done);
         }
-        std::fs::write(&stamp, "")
-            .with_context(|| format!("Failed to write '{}'", stamp.display()))?;
+        files::write(&stamp, b"")?;
         let root = self.town.root().to_path_buf();
         let (news_out, news) = mpsc::channel();
         let (orders, orders_in) = mpsc::channel::<Vec<Mail>>();
