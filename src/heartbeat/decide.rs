@@ -7,7 +7,6 @@ use jiff::{SignedDuration, Timestamp};
 use super::memory::{Clocks, Due, Memory, Pokes, Retry};
 use super::observed::{Activity, KEPT_UNITS, Observed, Seen, UnitState};
 use super::plan::{Action, CEILING, Next, Plan, Step};
-use super::pokes::SILENT;
 use crate::agent::{Agent, Role};
 use crate::alert::{self, unit_key};
 use crate::town::left::Left;
@@ -28,6 +27,9 @@ const APPEARS: SignedDuration = SignedDuration::from_mins(2);
 
 /// The shortest pause before a second look.
 const SECOND: SignedDuration = SignedDuration::from_secs(1);
+
+/// The condition that the Deacon has been silent for long.
+pub(super) const SILENT: &str = "deacon";
 
 /// This many unusable answers of `bd` or `tmux` in a row are worth an alert.
 const FAILURES: u32 = 3;

@@ -2,7 +2,7 @@
 
 use jiff::SignedDuration;
 
-use super::decide::{Deciding, rounded};
+use super::decide::{Deciding, SILENT, rounded};
 use super::memory::{Pokes, Shown};
 use super::observed::{Beat, Seen};
 use super::plan::{Action, CEILING, Step};
@@ -48,9 +48,6 @@ pub(super) fn why_unfit(state: &State) -> Option<String> {
 fn is_a_persons(state: &State) -> bool {
     matches!(state, State::Asks(_) | State::Draft | State::Shell)
 }
-
-/// The condition that the Deacon has been silent for long.
-pub(super) const SILENT: &str = "deacon";
 
 /// An agent that uses more than this part of a CPU since the last poke is busy. A program that
 /// only redraws its screen uses a few hundredths.

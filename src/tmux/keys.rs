@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::panes::{MARKS, TYPED};
 use super::server::{Tmux, TmuxError, quoted};
+use super::{MARKS, TYPED};
 
 /// Keys for a pane. They, and what is noted about them, are one step of the server: whatever
 /// happens to the caller, the notes tell whether they were sent. A pane with another process than

@@ -23,3 +23,12 @@ pub use panes::{Marked, Pane, READY_ENV, parse_marked};
 pub use screens::{Screen, Sight, parse_sights};
 pub use server::{Tmux, TmuxError, is_inside, squatted};
 pub use sessions::Terminal;
+
+/// The pane option with what was typed into the pane last, by [`Typed`].
+const TYPED: &str = "@gastown_typed";
+
+/// The pane option with what was typed into the pane at most once, by [`Mark::Once`].
+const MARKS: &str = "@gastown_spawn";
+
+/// The pane option with first words that are still to be typed, see [`Words`].
+const WORDS: &str = "@gastown_words";

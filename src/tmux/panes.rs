@@ -4,6 +4,7 @@ use jiff::Timestamp;
 
 use super::keys::Words;
 use super::server::{Tmux, TmuxError};
+use super::{MARKS, WORDS};
 use crate::hooks::report::{Report, Word};
 
 /// The pane option that says whose pane it is, by unit instance.
@@ -16,15 +17,6 @@ pub(super) const HOME: &str = "@gastown_session";
 pub(super) const PANE_FORMAT: &str = "#{pane_id} #{pane_pid} #{pane_dead} s#{pane_dead_status} \
      g#{pane_dead_signal} o#{@gastown_agent} \
      h#{@gastown_session} #{pid} #{session_attached} #{session_created} r#{@gastown_report} #{session_name}";
-
-/// The pane option with what was typed into the pane last, by [`super::Typed`].
-pub(super) const TYPED: &str = "@gastown_typed";
-
-/// The pane option with what was typed into the pane at most once, by [`super::Mark::Once`].
-pub(super) const MARKS: &str = "@gastown_spawn";
-
-/// The pane option with first words that are still to be typed, see [`super::Words`].
-pub(super) const WORDS: &str = "@gastown_words";
 
 /// The pane option with the process that said it is ready, by pid.
 const READY: &str = "@gastown_ready";

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use super::ansi;
 use super::keys::{Typed, Words};
-use super::panes::{MARKS, TYPED, WORDS};
 use super::server::{Tmux, TmuxError, quoted};
+use super::{MARKS, TYPED, WORDS};
 
 /// The most panes whose screens come back in one call: tmux takes no more than 16 KiB of commands,
 /// and [`tools::OUTPUT_LIMIT`] holds what they show.

@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
-use super::{json, names};
+use super::{json, socket};
 
 /// What `gt version` last said, below the town's root. Written by [`crate::tools::gt::ask`].
 pub const FILE: &str = "daemon/gt.json";
@@ -227,8 +227,8 @@ impl Dialect {
         let last = SOCKETS.iter().rev().find(|(since, _)| self.0 >= *since);
         match last.map_or(Socket::Default, |(_, socket)| *socket) {
             Socket::Default => DEFAULT_SOCKET.into(),
-            Socket::Named => names::socket_base(root),
-            Socket::Hashed => names::socket(root),
+            Socket::Named => socket::base(root),
+            Socket::Hashed => socket::hashed(root),
         }
     }
 
@@ -236,8 +236,8 @@ impl Dialect {
     pub fn sockets(root: &Path) -> [String; 3] {
         [
             DEFAULT_SOCKET.into(),
-            names::socket_base(root),
-            names::socket(root),
+            socket::base(root),
+            socket::hashed(root),
         ]
     }
 }
@@ -355,7 +355,7 @@ mod tests {
     #[test]
     fn each_convention_since_its_release() {
         let root = Path::new("/");
-        let hashed = names::socket(root);
+        let hashed = socket::hashed(root);
         let line = |d: Dialect| {
             let flags = [
                 d.has_prefix_beads(),

@@ -27,6 +27,8 @@ mod program;
 pub mod rigs;
 pub mod roles;
 pub mod settings;
+mod socket;
+mod sources;
 pub mod state;
 pub mod wisp;
 
@@ -44,7 +46,7 @@ use kept::Kept;
 use ours::Ours;
 use patrols::Patrols;
 use rigs::Rigs;
-use settings::Sources;
+use sources::Sources;
 
 /// The marker of a town, below its root.
 const FILE: &str = "mayor/town.json";
@@ -429,7 +431,7 @@ pub(crate) mod tests {
     fn a_broken_file_is_a_problem_and_its_last_good_text_stands_in() {
         let good = [patrols::FILE, settings::FILE, ours::FILE].map(|file| (file, "{}"));
         let (dir, town) = town_with(2, &good);
-        assert_eq!(town.socket(), names::socket(dir.path()));
+        assert_eq!(town.socket(), socket::hashed(dir.path()));
         assert!(town.problems().is_empty(), "{:?}", town.problems());
         town.keep_good().unwrap();
         for file in [FILE, rigs::FILE, patrols::FILE, settings::FILE, ours::FILE] {

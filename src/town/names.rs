@@ -1,44 +1,18 @@
-//! Where an agent lives in this town: tmux session and socket, bead, directory. Gas Town's names,
+//! Where an agent lives in this town: tmux session, bead, directory. Gas Town's names,
 //! since the release of each.
 
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Result;
 
 use super::Town;
 use super::dialect::Dialect;
 use crate::agent::{Agent, Role};
-use crate::digest::digest;
 use crate::files;
 
 /// tmux would make these changes by itself, and then not find the session by its name.
 fn tmux_name(name: &str) -> String {
     name.replace(['.', ':'], "_")
-}
-
-/// The name of the town's directory, as a tmux socket can have it.
-pub(super) fn socket_base(root: &Path) -> String {
-    let name = root.file_name().unwrap_or_default().to_string_lossy();
-    let mut base = String::new();
-    for c in name.to_lowercase().chars() {
-        match c {
-            'a'..='z' | '0'..='9' => base.push(c),
-            _ if base.ends_with('-') => {}
-            _ => base.push('-'),
-        }
-    }
-    match base.trim_matches('-') {
-        "" => "default".into(),
-        base => base.into(),
-    }
-}
-
-/// That name and a hash of the directory's real path, so that two towns never share a server.
-pub(super) fn socket(root: &Path) -> String {
-    let base = socket_base(root);
-    let real = root.canonicalize().unwrap_or_else(|_| root.to_path_buf());
-    format!("{base}-{}", digest(real.as_os_str().as_bytes(), 3))
 }
 
 impl Town {
@@ -306,32 +280,6 @@ mod tests {
                 assert_eq!(bead, want, "{text}");
             }
         }
-    }
-
-    #[test]
-    fn sockets() {
-        let dir = tempfile::tempdir().unwrap();
-        for (name, base) in [
-            ("gt", "gt"),
-            ("My Town", "my-town"),
-            ("my_town!", "my-town"),
-            ("café", "caf"),
-            ("!!!!", "default"),
-            ("a.b--c", "a-b-c"),
-        ] {
-            let root = dir.path().join(name);
-            fs::create_dir(&root).unwrap();
-            let socket = socket(&root);
-            let (got, hash) = socket.rsplit_once('-').unwrap();
-            assert_eq!(got, base);
-            assert!(hash.len() == 6 && hash.bytes().all(|b| b.is_ascii_hexdigit()));
-        }
-        // The hash is that of the real path, here as `printf / | sha256sum` has it.
-        assert_eq!(socket(Path::new("/")), "default-8a5eda");
-        let link = dir.path().join("gt2");
-        std::os::unix::fs::symlink(dir.path().join("gt"), &link).unwrap();
-        let hash = |root: &Path| socket(root).rsplit_once('-').unwrap().1.to_string();
-        assert_eq!(hash(&link), hash(&dir.path().join("gt")));
     }
 
     #[test]

@@ -7,7 +7,8 @@ use anyhow::{Result, anyhow};
 
 use super::Town;
 use super::presets::{PRESETS, Preset, Prompt, preset};
-use super::settings::{self, Custom, Sources};
+use super::settings::{self, Custom};
+use super::sources::Sources;
 use crate::agent::{Agent, Role};
 
 /// The program where no setting names one.

@@ -51,7 +51,7 @@ pub fn parse(text: &str) -> Result<RoleFile> {
 }
 
 /// The files of a directory by role, those that are there. `dir` is as in
-/// [`Sources::load`](super::settings::Sources::load).
+/// [`Sources::load`](super::sources::Sources::load).
 pub(super) fn load(root: &Path, dir: &str) -> BTreeMap<String, Kept<RoleFile>> {
     let entries = std::fs::read_dir(root.join(dir).join(DIR)).into_iter();
     let names = entries.flatten().flatten();

@@ -2,7 +2,6 @@
 //! for whom, how it is called, and thresholds of the town. Written by `gt` and by people.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 
 use anyhow::Result;
 use jiff::SignedDuration;
@@ -10,8 +9,6 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::json::{self, nullable};
-use super::kept::Kept;
-use super::roles::{self, RoleFile};
 
 /// The settings file, below the root of the town or of a rig.
 pub const FILE: &str = "settings/config.json";
@@ -107,43 +104,6 @@ pub struct Tmux {
     pub process_names: Option<Vec<String>>,
     pub ready_prompt_prefix: Option<String>,
     pub ready_delay_ms: Option<u64>,
-}
-
-/// The settings file, the agent registry and the roles of the town or of a rig.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Sources {
-    pub settings: Kept<Settings>,
-    pub registry: Kept<Map<Custom>>,
-    pub roles: BTreeMap<String, Kept<RoleFile>>,
-}
-
-impl Sources {
-    /// Reads all in `dir`, which is empty or ends with a slash, below the town's root.
-    pub fn load(root: &Path, dir: &str) -> Sources {
-        Sources {
-            settings: Kept::load(root, &format!("{dir}{FILE}"), parse),
-            registry: Kept::load(root, &format!("{dir}{AGENTS_FILE}"), parse_agents),
-            roles: roles::load(root, dir),
-        }
-    }
-
-    /// Why they cannot be used now.
-    pub fn errors(&self) -> impl Iterator<Item = &Option<String>> {
-        let roles = self.roles.values().map(|role| &role.error);
-        [&self.settings.error, &self.registry.error]
-            .into_iter()
-            .chain(roles)
-    }
-
-    /// Keeps what they say now; see [`Kept::keep`].
-    pub fn keep(&self, root: &Path, dir: &str) -> Result<()> {
-        self.settings.keep(root, &format!("{dir}{FILE}"))?;
-        self.registry.keep(root, &format!("{dir}{AGENTS_FILE}"))?;
-        for (role, file) in &self.roles {
-            file.keep(root, &roles::path(dir, role))?;
-        }
-        Ok(())
-    }
 }
 
 /// Reads a settings file.

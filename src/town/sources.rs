@@ -1,0 +1,53 @@
+//! The files by which people say how agents are run, of the town or of one rig.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::Result;
+
+use super::kept::Kept;
+use super::roles::{self, RoleFile};
+use super::settings::{self, Custom, Map, Settings};
+
+/// The settings file, the agent registry and the roles of the town or of a rig.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Sources {
+    pub settings: Kept<Settings>,
+    pub registry: Kept<Map<Custom>>,
+    pub roles: BTreeMap<String, Kept<RoleFile>>,
+}
+
+impl Sources {
+    /// Reads all in `dir`, which is empty or ends with a slash, below the town's root.
+    pub fn load(root: &Path, dir: &str) -> Sources {
+        Sources {
+            settings: Kept::load(root, &format!("{dir}{}", settings::FILE), settings::parse),
+            registry: Kept::load(
+                root,
+                &format!("{dir}{}", settings::AGENTS_FILE),
+                settings::parse_agents,
+            ),
+            roles: roles::load(root, dir),
+        }
+    }
+
+    /// Why they cannot be used now.
+    pub fn errors(&self) -> impl Iterator<Item = &Option<String>> {
+        let roles = self.roles.values().map(|role| &role.error);
+        [&self.settings.error, &self.registry.error]
+            .into_iter()
+            .chain(roles)
+    }
+
+    /// Keeps what they say now; see [`Kept::keep`].
+    pub fn keep(&self, root: &Path, dir: &str) -> Result<()> {
+        self.settings
+            .keep(root, &format!("{dir}{}", settings::FILE))?;
+        self.registry
+            .keep(root, &format!("{dir}{}", settings::AGENTS_FILE))?;
+        for (role, file) in &self.roles {
+            file.keep(root, &roles::path(dir, role))?;
+        }
+        Ok(())
+    }
+}
