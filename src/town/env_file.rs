@@ -101,7 +101,8 @@ fn choose(
         && !agent::is_valid_name(name)
     {
         bail!(
-            "{SOCKET}={name:?} is not the name of a socket; use letters, digits, '.', '_' and '-'"
+            "{SOCKET}={name:?} is not the name of a socket; use letters, digits, '.', '_' and '-' \
+             in '~/{FILE}'"
         );
     }
     Ok(Location { root, socket })

@@ -57,12 +57,12 @@ fn examine() -> Report {
     let town = match Town::load() {
         Ok(town) => Some(town),
         Err(e) => {
-            report.find(
-                "town",
-                format!("{e:#}"),
-                "Nothing can run without a town",
-                format!("gt install, or set {} in ~/{}", env::ROOT, env::FILE),
-            );
+            let command = match env::locate() {
+                Ok(_) => format!("gt install, or set {} in ~/{}", env::ROOT, env::FILE),
+                Err(_) => format!("mend ~/{}; each line is KEY=VALUE", env::FILE),
+            };
+            let why = "Nothing can run without a town";
+            report.find("town", format!("{e:#}"), why, command);
             None
         }
     };
