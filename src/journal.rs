@@ -8,6 +8,8 @@ use std::io::{IsTerminal, Write};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use systemd_journal_logger::{JournalLog, connected_to_journal};
 
+use crate::printable;
+
 /// Declares the events: constants for the programs, a list for the tests and for `history`.
 macro_rules! events {
     ($($(#[$doc:meta])* $name:ident = $id:literal;)*) => {
@@ -152,9 +154,10 @@ impl Log for Stderr {
         let red = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
         // Nobody can be told that nobody can be told.
         let mut stderr = std::io::stderr();
+        let text = printable::lines(&record.args().to_string());
         let _ = match (record.level(), red) {
-            (Level::Error, true) => writeln!(stderr, "\x1b[31m{}\x1b[0m", record.args()),
-            _ => writeln!(stderr, "{}", record.args()),
+            (Level::Error, true) => writeln!(stderr, "\x1b[31m{text}\x1b[0m"),
+            _ => writeln!(stderr, "{text}"),
         };
     }
 

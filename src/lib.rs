@@ -16,6 +16,7 @@
 //! - [`job`]: the frame of the programs that timers and path units start.
 //! - [`journal`]: logging and event ids; the only place that knows journald.
 //! - [`lifecycle`]: requests to cycle, restart or shut down agents.
+//! - [`printable`]: what others say, without what could steer a terminal.
 //! - [`session`]: `gt-agent`, an agent in its pane and its unit.
 //! - [`spawn`]: spawned polecats, each told to begin once it is ready.
 //! - [`spool`]: directories of work to be done exactly once.
@@ -38,6 +39,7 @@ pub mod hooks;
 pub mod job;
 pub mod journal;
 pub mod lifecycle;
+pub mod printable;
 pub mod session;
 pub mod spawn;
 pub mod spool;

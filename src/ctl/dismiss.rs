@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use super::change::each;
 use super::cli;
 use super::output::say;
-use super::words::printable;
+use super::words::one_line;
 use crate::exit::Exit;
 use crate::spool::Spool;
 use crate::town::{Town, json};
@@ -40,7 +40,7 @@ pub fn refused(spool: &Spool) -> Result<Vec<Refused>> {
                 .as_deref()
                 .unwrap_or("for a reason that is not known");
             Refused {
-                about: printable(&format!("{subject}: {reason}")).replace('\n', " "),
+                about: one_line(&format!("{subject}: {reason}")),
                 name: entry.name,
                 path: entry.path,
             }

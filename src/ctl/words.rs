@@ -2,6 +2,8 @@
 
 use jiff::SignedDuration;
 
+pub use crate::printable::{line as one_line, lines as printable};
+
 /// A span in words, in its two largest units at most: `42 s`, `5 min`, `3 h 12 min`, `4 d 3 h`.
 pub fn age(span: SignedDuration) -> String {
     let seconds = span.as_secs().max(0);
@@ -67,14 +69,6 @@ pub fn clipped(text: &str, room: usize) -> String {
         let kept: String = text.chars().take(room.saturating_sub(1)).collect();
         kept.trim_end().to_string() + "…"
     }
-}
-
-/// The text without what could move a terminal's cursor; line ends stay.
-pub fn printable(text: &str) -> String {
-    text.trim_end()
-        .chars()
-        .filter(|c| *c == '\n' || !c.is_control())
-        .collect()
 }
 
 /// A list item over as many lines as it takes; a word that is longer than a line stays whole.

@@ -22,10 +22,13 @@ use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
-use crate::environment;
+use crate::{environment, printable};
 
 /// The most that is kept of one output stream, in bytes; more is an error.
 pub const OUTPUT_LIMIT: usize = 8 << 20;
+
+/// The most of a complaint that is told, in characters.
+const COMPLAINT: usize = 300;
 
 /// How long a program that took too long has to end by itself.
 const GRACE: Duration = Duration::from_secs(2);
@@ -48,10 +51,13 @@ pub struct Output {
 }
 
 impl Output {
-    /// The first line of what it said on standard error, or how it ended.
+    /// The first line of what it said on standard error, printable and bounded, or how it ended.
     pub fn complaint(&self) -> String {
         match self.stderr.lines().map(str::trim).find(|l| !l.is_empty()) {
-            Some(line) => format!("{} ({})", line, self.status),
+            Some(line) => {
+                let line: String = line.chars().take(COMPLAINT).collect();
+                format!("{} ({})", printable::line(&line), self.status)
+            }
             None => self.status.to_string(),
         }
     }

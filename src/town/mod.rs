@@ -88,10 +88,12 @@ impl Town {
     ///
     /// # Errors
     /// [`Exit::BadConfig`]: `root` is no directory, or `mayor/town.json` is broken and was never good.
+    /// Any other: it is not known what `root` is.
     pub fn at(root: &Path, socket: Option<&str>) -> Result<Town> {
+        let is_dir = files::is_dir(root)?;
         let usable = || {
             ensure!(
-                root.is_dir() && root.to_str().is_some(),
+                is_dir && root.to_str().is_some(),
                 "There is no town at '{}'; make one with 'gt install', or set {} in '~/{}'",
                 root.display(),
                 env_file::ROOT,
@@ -286,12 +288,18 @@ impl Town {
     /// Everything that is wrong with the configuration, each in words.
     pub fn problems(&self) -> Vec<String> {
         let mut problems: Vec<String> = self.errors().iter().map(|e| e.to_string()).collect();
-        problems.extend_from_slice(self.rigs().problems());
+        problems.extend(self.rig_problems());
+        problems.extend(self.dialect_problems());
+        problems.extend(self.look_for_workers().1);
+        problems
+    }
+
+    /// What is wrong with single rigs in their registry.
+    pub fn rig_problems(&self) -> Vec<String> {
+        let mut problems = self.rigs().problems().to_vec();
         if self.dialect.has_prefix_sessions() {
             problems.extend(self.rigs().shared_prefixes());
         }
-        problems.extend(self.dialect_problems());
-        problems.extend(self.look_for_workers().1);
         problems
     }
 
@@ -425,6 +433,12 @@ pub(crate) mod tests {
             assert_eq!(crate::exit::of(&error), Exit::BadConfig);
             assert!(format!("{error:#}").contains(want), "{error:#}");
         }
+        // What cannot be looked into may be a town.
+        let unknown = dir.path().join("loop");
+        std::os::unix::fs::symlink(&unknown, &unknown).unwrap();
+        let error = Town::at(&unknown, None).unwrap_err();
+        assert_eq!(crate::exit::of(&error), Exit::Failure);
+        assert!(format!("{error:#}").contains("Failed to look into '"));
     }
 
     #[test]

@@ -100,14 +100,22 @@ fn examine() -> Report {
                 town.socket()
             ),
         );
+        let of_rigs = town.rig_problems();
         for problem in town.problems() {
-            let is_broken = town.errors().contains(&problem.as_str());
-            let why = match problem.contains("last good content is in use") {
-                true => "What the file said before is used until it is mended",
-                false if is_broken => "Nothing of the file is used until it is mended",
-                false => "The rest of the file is used",
+            let file = "mend the file named above";
+            let (why, command) = if problem.contains("last good content is in use") {
+                ("What the file said before is used until it is mended", file)
+            } else if town.errors().contains(&problem.as_str()) {
+                ("Nothing of the file is used until it is mended", file)
+            } else if of_rigs.contains(&problem) {
+                ("The rest of the file is used", file)
+            } else {
+                (
+                    "It stays so until somebody acts",
+                    "do as the line above says",
+                )
             };
-            report.find("town", problem, why, "mend the file named above");
+            report.find("town", problem, why, command);
         }
         town::secrets(&mut report);
         town::sockets(&mut report);

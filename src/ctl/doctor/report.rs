@@ -46,9 +46,9 @@ impl Report {
     ) -> &mut Finding {
         self.findings.push(Finding {
             check,
-            what: what.into(),
+            what: words::one_line(&what.into()),
             why: why.into(),
-            command: command.into(),
+            command: words::one_line(&command.into()),
             mend: None,
         });
         let last = self.findings.len() - 1;
@@ -57,7 +57,7 @@ impl Report {
 
     /// Says what is there.
     pub fn fact(&mut self, name: &'static str, text: impl Into<String>) {
-        self.facts.insert(name, text.into());
+        self.facts.insert(name, words::one_line(&text.into()));
     }
 }
 

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::agent::{Agent, Role};
-use crate::ctl::words::{self, printable};
+use crate::ctl::words::{self, one_line, printable};
 use crate::exit::Exit;
 use crate::session::process::{self, Head};
 use crate::session::run::{last_words_of, town_of};
@@ -95,9 +95,7 @@ impl Heartbeat {
                 .map(|time| now.duration_since(time).as_secs()),
             freshness,
             cycle: found.cycle,
-            last_action: found
-                .last_action
-                .map(|action| printable(&action).replace('\n', " ")),
+            last_action: found.last_action.map(|action| one_line(&action)),
             healthy_agents: found.healthy_agents,
             unhealthy_agents: found.unhealthy_agents,
         })
@@ -339,6 +337,7 @@ impl Seen<'_> {
             ),
             _ => None,
         };
+        status.reason = status.reason.map(|reason| one_line(&reason));
         status
     }
 }

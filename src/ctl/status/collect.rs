@@ -11,7 +11,7 @@ use super::agent::{self, PROPERTIES, Seen, elsewhere, last_end};
 use super::model::{Queue, Status, Target, Ticks};
 use super::problems::{self, RESTART, short_lived, two_towns};
 use crate::agent::Agent;
-use crate::ctl::words::printable;
+use crate::ctl::words::{one_line, printable};
 use crate::ctl::{directory, dismiss, events, user};
 use crate::session::rival;
 use crate::spool::Spool;
@@ -140,7 +140,7 @@ pub fn collect(town: &Town, systemd: Result<&Systemd, String>) -> Status {
     }
     found.extend(problems::of_spools(town));
     found.extend(short_lived(status.target.enabled));
-    status.problems = found;
+    status.problems = found.iter().map(|problem| one_line(problem)).collect();
     status
 }
 
