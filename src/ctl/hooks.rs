@@ -24,14 +24,14 @@ pub fn run(args: &cli::Hooks) -> Result<Exit> {
     // A link, as to a collection of such files, stays one.
     let path = path.canonicalize().unwrap_or(path);
     let refused = || format!("Cannot use '{}'", path.display());
-    let text = files::read(&path)?;
-    let before = text.clone().unwrap_or_default();
+    let before = files::read(&path)?.unwrap_or_default();
     if args.remove {
         let after = args.program.remove(&before).with_context(refused)?;
         let name = args.program.name();
         match after {
-            Some(after) if after == before || text.is_none() => {
+            Some(after) if after == before => {
                 say(&format!("'{}' has no hooks of ours", path.display()))?;
+                return Ok(Exit::Ok);
             }
             Some(after) => {
                 files::write(&path, after.as_bytes())?;

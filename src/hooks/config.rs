@@ -95,8 +95,11 @@ impl Program {
         match self {
             Program::Claude | Program::Gemini => {
                 let mut settings = object(text)?;
-                take_out(&mut settings);
-                Ok(Some(pretty(&settings)?))
+                // Without hooks of ours not even its blanks are changed.
+                match take_out(&mut settings) {
+                    true => pretty(&settings).map(Some),
+                    false => Ok(Some(text.to_string())),
+                }
             }
             Program::Codex => {
                 let mut config = toml(text)?;
@@ -151,10 +154,10 @@ fn with_hooks(text: &str, events: &[&str], command: &str, timeout: u64) -> Resul
     pretty(&settings)
 }
 
-/// Takes our commands out, and what is empty without them.
-fn take_out(settings: &mut Map<String, Value>) {
+/// Takes our commands out, and what is empty without them; tells whether there were any.
+fn take_out(settings: &mut Map<String, Value>) -> bool {
     let Some(Value::Object(hooks)) = settings.get_mut("hooks") else {
-        return;
+        return false;
     };
     let is_ours = |hook: &Value| {
         let command = hook["command"].as_str().unwrap_or_default();
@@ -177,6 +180,7 @@ fn take_out(settings: &mut Map<String, Value>) {
             settings.remove("hooks");
         }
     }
+    touched
 }
 
 fn toml(text: &str) -> Result<DocumentMut> {
@@ -284,6 +288,22 @@ mod tests {
         Program::Opencode,
         Program::Pi,
     ];
+
+    #[test]
+    fn a_file_without_our_hooks_is_not_written_anew() {
+        for (program, text) in [
+            (
+                Program::Claude,
+                "{\"model\":\n\t\"x\", \"hooks\": {\"Stop\": []}}",
+            ),
+            (Program::Gemini, ""),
+            (Program::Codex, "model=\"x\"   # mine\n"),
+            (Program::Pi, "// mine\n"),
+        ] {
+            let removed = program.remove(text).unwrap();
+            assert_eq!(removed.as_deref(), Some(text), "{program:?}");
+        }
+    }
 
     #[test]
     fn what_is_there_stays() {
