@@ -33,6 +33,9 @@ const CALLS_MAX: usize = 500;
 
 const UNIT_INTERFACE: &str = "org.freedesktop.systemd1.Unit";
 
+/// The error for a unit that is not loaded.
+const NO_SUCH_UNIT: &str = "org.freedesktop.systemd1.NoSuchUnit";
+
 /// The one switch of the town.
 pub const TARGET: &str = "gastown.target";
 
@@ -354,14 +357,19 @@ impl Systemd {
             .map_err(|e| anyhow!("Failed to move processes {pids:?} into '{unit}': {e}"))
     }
 
-    /// The processes of a unit's cgroup, as pid and command line.
+    /// The processes of a unit's cgroup, as pid and command line. A unit that the manager has
+    /// unloaded, as it does with one that is down, has none.
     ///
     /// # Errors
-    /// The unit is not loaded, or the manager does not answer.
+    /// The manager does not answer.
     pub fn processes(&self, unit: &str) -> Result<Vec<(u32, String)>> {
-        let rows = zbus::block_on(self.manager.get_unit_processes(unit))
-            .map_err(|e| anyhow!("Failed to list the processes of '{unit}': {e}"))?;
-        Ok(rows.into_iter().map(|(_, pid, cmd)| (pid, cmd)).collect())
+        match zbus::block_on(self.manager.get_unit_processes(unit)) {
+            Ok(rows) => Ok(rows.into_iter().map(|(_, pid, cmd)| (pid, cmd)).collect()),
+            Err(zbus::Error::MethodError(name, ..)) if name.as_str() == NO_SUCH_UNIT => {
+                Ok(Vec::new())
+            }
+            Err(e) => Err(anyhow!("Failed to list the processes of '{unit}': {e}")),
+        }
     }
 
     /// The name of the unit that a process belongs to.

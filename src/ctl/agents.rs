@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Result, anyhow, bail};
 
-use super::change::{each, now};
+use super::change::{each, now, stopped};
 use super::output::say;
 use super::status::{is_own, last_end};
 use super::{cli, directory, request};
@@ -101,10 +101,7 @@ pub fn stop(args: &cli::Agents) -> Result<Exit> {
         })
         .collect();
     each(&stopping, |(agent, held, job)| {
-        let job = job.as_ref().map_err(|e| anyhow!("{e:#}"))?;
-        if systemd.wait(job, JOB_LIMIT)?.is_none() {
-            bail!("{agent} has not stopped yet; see 'gastownctl status {agent}'");
-        }
+        stopped(&systemd, agent, job, JOB_LIMIT)?;
         if let Err(e) = held {
             bail!(
                 "Stopped {agent}, which will be started again, since its hold is not written: \

@@ -1,10 +1,13 @@
 //! What the commands that change something have in common.
 
-use anyhow::Result;
+use std::time::Duration;
+
+use anyhow::{Result, anyhow, bail};
 use jiff::Timestamp;
 
+use crate::agent::Agent;
 use crate::exit::Exit;
-use crate::systemd::{Systemd, Verb};
+use crate::systemd::{Job, Systemd, Verb};
 
 /// Does something for each item, all of them even when one fails; the last failure is the
 /// result, those before it are reported at once.
@@ -18,6 +21,27 @@ pub fn each<T>(items: &[T], mut act: impl FnMut(&T) -> Result<()>) -> Result<Exi
         }
     }
     failed.map_or(Ok(Exit::Ok), Err)
+}
+
+/// Waits until an agent has stopped, at most `limit`.
+///
+/// # Errors
+/// Its stop was not queued, is not done in time, or gave way to somebody's start.
+pub fn stopped(
+    systemd: &Systemd,
+    agent: &Agent,
+    stop: &Result<Job>,
+    limit: Duration,
+) -> Result<()> {
+    let job = stop.as_ref().map_err(|e| anyhow!("{e:#}"))?;
+    let Some(result) = systemd.wait(job, limit)? else {
+        bail!("{agent} has not stopped yet; see 'gastownctl status {agent}'");
+    };
+    let unit = agent.unit();
+    if result == "canceled" && systemd.units(&[&unit])?.values().any(|u| !u.is_down()) {
+        bail!("{agent} runs, for somebody started it meanwhile; run 'gastownctl stop {agent}'");
+    }
+    Ok(())
 }
 
 /// The time for marks that people read: whole seconds.

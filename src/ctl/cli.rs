@@ -10,12 +10,12 @@ use crate::hooks;
 pub const EXAMPLES: &str = "\
 Examples:
   gastownctl status                     is my town all right?
-  gastownctl doctor                     is this machine fit for it?
   gastownctl status --check             the same for a monitoring program, by exit status
+  gastownctl doctor                     is this machine fit for it?
   gastownctl screen mayor               what does the Mayor's terminal show?
   gastownctl stop gastown/witness       stop an agent; it stays down
-  gastownctl restart gastown            restart all agents of a rig
   gastownctl start gastown/witness      start it again
+  gastownctl restart gastown            restart all agents of a rig
   gastownctl attach mayor               look over the Mayor's shoulder
   gastownctl logs -f gastown/refinery   follow an agent's journal
   gastownctl park gastown               no agent of this rig runs

@@ -61,8 +61,7 @@ pub fn find(town: &Town, systemd: Option<&Systemd>, text: &str) -> Result<Agent>
             offer(text, &names)
         )),
         Err(_) if town.rigs().contains(text) => Err(anyhow!(
-            "'{text}' is a rig; name an agent of it, such as '{text}/witness', or stop all of them by \
-             'gastownctl park {text}'"
+            "'{text}' is a rig; name an agent of it, such as '{text}/witness'"
         )
         .context(Exit::Usage)),
         Err(e) => Err(anyhow!("{e}{}", offer(text, &names)).context(Exit::Usage)),

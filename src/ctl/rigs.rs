@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::change::{each, tick};
+use super::change::{each, stopped, tick};
 use super::output::say;
 use super::{cli, directory};
 use crate::agent::{Agent, Role};
@@ -49,13 +49,9 @@ pub fn park(args: &cli::Rig) -> Result<Exit> {
             "Left {agent} at work; 'gastownctl stop {agent}' stops it"
         ))?;
     }
-    let stopped = each(&jobs, |(agent, job)| {
-        let job = job.as_ref().map_err(|e| anyhow::anyhow!("{e:#}"))?;
-        if systemd.wait(job, STOP_LIMIT)?.is_some() {
-            say(&format!("Stopped {agent}"))
-        } else {
-            anyhow::bail!("{agent} has not stopped yet; see 'gastownctl status {agent}'")
-        }
+    let exit = each(&jobs, |(agent, job)| {
+        stopped(&systemd, agent, job, STOP_LIMIT)?;
+        say(&format!("Stopped {agent}"))
     });
     marked.with_context(|| {
         format!(
@@ -63,7 +59,7 @@ pub fn park(args: &cli::Rig) -> Result<Exit> {
              mark is not written; mend that and run 'gastownctl park {rig}' again"
         )
     })?;
-    stopped
+    exit
 }
 
 /// Lets a rig's agents run again; the next tick, which is started, starts them.
