@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// Who has been told.
@@ -38,6 +38,22 @@ pub struct Alert {
     /// When the next one is due; `None`: nothing is to be told.
     #[serde(default)]
     pub next: Option<Timestamp>,
+}
+
+/// The longest pause before somebody is told again.
+pub const LONGEST_PAUSE: SignedDuration = SignedDuration::from_hours(1);
+
+impl Alert {
+    /// When the next telling is due; at once where it is further away than any pause, for then the
+    /// clock was set back.
+    pub fn due(&self, now: Timestamp) -> Option<Timestamp> {
+        let next = self.next?;
+        Some(if next > now + LONGEST_PAUSE {
+            now
+        } else {
+            next
+        })
+    }
 }
 
 /// Its end.

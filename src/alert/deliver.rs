@@ -45,7 +45,7 @@ pub fn deliver(dir: &Path, root: &Path, town: Option<&Town>) -> Result<()> {
     // Conditions may change meanwhile: look again until nothing is due.
     for _ in 0..MOST {
         let now = Timestamp::now();
-        let is_due = |alert: &Alert| alert.next.is_some_and(|next| next <= now);
+        let is_due = |alert: &Alert| alert.due(now).is_some_and(|due| due <= now);
         let due = all(dir).into_iter().find(|(_, alert)| is_due(alert));
         let Some((path, alert)) = due else { break };
         if begin.elapsed() > DELIVER_LIMIT {

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use jiff::Timestamp;
 
 use super::deliver::deliver;
-use super::store::{all, begin, begin_in, dirs, end};
+use super::store::{self, all, begin, begin_in, dirs};
 use crate::agent::{Agent, Role};
 use crate::exit::Exit;
 use crate::systemd::{Systemd, runtime_dir};
@@ -57,7 +57,7 @@ pub fn handle(unit: &str) -> Result<Exit> {
     }
     if is_homeless() {
         let over = format!("The town is at '{}' again", town.root().display());
-        end(&homeless()?, NO_TOWN, &over, Timestamp::now())?;
+        store::end(&homeless()?, NO_TOWN, &over, Timestamp::now())?;
         deliver(&homeless()?, town.root(), None)?;
     }
     // An alert that cannot be written does not keep the others from being delivered.
@@ -146,7 +146,7 @@ pub fn unit_key(unit: &str) -> String {
 pub fn gave_up(agent: &Agent, result: &str, status: i32) -> String {
     let why = match status == i32::from(Exit::BadConfig as u8) {
         true => "its configuration is wrong".to_string(),
-        false => format!("{result}, exit status {status}"),
+        false => end(result, status),
     };
     format!(
         "{agent} gave up ({why}); see 'journalctl --user -u {}', then 'gastownctl recover {agent}'",
@@ -156,5 +156,15 @@ pub fn gave_up(agent: &Agent, result: &str, status: i32) -> String {
 
 /// What is said of a unit of ours that failed.
 pub fn failed(unit: &str, result: &str, status: i32) -> String {
-    format!("{unit} failed ({result}, exit status {status}); see 'journalctl --user -u {unit}'")
+    let end = end(result, status);
+    format!("{unit} failed ({end}); see 'journalctl --user -u {unit}'")
+}
+
+/// How a unit's main process ended: by a signal, the manager gives its number as the status.
+fn end(result: &str, status: i32) -> String {
+    match result {
+        "signal" | "core-dump" => format!("{result} {status}"),
+        "oom-kill" => "out of memory".into(),
+        _ => format!("{result}, exit status {status}"),
+    }
 }

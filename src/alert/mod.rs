@@ -63,7 +63,8 @@ pub fn summaries(town: &Town) -> BTreeMap<String, String> {
 /// When something is next to be told; `None`: everybody knows everything.
 pub fn next_delivery(town: &Town) -> Option<Timestamp> {
     let all = of_all(&dirs(town));
-    all.iter().filter_map(|(_, alert)| alert.next).min()
+    let now = Timestamp::now();
+    all.iter().filter_map(|(_, alert)| alert.due(now)).min()
 }
 
 /// Has everything told that is to be told; does not wait for it.

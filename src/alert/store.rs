@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use jiff::{SignedDuration, Timestamp};
 
-use super::condition::{Alert, End, Told};
+use super::condition::{Alert, End, LONGEST_PAUSE, Told};
 use crate::digest::digest;
 use crate::systemd::runtime_dir;
 use crate::town::Town;
@@ -250,7 +250,7 @@ pub fn settle(dir: &Path, path: &Path, before: &Alert, told: Alert) -> Result<()
     } else {
         let pause = SignedDuration::from_mins(1 << current.failures.min(6));
         current.failures = current.failures.saturating_add(1);
-        current.next = Some(Timestamp::now() + pause.min(SignedDuration::from_hours(1)));
+        current.next = Some(Timestamp::now() + pause.min(LONGEST_PAUSE));
     }
     save(path, &current)
 }
@@ -288,6 +288,17 @@ mod tests {
         assert!(open(&town).is_empty());
         // It has not been told, so it is still there to be told.
         assert_eq!(next_delivery(&town), Some(at(3)));
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_delays_nobody() {
+        let root = tempfile::tempdir().unwrap();
+        let town = Town::at(root.path(), None).unwrap();
+        begin(&dir(&town), "k", "it broke", &[], at(600)).unwrap();
+        let (_, alert) = all(&dir(&town)).remove(0);
+        for (now, due) in [(1, 1), (541, 600), (700, 600)] {
+            assert_eq!(alert.due(at(now)), Some(at(due)), "{now}");
+        }
     }
 
     #[test]

@@ -270,7 +270,8 @@ fn bad(text: &str) -> anyhow::Error {
 
 fn issues(text: &str) -> Result<Vec<Value>> {
     let text = text.trim();
-    if text == "No issues found." || text == "No issues found" {
+    let last = text.lines().last().unwrap_or_default().trim();
+    if last == "No issues found." || last == "No issues found" {
         return Ok(Vec::new());
     }
     let bad = || bad(text);
@@ -335,6 +336,7 @@ mod tests {
             ("null\n".into(), 0),
             ("{\"data\":null}".into(), 0),
             ("No issues found.\n".into(), 0),
+            ("Starting the daemon...\nNo issues found\n".into(), 0),
         ] {
             assert_eq!(parse(&text).unwrap().len(), want, "{text}");
         }

@@ -158,8 +158,10 @@ impl<'a> Git<'a> {
         if tools.path("git").is_none() {
             return Err("there is no git".into());
         }
-        let Ok(top) = git.local(&["rev-parse", "--show-toplevel"]) else {
-            return Ok(None);
+        let top = match git.local(&["rev-parse", "--show-toplevel"]) {
+            Err(e) if e.contains("not a git repository") => return Ok(None),
+            // Such as one that belongs to another user.
+            top => top?,
         };
         if work.canonicalize().ok() != Path::new(&top).canonicalize().ok() {
             return Ok(None);
@@ -602,6 +604,11 @@ mod tests {
             );
             assert_eq!(got, Ok(Synced::NoWorktree), "{dir}");
         }
+        fs::create_dir(setup.path("odd")).unwrap();
+        fs::write(setup.path("odd/.git"), "junk").unwrap();
+        let odd = setup.path("odd");
+        let git = Git::of(&setup.tools, &odd, Instant::now(), None);
+        assert!(git.is_err_and(|e| e.contains("invalid gitfile")));
         assert_eq!(setup.read("a"), "one\n");
     }
 }

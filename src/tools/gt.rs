@@ -44,9 +44,11 @@ pub fn ask(root: &Path, tools: &Tools) -> Result<()> {
     let said = text
         .and_then(|text| parse_said(&text).ok())
         .unwrap_or_default();
-    let by_manager = std::env::var_os("INVOCATION_ID").is_some();
+    let started = std::env::var("SYSTEMD_EXEC_PID").ok();
     let program = match tools.path("gt") {
-        Some(_) if !by_manager && stamp(&said.program).is_some() => said.program.as_path(),
+        Some(_) if !is_service(started.as_deref()) && stamp(&said.program).is_some() => {
+            said.program.as_path()
+        }
         Some(program) => program,
         // Its last word holds: it may be on its way to its next release.
         None => return Ok(()),
@@ -71,6 +73,12 @@ pub fn ask(root: &Path, tools: &Tools) -> Result<()> {
         asked: Some(now),
     };
     files::write(&path, &serde_json::to_vec_pretty(&said)?)
+}
+
+/// Whether the manager started this very process. What else it sets for a service is inherited by
+/// a person's shell in a desktop's terminal, which is a service too.
+fn is_service(exec_pid: Option<&str>) -> bool {
+    exec_pid.is_some_and(|pid| pid.parse() == Ok(std::process::id()))
 }
 
 fn answer(tools: &Tools, program: &Path, root: &Path) -> Result<Release> {
@@ -137,6 +145,18 @@ mod tests {
                 said.error.is_some(),
                 calls.lines().count(),
             )
+        }
+    }
+
+    #[test]
+    fn a_shell_within_a_service_is_no_service() {
+        let own = std::process::id().to_string();
+        for (exec_pid, want) in [
+            (None, false),
+            (Some("1"), false),
+            (Some(own.as_str()), true),
+        ] {
+            assert_eq!(is_service(exec_pid), want, "{exec_pid:?}");
         }
     }
 

@@ -22,10 +22,13 @@ pub struct Labels {
 
 impl Labels {
     /// What is known; nothing where the file is missing or broken, for `bd` is asked again.
-    pub fn load(town: &Town) -> Labels {
-        let text = files::read(&town.path(FILE)).ok().flatten();
-        text.and_then(|text| json::parse(&text).ok())
-            .unwrap_or_default()
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn load(town: &Town) -> Result<Labels> {
+        let text = files::read(&town.path(FILE))?;
+        let labels = text.and_then(|text| json::parse(&text).ok());
+        Ok(labels.unwrap_or_default())
     }
 
     /// What the label says of a rig.
@@ -39,7 +42,7 @@ impl Labels {
     /// # Errors
     /// The file cannot be written.
     pub fn learn(town: &Town, answer: BTreeMap<String, Option<String>>) -> Result<bool> {
-        let before = Labels::load(town);
+        let before = Labels::load(town).unwrap_or_default();
         let mut now = before.clone();
         now.rigs.extend(answer);
         now.rigs.retain(|rig, _| town.rigs().contains(rig));
@@ -54,13 +57,15 @@ impl Labels {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::town::marks;
     use crate::town::tests::town;
+    use std::fs;
 
     #[test]
     fn what_is_not_said_stays() {
         let (_dir, town) = town(2);
         let says = |rig: &str, label: Option<&str>| (rig.to_string(), label.map(String::from));
-        assert_eq!(Labels::load(&town).of("ff"), None);
+        assert_eq!(Labels::load(&town).unwrap().of("ff"), None);
         for (answer, changed, want) in [
             (
                 vec![says("ff", Some("docked")), says("gone", None)],
@@ -72,9 +77,15 @@ mod tests {
         ] {
             let answer = answer.into_iter().collect();
             assert_eq!(Labels::learn(&town, answer).unwrap(), changed);
-            assert_eq!(Labels::load(&town).of("ff"), want);
+            assert_eq!(Labels::load(&town).unwrap().of("ff"), want);
         }
         files::write(&town.path(FILE), b"{").unwrap();
-        assert_eq!(Labels::load(&town), Labels::default());
+        assert_eq!(Labels::load(&town).unwrap(), Labels::default());
+        fs::remove_file(town.path(FILE)).unwrap();
+        fs::create_dir(town.path(FILE)).unwrap();
+        assert!(Labels::load(&town).is_err());
+        let agent = "ff/witness".parse().unwrap();
+        let refusal = marks::refusal(&town, &agent).unwrap();
+        assert_eq!(refusal.mark, marks::Mark::Unknown);
     }
 }

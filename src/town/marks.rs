@@ -245,7 +245,7 @@ fn by_rig(town: &Town, agent: &Agent) -> Verdict {
         return Ok(None);
     };
     let wisp = wisp::load(town, rig)?;
-    let labels = Labels::load(town);
+    let labels = Labels::load(town)?;
     Ok(match (wisp.status.as_deref(), labels.of(rig)) {
         (Some("parked"), _) => Some((
             Mark::Parked,

@@ -13,13 +13,14 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 
 use super::Town;
 use super::kept::Kept;
 use super::program::{Program, is_claude};
 use crate::agent::Agent;
+use crate::files;
 
 /// The directory of the files, below the root of the town or of a rig.
 pub const DIR: &str = "roles";
@@ -52,21 +53,27 @@ pub fn parse(text: &str) -> Result<RoleFile> {
 
 /// The files of a directory by role, those that are there. `dir` is as in
 /// [`Sources::load`](super::sources::Sources::load).
-pub(super) fn load(root: &Path, dir: &str) -> BTreeMap<String, Kept<RoleFile>> {
-    let entries = std::fs::read_dir(root.join(dir).join(DIR)).into_iter();
-    let names = entries.flatten().flatten();
-    let roles = names.filter_map(|entry| {
-        let name = entry.file_name().into_string().ok()?;
-        let role = name.strip_suffix(".toml")?;
-        let is_role = !role.is_empty() && role.bytes().all(|b| b.is_ascii_lowercase());
-        is_role.then(|| role.to_string())
-    });
-    roles
-        .map(|role| {
-            let file = Kept::load(root, &path(dir, &role), parse);
-            (role, file)
-        })
-        .collect()
+///
+/// # Errors
+/// The directory cannot be read.
+pub(super) fn load(root: &Path, dir: &str) -> Result<BTreeMap<String, Kept<RoleFile>>> {
+    let of_roles = root.join(dir).join(DIR);
+    if !files::is_dir(&of_roles)? {
+        return Ok(BTreeMap::new());
+    }
+    let failed = || format!("Failed to list '{}'", of_roles.display());
+    let mut roles = BTreeMap::new();
+    for entry in of_roles.read_dir().with_context(failed)? {
+        let name = entry.with_context(failed)?.file_name();
+        let role = name.to_str().and_then(|name| name.strip_suffix(".toml"));
+        let is_role =
+            |role: &&str| !role.is_empty() && role.bytes().all(|b| b.is_ascii_lowercase());
+        if let Some(role) = role.filter(is_role) {
+            let file = Kept::load(root, &path(dir, role), parse);
+            roles.insert(role.to_string(), file);
+        }
+    }
+    Ok(roles)
 }
 
 /// The path of a role's file below the town's root.
@@ -87,6 +94,9 @@ impl Town {
         }
         let of_rig = self.rig_sources(agent);
         for sources in [&self.sources, of_rig.as_ref()] {
+            if let Some(why) = &sources.roles_error {
+                bail!("{why}");
+            }
             let Some(file) = sources.roles.get(agent.role_name()) else {
                 continue;
             };
@@ -236,6 +246,17 @@ mod tests {
             let text = format!("{error:#}");
             assert!(text.contains(want) && !text.contains('\n'), "{text}");
         }
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_read_is_not_an_empty_one() {
+        let (_dir, town) = town_with(2, &[]);
+        let roles = town.path(DIR);
+        std::os::unix::fs::symlink(&roles, &roles).unwrap();
+        let town = town.again().unwrap();
+        let error = town.launch(&Agent::deacon()).unwrap_err();
+        assert_eq!(crate::exit::of(&error), Exit::BadConfig);
+        assert_eq!(town.problems().len(), 1, "{:?}", town.problems());
     }
 
     #[test]

@@ -15,11 +15,17 @@ pub(super) struct Sources {
     pub settings: Kept<Settings>,
     pub registry: Kept<Map<Custom>>,
     pub roles: BTreeMap<String, Kept<RoleFile>>,
+    /// Why it is not known which roles have a file.
+    pub roles_error: Option<String>,
 }
 
 impl Sources {
     /// Reads all in `dir`, which is empty or ends with a slash, below the town's root.
     pub fn load(root: &Path, dir: &str) -> Sources {
+        let (roles, roles_error) = match roles::load(root, dir) {
+            Ok(roles) => (roles, None),
+            Err(e) => (BTreeMap::new(), Some(format!("{e:#}; mend it"))),
+        };
         Sources {
             settings: Kept::load(root, &format!("{dir}{}", settings::FILE), settings::parse),
             registry: Kept::load(
@@ -27,16 +33,21 @@ impl Sources {
                 &format!("{dir}{}", settings::AGENTS_FILE),
                 settings::parse_agents,
             ),
-            roles: roles::load(root, dir),
+            roles,
+            roles_error,
         }
     }
 
     /// Why they cannot be used now.
     pub fn errors(&self) -> impl Iterator<Item = &Option<String>> {
         let roles = self.roles.values().map(|role| &role.error);
-        [&self.settings.error, &self.registry.error]
-            .into_iter()
-            .chain(roles)
+        [
+            &self.settings.error,
+            &self.registry.error,
+            &self.roles_error,
+        ]
+        .into_iter()
+        .chain(roles)
     }
 
     /// Keeps what they say now; see [`Kept::keep`].
