@@ -152,7 +152,7 @@ impl Log for Stderr {
             return events.log(record);
         }
         let red = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-        // Nobody can be told that nobody can be told.
+        // Where standard error cannot be written, there is no place to tell that.
         let mut stderr = std::io::stderr();
         let text = printable::lines(&record.args().to_string());
         let _ = match (record.level(), red) {

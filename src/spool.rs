@@ -1,9 +1,9 @@
 //! A spool: a directory whose files are work to be done, each exactly once.
 //!
-//! `new/` is where producers put a file by renaming it, `cur/` is what we have claimed, `failed/`
-//! what could not be done, each with a `.reason` file beside it, or a `.dismissed` one when somebody
-//! has seen to it. A file is always in one of them, so a crash at any moment loses nothing. Path units watch `new/`, so a claim empties it,
-//! whatever lies there.
+//! Producers put a file into `new/` by renaming it; a claim moves it to `cur/`; one that could not
+//! be done goes to `failed/`, with a `.reason` file beside it, and a `.dismissed` one when somebody
+//! has seen to it. A file is always in one of them, so a crash at any moment loses nothing. Path
+//! units start a job while `new/` is not empty, so a claim takes everything out of it.
 
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
@@ -37,10 +37,10 @@ pub const CLAIM_LIMIT: usize = 1000;
 /// What the name of the file with the reason ends with.
 const REASON: &str = ".reason";
 
-/// The same once somebody has seen to it.
+/// What the name of the file ends with that says that somebody has seen to it.
 const DISMISSED: &str = ".dismissed";
 
-/// After this an invisible file is the leftover of a producer that died.
+/// A hidden file that is older than this was left by a producer that died.
 const STAGED_LIMIT: Duration = Duration::from_secs(3600);
 
 /// The longest name that [`Spool::put`] makes of a stem as it is, in bytes.
@@ -50,10 +50,10 @@ const STEM_MAX: usize = 100;
 /// [`DISMISSED`] is put behind it.
 const NAME_MAX: usize = 240;
 
-/// What is left of a longer one, in bytes, number and `.json` apart.
+/// To how many bytes a longer name is cut, without number and `.json`.
 const NAME_CUT: usize = 200;
 
-/// How many short numbers are tried for a file whose name is taken.
+/// How many small numbers are tried for a file whose name is taken.
 const NAMES_TRIED: u128 = 100;
 
 /// The most entries that `failed/` keeps.
@@ -305,7 +305,7 @@ impl Spool {
     /// too long; `None` when it is gone.
     fn shift(&self, from: &Path, state: &str) -> Result<Option<PathBuf>> {
         let name = from.file_name().unwrap_or_default();
-        // A number that nobody has used, should all the short ones be taken.
+        // The time is a number that no file has, should all the small ones be taken.
         let unique = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
         let numbers = (0..NAMES_TRIED).chain([unique.as_nanos()]);
         for to in numbers.map(|n| self.dir(state).join(numbered(name, n))) {
@@ -405,7 +405,7 @@ fn names(dir: &Path) -> Result<Vec<OsString>> {
     Ok(names)
 }
 
-/// Removes what a producer that died has left; a living one is let be.
+/// Removes the hidden files of producers that died; younger ones may still be written.
 fn sweep(path: &Path) {
     let age = || {
         let changed = path.symlink_metadata().and_then(|m| m.modified()).ok()?;

@@ -50,7 +50,7 @@ fn run(cli: &Cli) -> Result<Exit> {
         false => plan.to_string(),
     };
     match std::io::stdout().write_all(text.as_bytes()) {
-        // Whoever reads has read enough.
+        // The reader, such as `head`, has read enough.
         Err(e) if e.kind() == ErrorKind::BrokenPipe => {}
         result => result.context("Failed to print the plan")?,
     }

@@ -24,7 +24,7 @@ const SETTLE: Duration = Duration::from_secs(1);
 
 const AGENTS: &str = "gt-agent@*.service";
 
-/// What is said where nobody can be started.
+/// What is said when the town is stopped, so that no agent can be started.
 const STOPPED: &str = "The town is stopped; run 'gastownctl up' first";
 
 /// Starts agents and lifts their hold; waits until each runs. Of a rig or the town: those on a
@@ -65,7 +65,7 @@ pub fn cycle(args: &cli::Agents) -> Result<Exit> {
 }
 
 /// Stops agents and holds them; waits until nothing of them is left. Of a rig or the town: those
-/// that run, and those on a patrol. Whoever cannot be held is stopped nevertheless.
+/// that run, and those on a patrol. An agent whose hold cannot be written is stopped all the same.
 ///
 /// # Errors
 /// An agent is not known, or its hold or its stop fails.
@@ -89,7 +89,7 @@ pub fn stop(args: &cli::Agents) -> Result<Exit> {
         Ok(Some(_)) => Ok(()),
         _ => marks::hold(&town, agent, "gastownctl stop", now()),
     };
-    // All at once: one that ends slowly does not keep the others up.
+    // All stops are queued at once, so that an agent that ends slowly does not delay the others.
     let stopping: Vec<_> = agents
         .iter()
         .map(|agent| {
@@ -159,7 +159,7 @@ pub fn recover(args: &cli::Recover) -> Result<Exit> {
     both(theirs, agents)
 }
 
-/// Starts one of our own units that failed; of one that tells of failures there is nothing to do.
+/// Starts one of our own units that failed; a unit that delivers alerts is only forgotten.
 fn restore(systemd: &Systemd, unit: &str, dry_run: bool) -> Result<()> {
     if dry_run {
         return say(&format!("Would start {unit}"));

@@ -31,8 +31,8 @@ pub fn listed(town: &Town, units: Option<&BTreeMap<String, Unit>>) -> BTreeSet<A
     agents
 }
 
-/// Every agent that could be meant: those listed, those that a patrol could want, and whoever
-/// has a directory.
+/// Every agent that could be meant: those listed, those that a patrol could want, and those that
+/// have a directory.
 pub fn known(town: &Town, units: Option<&BTreeMap<String, Unit>>) -> BTreeSet<Agent> {
     let mut agents = listed(town, units);
     agents.extend(patrols::all(town.rigs()));
@@ -83,8 +83,8 @@ pub fn named(town: &Town, text: Option<&str>) -> Result<Option<Agent>> {
         .map(Some)
 }
 
-/// Whom a person means: agents by name, and of `whole`, which are those that the command is for
-/// when nobody is named, everybody, or everybody of a rig.
+/// Whom a person means: with `--all` all of `whole`, which are the agents that the command is for;
+/// else the named agents, and for a named rig those of `whole` that belong to it.
 ///
 /// # Errors
 /// As [`find`], for the first that is wrong: then nothing has been done to any.

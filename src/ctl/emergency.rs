@@ -15,15 +15,15 @@ use crate::town::{Town, marks};
 
 const AGENTS: &[&str] = &["gt-agent@*.service"];
 
-/// Stops every agent, or those of one rig: freezes whoever runs, where the kernel can, sets the
-/// mark, then freezes or stops who is left. The freezing comes first, for the mark starts a tick,
-/// which stops whoever is not frozen by then; nobody starts once the mark is there.
+/// Stops every agent, or those of one rig: freezes those that run, where the kernel can, writes
+/// the mark, then freezes or stops the rest. The freezing comes first, because the mark starts a
+/// tick, which stops every agent that is not frozen by then. Once the mark exists, no agent starts.
 ///
 /// # Errors
-/// An agent can be neither frozen nor stopped; or the mark cannot be written, such that who was
-/// stopped will be started again.
+/// An agent can be neither frozen nor stopped; or the mark cannot be written, so that stopped
+/// agents will be started again.
 pub fn estop(args: &cli::Estop) -> Result<Exit> {
-    // Whoever is to stop is stopped even where the town cannot be read.
+    // The agents are frozen or stopped even where the town cannot be read.
     let town = Town::load();
     let rig = match (&town, args.rig.as_deref()) {
         (Ok(town), Some(rig)) => Some(directory::rig(town, rig)?),
@@ -106,8 +106,8 @@ fn capital(text: &str) -> String {
     text.replacen("the", "The", 1)
 }
 
-/// Ends the emergency stop of the town or of a rig, and lets go on who was frozen, unless another
-/// stop is for them too; the next tick, which is started, starts who was stopped.
+/// Ends the emergency stop of the town or of a rig, and thaws the frozen agents, unless another
+/// emergency stop is for them too. A tick is started, which starts the agents that were stopped.
 ///
 /// # Errors
 /// The rig is not known, the mark cannot be removed, or an agent cannot be thawed.
@@ -182,7 +182,7 @@ fn agent_of(unit: &Unit) -> String {
     Agent::from_unit(&unit.name).map_or_else(|_| unit.name.clone(), |agent| agent.to_string())
 }
 
-/// One that is stopped in its work comes back by itself.
+/// Whether it is a polecat: one that is stopped at work is started again after the stop.
 fn is_polecat(unit: &Unit) -> bool {
     Agent::from_unit(&unit.name).is_ok_and(|agent| agent.role() == Role::Polecat)
 }

@@ -34,7 +34,7 @@ pub fn up(args: cli::Change) -> Result<Exit> {
         say("Would start the town")?;
         return Ok(Exit::Ok);
     }
-    // What failed earlier would stay down although the target starts.
+    // A unit that failed earlier would stay down although the target starts.
     for unit in KEPT_UNITS {
         systemd.reset_failed(unit)?;
     }
@@ -46,7 +46,7 @@ pub fn up(args: cli::Change) -> Result<Exit> {
         }
     }
     left::forget_closed(&town)?;
-    // Where the target was up already, nothing else would start who is down or gave up.
+    // Where the target was up already, nothing else would start agents that are down or failed.
     for unit in systemd.units(&["gt-agent@*.service"])?.into_values() {
         if unit.active == "failed" {
             systemd.reset_failed(&unit.name)?;
@@ -61,7 +61,7 @@ pub fn up(args: cli::Change) -> Result<Exit> {
     Ok(Exit::Ok)
 }
 
-/// Stops the town, such that nobody can undo that meanwhile, and looks whether anything is left.
+/// Stops the town, so that no start meanwhile undoes it, and checks whether any process is left.
 ///
 /// # Errors
 /// Something is left of it, which the error names.
@@ -79,7 +79,7 @@ pub fn down(args: cli::Change) -> Result<Exit> {
         return Ok(Exit::Ok);
     }
     systemd.run(Verb::StopForGood, TARGET, STOP_LIMIT)?;
-    // Whoever had an agent started meanwhile is refused in a moment.
+    // An agent that somebody starts meanwhile is refused in a moment.
     let deadline = Instant::now() + SETTLE_LIMIT;
     let agents = loop {
         let agents = systemd.units(&["gt-agent@*.service"])?;

@@ -32,9 +32,9 @@ const TOOL_LIMIT: Duration = Duration::from_secs(180);
 /// How soon a tick of which a part failed is followed by the next one.
 const RETRY: SignedDuration = SignedDuration::from_secs(60);
 
-/// Carries out what [`super::decide`] decided, and keeps the books. Agents come first, the tools
-/// of others last: a hanging one delays no restart. Gives what failed of the plan, in words, and
-/// when the next tick is due, and what for.
+/// Carries out what [`super::decide`] decided, and remembers it. Agents come first and calls of
+/// `bd` and `gt` last, so that a hanging one delays no restart. Gives what failed of the plan, in
+/// words, and when the next tick is due, and what for.
 pub fn act(
     world: &World<'_>,
     observed: &Observed,
@@ -52,7 +52,7 @@ pub fn act(
         log::info!(message_id = journal::NOBODY_JUDGED, gt_reason = gap.as_str();
             "Nobody is judged this time: {gap}");
     }
-    // First, for what is done and not remembered would be done again by each tick.
+    // First, because an action that is not remembered would be done again by each tick.
     let remembered = acting.memory.save(world.town);
     if !acting.note(remembered) {
         plan.steps.retain(|step| !step.action.is_counted());
@@ -89,7 +89,7 @@ pub fn act(
     acting.note(saved);
     let failures = acting.failures;
     super::report(observed, &plan, begin, failures.len(), full);
-    // A second from now at least: whatever comes sooner is within this run.
+    // At least a second from now: what is due sooner falls into this run.
     let due = decided + Duration::from_secs(plan.next.seconds);
     let due = due.max(Instant::now() + Duration::from_secs(1));
     (
@@ -298,7 +298,7 @@ impl Acting<'_> {
         }
     }
 
-    /// The other two jobs run apart: a tool that hangs in one does not hold the others.
+    /// Starts the other two jobs in units of their own, so that a tool that hangs in one delays no other.
     fn jobs(&mut self) {
         for unit in JOBS {
             let queued = self.world.systemd.queue(Verb::Start, unit).map(drop);

@@ -12,7 +12,7 @@ use crate::alert::{self, unit_key};
 use crate::town::left::Left;
 use crate::town::ours::Closed;
 
-/// A suspend or a step of the clock shorter than this is none.
+/// A suspend, or a step of the clock, that is shorter than this does not count.
 const GAP_MSEC: i64 = 30_000;
 
 /// An agent that has been up for this long counts as back.
@@ -83,7 +83,7 @@ pub fn decide(seen: &Observed, now: Timestamp) -> Plan {
     deciding.plan()
 }
 
-/// Why nobody is to be judged: time did not simply pass since the last tick.
+/// Why no agent is to be judged by ages: the machine slept, or its clock was set, since the last tick.
 fn gap(before: Option<&Clocks>, now: Option<&Clocks>) -> Option<String> {
     let (before, now) = (before?, now?);
     if before.boot_id != now.boot_id {
@@ -291,8 +291,8 @@ impl Deciding<'_> {
         }
     }
 
-    /// Rigs whose polecats give up one after the other, whatever they are called: one condition,
-    /// and no more of them are started.
+    /// Rigs whose polecats give up one after the other, under whatever names: one alert for the rig,
+    /// and no more polecats of it are started.
     fn storms(&mut self) {
         let mut gave_up: BTreeMap<&str, Vec<&Agent>> = BTreeMap::new();
         for (agent, seen) in &self.seen.agents {
@@ -312,8 +312,8 @@ impl Deciding<'_> {
         }
     }
 
-    /// Work on the hooks of polecats that are down: each is started for it once. What cannot go
-    /// on is told, with the issue.
+    /// Work on the hooks of polecats that are down: each polecat is started for it once. An alert
+    /// tells the issue that nobody can go on with.
     fn hooks(&mut self) {
         let hooks = std::mem::take(&mut self.memory.hooks);
         for (agent, mut hook) in hooks {
@@ -411,7 +411,7 @@ impl Deciding<'_> {
             count: 0,
             at: down + pause(0),
         });
-        // A clock that was set must neither hasten nor defer it for ever.
+        // A clock that was set must not make it start at once, or never.
         if gap || retry.at > now + pause(retry.count) {
             retry.at = now + pause(retry.count);
         }

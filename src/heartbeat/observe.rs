@@ -43,7 +43,7 @@ pub struct World<'a> {
 /// The unit of a tick.
 pub const OWN_UNIT: &str = "gt-heartbeat.service";
 
-/// By this claude is told to run without asking for permissions.
+/// The option by which claude runs without asking for permissions.
 const BYPASS: &str = "--dangerously-skip-permissions";
 
 /// How many of the last lines of a screen count for [`Shown::hash`].
@@ -123,8 +123,8 @@ pub fn observe(world: &World<'_>, memory: Memory) -> Result<Observed> {
     Ok(observed)
 }
 
-/// The alerts that a tick begins and ends; other programs have others. Its own failure it
-/// takes back only when it has succeeded.
+/// The alerts that a tick begins and ends; other programs have others. The alert about its own
+/// failure ends only when a tick has succeeded.
 fn is_ours(key: &str) -> bool {
     let starts = [
         "unit-",
@@ -170,7 +170,7 @@ pub fn beads(world: &World<'_>, tools: &Tools, before: &Observed) -> Result<Opti
 /// The manager does not answer.
 pub fn agents(world: &World<'_>, units: &BTreeMap<String, Unit>) -> Result<BTreeMap<Agent, Seen>> {
     let town = world.town;
-    // Where it is not known who is wanted, nobody is started and nobody is stopped.
+    // Where it is not known which agents are wanted, none is started and none is stopped.
     let (roster, patrols) = (town.roster().unwrap_or_default(), town.patrols().ok());
     let ours = town.ours();
     let mut agents: BTreeMap<Agent, Seen> = patrols::all(town.rigs())

@@ -39,7 +39,7 @@ impl Worktree {
         if !is_ours || !(asked || files::is_there(&record).unwrap_or(true)) {
             return None;
         }
-        // An agent without a worktree of its own works in somebody else's, which is not ours to move.
+        // An agent without a worktree of its own works in another agent's, which must not be changed.
         let dir = town.worktree(agent).unwrap_or_else(|e| {
             log::warn!(gt_agent:% = agent; "{e:#}, not syncing the worktree of {agent}");
             None

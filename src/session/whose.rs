@@ -1,5 +1,5 @@
 //! Whose session it is. A name alone does not tell: the Deacon of every town is called the same,
-//! and a `gt` of another release calls it otherwise, or has it on another tmux server.
+//! and a `gt` of another release gives it another name, or another tmux server.
 
 use std::collections::HashMap;
 use std::fs;
@@ -32,13 +32,13 @@ pub enum Found<'a> {
     Own(&'a Pane),
     /// This is the first pane of the agent's session, which is not marked.
     Session(&'a Pane),
-    /// The agent's session is somebody else's: whose.
+    /// A session with the agent's name belongs to somebody else: to whom.
     Taken(String),
     /// It has none here.
     Nowhere,
 }
 
-/// To whom a process belongs.
+/// To which town a process belongs.
 #[derive(Debug, PartialEq, Eq)]
 enum Whose {
     Ours,

@@ -42,7 +42,7 @@ pub enum Action {
     },
     /// It has begun.
     Done,
-    /// It never will.
+    /// It has failed.
     Fail {
         /// Why, and what to do, in one line.
         reason: String,
@@ -94,7 +94,7 @@ fn fail(reason: String) -> Action {
     }
 }
 
-/// A failure that is as it should be.
+/// A failure that no person needs to be told of.
 fn refuse(reason: String) -> Action {
     Action::Fail {
         reason,
@@ -107,7 +107,7 @@ pub fn decide(waiting: &[Waiting], sight: &Sight, now: Timestamp) -> Vec<Action>
     let mut issues = issues_at_work(&sight.panes);
     let mut taken = HashSet::new();
     let mut actions = vec![Action::Wait; waiting.len()];
-    // A word that is typed is finished before its pane gets another.
+    // A text that is half typed is finished before its pane gets another one.
     for typed in [true, false] {
         for (w, action) in waiting.iter().zip(&mut actions) {
             let target = w.target(&sight.panes);
@@ -149,7 +149,7 @@ fn one<'a>(
     if let Some(pid) = w.typed_for(target) {
         return match pid == pane.pid && !pane.dead {
             false => w.in_doubt(),
-            // Two words for one pane follow each other, and the first is done with before the next.
+            // Of two texts for one pane, the first is finished before the next is typed.
             true if !taken.insert(&pane.id) => Action::Wait,
             true => Action::Tell { is_ready },
         };

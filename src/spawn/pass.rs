@@ -49,11 +49,11 @@ pub struct Pass<'a> {
     pub spool: &'a Spool,
     /// Its tmux server.
     pub tmux: &'a Tmux,
-    /// What is known from earlier passes.
+    /// What earlier passes have noted.
     pub state: &'a mut State,
 }
 
-/// The marker of an agent that says it is ready; it only wakes us.
+/// How the name of the file begins that `gastownctl ready` puts into `new/`; it only starts a run.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Wake {
@@ -80,7 +80,7 @@ impl Pass<'_> {
         }
         let sight = match self.look(&mut waiting, now) {
             Ok(sight) => Some(sight),
-            // Not known is not gone: they wait, and nobody is judged.
+            // tmux gave no answer, so it is not known that they are gone: they wait.
             Err(e) => {
                 let error = format!("The sessions are not known: {e}");
                 outcome.errors.push(error);

@@ -115,7 +115,7 @@ impl Systemd {
         std::thread::spawn(move || {
             while let Some(signal) = zbus::block_on(signals.next()) {
                 let Ok(end) = signal.args() else { continue };
-                // Whoever waited has gone.
+                // Nobody waits for jobs any more.
                 if heard.send((end.job.clone(), end.result.clone())).is_err() {
                     return;
                 }

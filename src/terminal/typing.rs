@@ -657,7 +657,7 @@ mod tests {
             ..Program::default()
         };
         assert_eq!(busy.told(text("hello"), |_, _| {}), Outcome::Told);
-        // One that would break off its turn waits.
+        // A program that would break off its turn gets the text later.
         let mut steered = text("hello");
         steered.reader.look = look("codex");
         let screen = Screen {

@@ -98,7 +98,7 @@ fn own(note: &Path, root: &Path, file: &str) -> Option<Option<Timestamp>> {
         _ => events,
     };
     let is_ours = match ours {
-        // Whoever called may have been killed meanwhile.
+        // The program that called may have been killed meanwhile.
         UNDER_WAY => {
             let age = modified(note).map(|begun| Timestamp::now().duration_since(begun));
             age.is_some_and(|age| age < CALL_LIMIT)
@@ -195,7 +195,7 @@ mod tests {
         assert_eq!(last(), honest);
         write(50);
         assert!(last() > honest);
-        // Whoever was killed while he called conceals nothing for long.
+        // A program that was killed during its call hides the activity of others only for a short time.
         let text = format!("{UNDER_WAY}\n{UNDER_WAY}\n\n");
         std::fs::write(&note, text).unwrap();
         assert_eq!(last(), None);

@@ -96,8 +96,8 @@ fn primes(file: &Path) -> bool {
 }
 
 /// The least that an agent needs, as `gt` has it too: context when a session begins and before it
-/// is compacted, and mail with each prompt. Whoever has nobody to look at his mail hears of it at
-/// once.
+/// is compacted, and mail with each prompt. Mayor and crew have a person who looks at their mail;
+/// all others are told of it when a session begins, too.
 fn ours(role: Role, dialect: Dialect) -> Value {
     let prime = dialect.prime();
     let mail = "gt mail check --inject";

@@ -57,8 +57,8 @@ impl<T: Default> Kept<T> {
         }
     }
 
-    /// As [`Kept::load`], for a file that does not become empty by itself: one that `is_empty` and
-    /// was not is as good as broken.
+    /// As [`Kept::load`], for a file that no program empties on purpose: one that `is_empty` now and
+    /// was not before is taken for broken.
     pub fn load_filled(
         root: &Path,
         file: &str,

@@ -72,7 +72,7 @@ impl Note {
         files::write(&self.0, format!("{word}\t{time}\n").as_bytes())
     }
 
-    /// Removes the note; none is as good.
+    /// Removes the note, if there is one.
     ///
     /// # Errors
     /// It cannot be removed.

@@ -194,7 +194,7 @@ impl Town {
     ///
     /// # Errors
     /// [`Exit::BadConfig`]: a file that decides this is broken, and it is not known what it last
-    /// said. Then nobody is unwanted either.
+    /// said. Then no agent may be stopped as unwanted either.
     pub fn patrols(&self) -> Result<Patrols> {
         Ok(Patrols::new(
             self.patrols.known()?.clone(),
@@ -461,7 +461,7 @@ pub(crate) mod tests {
         // The next tick does not take what stands in for good.
         broken.keep_good().unwrap();
         assert_eq!(Town::at(dir.path(), None).unwrap().rigs(), town.rigs());
-        // Whoever replaces the marker takes it away for a moment.
+        // A program that replaces the marker removes it for a moment.
         fs::remove_file(town.path(FILE)).unwrap();
         assert_eq!(Town::at(dir.path(), None).unwrap().socket(), town.socket());
     }

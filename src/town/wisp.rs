@@ -62,7 +62,7 @@ pub fn path(town: &Town, rig: &str) -> Result<PathBuf> {
     Ok(town.path(".beads-wisp/config").join(format!("{rig}.json")))
 }
 
-/// What is so for a rig. Without a file, nothing is.
+/// What the rig's file says; without a file the rig is neither parked nor docked.
 ///
 /// # Errors
 /// The file is there and cannot be used, named.

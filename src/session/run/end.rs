@@ -46,7 +46,7 @@ pub(super) enum End {
     OutOfMemory,
     /// A person, or a tool such as `gt stop`, closed its session.
     Closed,
-    /// Nobody told the status; why.
+    /// The status is not known; why.
     Unknown(&'static str),
 }
 
@@ -215,7 +215,7 @@ impl Run {
         }
     }
 
-    /// Tells an end that was asked for from others: `gt` ends the processes of a session by Ctrl-C
+    /// Whether somebody ended the agent on purpose: `gt` ends the processes of a session by Ctrl-C
     /// and SIGTERM, and closes it up to four seconds later. `None`: meanwhile we are to stop.
     pub(super) fn or_closed(&self, end: End) -> Result<Option<End>> {
         const ASKED: [i32; 3] = [
@@ -259,7 +259,7 @@ impl Run {
             gt_session = self.names.session.as_str(), gt_status = end.status(), gt_reason:% = end,
             gt_screen = screen.as_str();
             "{} {end}; its last lines:\n{screen}", self.agent);
-        // What was killed has no word in that.
+        // A program that was killed did not say why.
         if matches!(end, End::Exited(1..))
             && let Some(words) = last_words(&screen)
         {

@@ -43,11 +43,11 @@ const CLEAN_EXITS: usize = 30;
 /// See [`CLEAN_EXITS`].
 const CLEAN_WINDOW: Duration = Duration::from_secs(60);
 
-/// How long after a start, or after somebody else's, it is looked whether the process is still in
-/// the unit.
+/// How long after the agent's start, by us or by somebody else, its process is looked for in the
+/// unit once more.
 const LOOK_AFTER: Duration = Duration::from_secs(3);
 
-/// How many rounds it takes at most to move a tree that forks meanwhile.
+/// How many times at most the processes of a tree that forks meanwhile are moved.
 const MOVE_ROUNDS: usize = 10;
 
 struct Run {
@@ -76,7 +76,7 @@ struct Run {
     /// The process whose end is the agent's end.
     pid: u32,
     server: u32,
-    /// When it is looked once more whether the process has stayed in the unit.
+    /// When to check once more that the process is still in the unit.
     look: Option<Instant>,
     /// What [`process::oom_kills`] said at the start.
     oom_kills: u64,
