@@ -47,6 +47,7 @@ fn described(question: &Question) -> String {
         kind,
         text,
         choices,
+        ..
     } = question;
     let choices: String = choices.iter().map(|c| format!("- {c}\n")).collect();
     format!("{}\n\n{text}\n\n{choices}", kind.word())
@@ -76,6 +77,42 @@ fn each_is_what_it_is_called() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn what_says_most_is_told() {
+    for (screen, want) in [
+        (
+            "claude-2.1.197/asks-trust",
+            "Quick safety check: Is this a project you created or one you trust?",
+        ),
+        (
+            "claude-2.1.197/asks-theme",
+            "Choose the text style that looks best with your terminal",
+        ),
+        ("claude-2.1.197/asks-login", "Select login method:"),
+        (
+            "claude-2.1.197/asks-question",
+            "Delete the production database?",
+        ),
+        ("codex-0.169.0/asks-trust", "Trust this folder?"),
+        (
+            "codex-0.169.0/asks-login",
+            "Choose how you want to use Codex.",
+        ),
+        ("codex-0.169.0/asks-permissions", "Update Model Permissions"),
+        ("codex-0.169.0/asks-model", "Select Model and Effort"),
+        ("opencode-1.18.33/asks-permission", "△ Permission required"),
+    ] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("tests/screens")
+            .join(screen);
+        let program = screen.split('-').next().unwrap();
+        let State::Asks(question) = read(&load(&path), look(program), &[]) else {
+            panic!("{screen} asks nothing");
+        };
+        assert_eq!(question.headline(), want, "{screen}");
+    }
 }
 
 #[test]

@@ -77,6 +77,7 @@ mod tests {
             kind,
             text: "Accessing workspace:\n/home/me/gt/mayor\nQuick safety check".into(),
             choices: choices.iter().map(|c| c.to_string()).collect(),
+            headline: String::new(),
         };
         for (kind, choices, want) in [
             (

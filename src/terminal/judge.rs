@@ -60,6 +60,7 @@ fn state(word: &Word) -> State {
             kind: Kind::Other,
             text: text.clone(),
             choices: Vec::new(),
+            headline: String::new(),
         }),
     }
 }

@@ -51,13 +51,75 @@ pub struct Question {
     pub text: String,
     /// What can be chosen, in order.
     pub choices: Vec<String>,
+    /// What of the text says most, in one line, if the program's look tells.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub headline: String,
 }
 
 impl Question {
-    /// The line that says most in one: the first with a question mark, else the first.
+    /// What says most in one line: what its program's look knows, else the first question, else
+    /// what introduces the choices, else the title.
     pub fn headline(&self) -> &str {
         let mut lines = self.text.lines();
-        let asks = lines.clone().find(|line| line.contains('?'));
-        asks.or_else(|| lines.next()).unwrap_or_default()
+        let is = |what: fn(&&str) -> bool| lines.clone().find(what);
+        let known = Some(self.headline.as_str()).filter(|line| !line.is_empty());
+        let line = known
+            .or_else(|| is(|line| line.contains('?')))
+            .or_else(|| is(|line| line.ends_with(':')))
+            .or_else(|| {
+                lines
+                    .clone()
+                    .next_back()
+                    .filter(|_| !self.choices.is_empty())
+            })
+            .or_else(|| lines.next());
+        let line = line.unwrap_or_default();
+        // What follows a question explains it.
+        line.split_inclusive('?').next().unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headlines() {
+        let question = |text: &str, headline: &str, choices: &[&str]| Question {
+            kind: Kind::Other,
+            text: text.into(),
+            choices: choices.iter().map(|c| c.to_string()).collect(),
+            headline: headline.into(),
+        };
+        for (text, headline, choices, want) in [
+            (
+                "Danger\nDelete it? It is gone then.",
+                "",
+                &["Yes"][..],
+                "Delete it?",
+            ),
+            (
+                "Login\nSelect login method:",
+                "",
+                &["A"],
+                "Select login method:",
+            ),
+            (
+                "word1 word2\nUpdate Permissions",
+                "",
+                &["A"],
+                "Update Permissions",
+            ),
+            ("Resume session\nto search", "", &[], "Resume session"),
+            (
+                "Welcome\nChoose a style\nLater",
+                "Choose a style",
+                &["A"],
+                "Choose a style",
+            ),
+            ("", "", &[], ""),
+        ] {
+            assert_eq!(question(text, headline, choices).headline(), want);
+        }
     }
 }

@@ -347,11 +347,17 @@ impl View<'_> {
         let choices: Vec<String> = choices.map(String::from).collect();
         let all = text.join(" ").to_lowercase();
         let known = look.dialogs.iter().find(|(says, _)| all.contains(says));
+        let says = |line: &&&str| {
+            let line = line.to_lowercase();
+            known.is_some_and(|(says, _)| line.contains(says))
+        };
+        let headline = text.iter().find(says).map_or("", |line| *line);
         let asks = text.iter().any(|line| line.ends_with('?'));
         let other = if asks { Kind::Other } else { Kind::Menu };
         Question {
             kind: known.map_or(other, |(_, kind)| *kind),
             text: text.join("\n"),
+            headline: headline.into(),
             choices,
         }
     }

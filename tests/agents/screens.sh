@@ -4,15 +4,12 @@
 CLAUDE=(claude --dangerously-skip-permissions)
 CODEX=(codex --dangerously-bypass-approvals-and-sandbox -c features.daemon_auto_start=false)
 
-version_of() { "$1" --version 2>&1 | grep -o '[0-9][0-9.]*[0-9]' | head -n 1; }
-version_of_claude() { version_of claude; }
-version_of_codex() { version_of codex; }
-version_of_opencode() { version_of opencode; }
-version_of_gemini() { version_of gemini; }
-version_of_pi() { version_of pi; }
-version_of_copilot() { version_of copilot; }
-version_of_amp() { version_of amp; }
-version_of_shell() { bash --version | grep -o '[0-9]\.[0-9]' | head -n 1; }
+version_of() {
+    case $1 in
+    shell) bash --version | grep -o '[0-9]\.[0-9]' | head -n 1 ;;
+    *) "$1" --version 2>&1 | grep -o '[0-9][0-9.]*[0-9]' | head -n 1 ;;
+    esac
+}
 
 # without NAME FIELD: takes a field of a JSON file away, so that what it answers is asked.
 without() {
@@ -20,6 +17,38 @@ without() {
         const fs = require("fs"), [file, field] = process.argv.slice(1);
         const all = JSON.parse(fs.readFileSync(file)); delete all[field];
         fs.writeFileSync(file, JSON.stringify(all))' "$1" "$2"
+}
+
+# What is asked of most. The keys that take back two lines differ, and so does what tells of work.
+a_draft() {
+    text 'half a draft'
+    shot draft
+    keys Home
+    shot draft-cursor-at-start
+    keys C-e
+    keys C-u
+    still
+    shot free-taken-back
+}
+two_lines() { # KEY...
+    text 'first line'
+    keys M-Enter
+    text 'second line'
+    shot draft-two-lines
+    for key; do keys "$key"; done
+    shot free-taken-back-lines
+}
+works_and_queues() { # TEXT
+    enter '(slow 10)'
+    sees "$1"
+    shot busy
+    text 'typed meanwhile'
+    shot draft-while-busy
+    keys Enter
+    shot busy-queued
+    sees 'All is well'
+    still
+    shot free-after-answers
 }
 
 screens_of_claude() {
@@ -44,23 +73,16 @@ screens_of_claude() {
     run "${CLAUDE[@]}"
     shows 'Yes, I accept' asks-bypass
     settle_claude "$PORT" "$TOWN"
+    run env -u ANTHROPIC_API_KEY "${CLAUDE[@]}"
+    sees '❯'
+    still
+    enter '/login'
+    shows 'Select login method' asks-login
+    settle_claude "$PORT" "$TOWN"
     run "${CLAUDE[@]}"
     shows '❯' free
-    text 'half a draft'
-    shot draft
-    keys Home
-    shot draft-cursor-at-start
-    keys C-e
-    keys C-u
-    shot free-taken-back
-    text 'first line'
-    keys M-Enter
-    text 'second line'
-    shot draft-two-lines
-    keys C-u
-    keys C-u
-    keys C-u
-    shot free-taken-back-lines
+    a_draft
+    two_lines C-u C-u C-u
     text '!'
     shot shell-mode
     text 'rm -r /tmp/x'
@@ -73,16 +95,7 @@ screens_of_claude() {
     keys '?'
     shot free-shortcuts
     keys BSpace
-    enter '(slow 10)'
-    sees 'esc to interrupt'
-    shot busy
-    text 'typed meanwhile'
-    shot draft-while-busy
-    keys Enter
-    shot busy-queued
-    sees 'All is well'
-    still
-    shot free-after-answers
+    works_and_queues 'esc to interrupt'
     enter '(ask)'
     shows 'production database' asks-question
     keys Escape
@@ -134,22 +147,8 @@ screens_of_codex() {
     settle_codex "$PORT" "$TOWN"
     run "${CODEX[@]}"
     shows ' · ' free
-    text 'half a draft'
-    shot draft
-    keys Home
-    shot draft-cursor-at-start
-    keys C-e
-    keys C-u
-    still
-    shot free-taken-back
-    text 'first line'
-    keys M-Enter
-    text 'second line'
-    shot draft-two-lines
-    keys C-u
-    keys C-u
-    keys C-u
-    shot free-taken-back-lines
+    a_draft
+    two_lines C-u C-u C-u
     text '/'
     shot draft-slash
     keys C-u
@@ -194,22 +193,8 @@ screens_of_opencode() {
     settle_opencode "$PORT"
     run opencode
     shows 'Ask anything' free
-    text 'half a draft'
-    shot draft
-    keys Home
-    shot draft-cursor-at-start
-    keys C-e
-    keys C-u
-    shot free-taken-back
-    text 'first line'
-    keys M-Enter
-    text 'second line'
-    shot draft-two-lines
-    keys C-u
-    keys C-u
-    keys C-u
-    keys C-u
-    shot free-taken-back-lines
+    a_draft
+    two_lines C-u C-u C-u C-u
     text '/'
     shot draft-slash
     keys BSpace
@@ -217,16 +202,7 @@ screens_of_opencode() {
     shows 'Install plugin' unknown-commands
     keys Escape
     shows 'Ask anything' free-again
-    enter '(slow 10)'
-    sees 'esc interrupt'
-    shot busy
-    text 'typed meanwhile'
-    shot draft-while-busy
-    keys Enter
-    shot busy-queued
-    sees 'All is well'
-    still
-    shot free-after-answers
+    works_and_queues 'esc interrupt'
     text 'half a draft'
     shot draft-after-answers
     keys C-u
@@ -258,21 +234,8 @@ screens_of_gemini() {
     settle_gemini "$PORT" "$TOWN"
     run gemini --approval-mode yolo
     shows 'Type your message' free
-    text 'half a draft'
-    shot draft
-    keys Home
-    shot draft-cursor-at-start
-    keys C-e
-    keys C-u
-    shot free-taken-back
-    text 'first line'
-    keys M-Enter
-    text 'second line'
-    shot draft-two-lines
-    keys C-u
-    keys BSpace
-    keys C-u
-    shot free-taken-back-lines
+    a_draft
+    two_lines C-u BSpace C-u
     text '/'
     shot draft-slash
     keys C-u
@@ -282,16 +245,7 @@ screens_of_gemini() {
     shot shell-mode-typed
     keys C-u
     keys Escape
-    enter '(slow 10)'
-    sees 'esc to cancel'
-    shot busy
-    text 'typed meanwhile'
-    shot draft-while-busy
-    keys Enter
-    shot busy-queued
-    sees 'All is well'
-    still
-    shot free-after-answers
+    works_and_queues 'esc to cancel'
     enter '(ask)'
     still
     shot asks-question
@@ -316,29 +270,14 @@ screens_of_pi() {
     settle_pi "$PORT"
     run pi
     shows 'mock' free
-    text 'half a draft'
-    shot draft
-    keys Home
-    shot draft-cursor-at-start
-    keys C-e
-    keys C-u
-    shot free-taken-back
+    a_draft
     text '/'
     shot unknown-slash
     keys C-u
     text '!ls'
     shot shell-mode-typed
     keys C-u
-    enter '(slow 10)'
-    sees 'Working'
-    shot busy
-    text 'typed meanwhile'
-    shot draft-while-busy
-    keys Enter
-    shot busy-queued
-    sees 'All is well'
-    still
-    shot free-after-answers
+    works_and_queues 'Working'
     enter '/model'
     still
     shot asks-model
@@ -372,16 +311,7 @@ screens_of_copilot() {
     text '!'
     shot shell-mode
     keys BSpace
-    enter '(slow 10)'
-    sees 'word2'
-    shot busy
-    text 'typed meanwhile'
-    shot draft-while-busy
-    keys Enter
-    shot busy-queued
-    sees 'All is well'
-    still
-    shot free-after-answers
+    works_and_queues 'word2'
     run copilot
     sees '? help'
     still

@@ -323,7 +323,13 @@ impl Seen<'_> {
                 }),
                 _ => silence(town, status.since, Timestamp::now()),
             },
-            ("active", None) => None,
+            ("active", None) => match &status.terminal {
+                Some(State::Draft) => {
+                    Some("somebody has typed something there and not sent it".into())
+                }
+                Some(State::Shell) => Some("its terminal shows a shell".into()),
+                _ => None,
+            },
             (_, Some(job)) => Some(format!("its {job} job is queued")),
             ("failed", None) => properties.map(|p| format!("gave up: {}", last_end(p))),
             ("activating", None) if sub == "auto-restart" => {
