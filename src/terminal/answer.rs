@@ -1,7 +1,7 @@
 //! The few questions that may be answered for a person, because a setting says so.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{Kind, Question, Reader, State};
 use crate::tmux::{Keys, Mark, Sight, Strokes, Tmux, TmuxError};
@@ -12,8 +12,11 @@ const AGREE: &[(Kind, &str)] = &[
     (Kind::Bypass, "Yes, I accept"),
 ];
 
-/// How long a program may take to close an answered dialog.
-const CLOSED: Duration = Duration::from_secs(1);
+/// How long a program may take to close an answered dialog, which is much where many start.
+const CLOSED: Duration = Duration::from_secs(10);
+
+/// How often it is looked whether it has.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// The key that agrees: these dialogs take the number of a choice.
 pub fn key(question: &Question) -> Option<String> {
@@ -63,8 +66,15 @@ pub fn agree(
         typed: sight.typed.clone(),
         mark: Some(Mark::Once(mark(question.kind, sight.pid))),
     }])?;
-    std::thread::sleep(CLOSED);
-    Ok(tmux.sights(&panes)?.get(pane).is_some_and(|now| !asks(now)))
+    let deadline = Instant::now() + CLOSED;
+    while Instant::now() < deadline {
+        std::thread::sleep(LOOK);
+        match tmux.sights(&panes)?.get(pane) {
+            Some(now) if asks(now) => {}
+            now => return Ok(now.is_some()),
+        }
+    }
+    Ok(false)
 }
 
 #[cfg(test)]

@@ -4,6 +4,18 @@
 . "$HERE/agents/programs.sh"
 export PATH=/opt/agents/bin:$PATH
 
+# What all showed in the end is what tells why a test has failed.
+evidence() {
+    [ $? = 0 ] && return
+    tmux list-panes -a -F '#{pane_id} #{session_name}' | while read -r pane session; do
+        echo "-- $session"
+        tmux capture-pane -p -t "$pane" | grep -v '^ *$'
+    done
+    echo "-- prompts"
+    prompts
+} >&2
+trap evidence EXIT
+
 # real_town PROGRAM RIG...: a town whose agents are that program, not started. It asks nothing when it
 # is started by them, and it talks to the mock. Timers are so long that only `poke` pokes.
 real_town() {
