@@ -9,7 +9,7 @@ evidence() {
     [ $? = 0 ] && return
     tmux list-panes -a -F '#{pane_id} #{session_name}' | while read -r pane session; do
         echo "-- $session"
-        tmux capture-pane -p -t "$pane" | grep -v '^ *$'
+        tmux capture-pane -p -t "$pane" | grep -v '^ *$' || true
     done
     echo "-- prompts"
     prompts
