@@ -168,8 +168,8 @@ pub fn is_open_to_others(dir: &Path) -> bool {
     found.is_ok_and(|found| found.is_dir() && found.permissions().mode() & 0o077 != 0)
 }
 
-/// Takes a directory of ours, and what is in it, from everybody else. Links are let be, and so is
-/// what belongs to others.
+/// Takes the rights of all other users from a directory of ours and everything in it, except links
+/// and what belongs to other users.
 ///
 /// # Errors
 /// The directory, or the mode of something in it, cannot be read or changed.

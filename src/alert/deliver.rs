@@ -23,8 +23,8 @@ const HOOK_LIMIT: Duration = Duration::from_secs(10);
 /// After this no more is begun; the unit has a minute.
 const DELIVER_LIMIT: Duration = Duration::from_secs(25);
 
-/// Tells everybody what they have not heard yet. One at a time: whoever comes second leaves it
-/// to the first.
+/// Delivers what has not been delivered yet. Only one process does so at a time; a second one
+/// leaves it to the first.
 ///
 /// # Errors
 /// The conditions cannot be read or written. What could not be told is told later.
@@ -57,7 +57,7 @@ pub fn deliver(dir: &Path, root: &Path, town: Option<&Town>) -> Result<()> {
         let mut told = alert.clone();
         teller.tell(&alert, false, &mut told.told);
         if let Some(end) = &mut told.end {
-            // The end is told to whoever heard of the beginning.
+            // The end is delivered by the ways that have delivered the beginning.
             let mut knows = Told {
                 mail: end.told.mail || !told.told.mail,
                 hook: end.told.hook || !told.told.hook,
@@ -71,7 +71,7 @@ pub fn deliver(dir: &Path, root: &Path, town: Option<&Town>) -> Result<()> {
     Ok(())
 }
 
-/// Who tells, and what has not worked this time: that is not tried for every alert.
+/// The ways to deliver, and which of them failed in this run: those are not tried again for every alert.
 struct Teller<'a> {
     root: &'a Path,
     mails: bool,

@@ -69,8 +69,8 @@ pub fn handle(unit: &str) -> Result<Exit> {
     Ok(Exit::Ok)
 }
 
-/// Without a town nobody is looked after, whichever unit it was that failed for it. This one
-/// condition is written down in the user's runtime directory.
+/// Without a town no agent is looked after, so the failure of any unit is this one condition. It
+/// is written into the user's runtime directory.
 fn without_town(why: &anyhow::Error) -> Result<Exit> {
     // Where it is may be what is not known.
     let root = locate().map_or_else(|_| home(), |at| Ok(at.root))?;
@@ -95,8 +95,8 @@ fn homeless() -> Result<PathBuf> {
     Ok(dir.join("gastown/alerts"))
 }
 
-/// This many polecats of one rig that gave up are one condition of the rig: new names would go
-/// the same way.
+/// When this many polecats of one rig have given up, that is one condition of the rig: polecats
+/// with new names would fail too.
 pub const STORM: usize = 5;
 
 /// How many polecats of the rig of this one gave up, if they are that many.

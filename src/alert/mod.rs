@@ -1,8 +1,8 @@
-//! Alerts: one when a condition begins, one when it ends, each told until it is heard.
+//! Alerts: one when a condition begins, one when it ends, each delivered until that succeeds.
 //!
-//! A condition is a file in `daemon/alerts` of the town. The journal hears of it at once; the
-//! Mayor's mail and the executable `~/.config/gastown/alert` hear of it from
-//! `gt-alert@deliver.service`, so that a hanging one delays nobody, and again until they do.
+//! A condition is a file in `daemon/alerts` of the town. The journal gets a line at once;
+//! `gt-alert@deliver.service` mails it to the Mayor and runs `~/.config/gastown/alert`, so that a
+//! program that hangs delays nothing else, and tries again what failed.
 
 mod condition;
 mod deliver;
@@ -67,7 +67,7 @@ pub fn next_delivery(town: &Town) -> Option<Timestamp> {
     all.iter().filter_map(|(_, alert)| alert.due(now)).min()
 }
 
-/// Has everything told that is to be told; does not wait for it.
+/// Starts the delivery of alerts; does not wait for it.
 pub fn wake() {
     let queued = Systemd::connect().and_then(|systemd| systemd.queue(Verb::Start, DELIVERER));
     if let Err(e) = queued {

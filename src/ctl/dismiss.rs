@@ -1,4 +1,4 @@
-//! `gastownctl dismiss`: what could not be executed, and that somebody has seen to it.
+//! `gastownctl dismiss`: status no longer shows requests and spawns that could not be executed.
 
 use anyhow::{Result, bail};
 use serde_json::{Map, Value};

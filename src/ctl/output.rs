@@ -10,7 +10,7 @@ use anyhow::{Result, anyhow};
 
 use crate::exit::Exit;
 
-/// Writes to standard output; a reader that has had enough, such as `head`, is no error.
+/// Writes to standard output; that the reader, such as `head`, has closed it is no error.
 ///
 /// # Errors
 /// Standard output cannot be written.
@@ -18,7 +18,7 @@ pub fn print(text: &str) -> Result<()> {
     show(text).map(drop)
 }
 
-/// As [`print`]; tells whether there is still somebody who reads.
+/// As [`print`]; tells whether the reader is still there.
 pub fn show(text: &str) -> Result<bool> {
     let mut out = std::io::stdout().lock();
     let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());

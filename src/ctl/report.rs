@@ -22,7 +22,7 @@ const INPUT: Duration = Duration::from_secs(2);
 /// The most of an event that is read, in bytes: it has the output of a tool in it.
 const SIZE: u64 = 16 << 20;
 
-/// Keeps the report in the pane, and wakes who waits for it.
+/// Keeps the report in the pane, and starts the job that waits for it.
 ///
 /// # Errors
 /// None: a hook that fails disturbs the agent, so what goes wrong is a message for debugging.
@@ -52,7 +52,7 @@ fn report(args: &cli::Report) -> Result<()> {
     }
     let before = Tmux::on(socket).report(&pane, &word, Timestamp::now())?;
     let before = before.map(|report| report.word);
-    // The tick says when a person is to be told; who was spawned may be told to begin.
+    // The tick raises the alert about a question; the spawn job tells a ready polecat to begin.
     let asks = |word: &Word| matches!(word, Word::Asks(_));
     if before.as_ref().is_some_and(asks) != asks(&word) {
         start("gt-heartbeat.service")?;

@@ -15,8 +15,8 @@ use crate::town::{Town, wisp};
 /// How long one agent's stop may take.
 const STOP_LIMIT: Duration = Duration::from_secs(60);
 
-/// Parks a rig and stops its Witness and its Refinery; every start of an agent of it is refused
-/// from then on. As `gt` does it, crew and polecats are left at work.
+/// Parks a rig and stops its Witness and its Refinery; from then on every start of one of its
+/// agents is refused. Crew and polecats that run go on, as with `gt`.
 ///
 /// # Errors
 /// The rig is not known, the mark cannot be written, or an agent cannot be stopped.

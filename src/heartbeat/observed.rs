@@ -93,7 +93,7 @@ pub struct Seen {
     /// The first words that are still to be typed to it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub words: Option<Words>,
-    /// The terminal takes no text as it is.
+    /// The terminal takes no text in its present state.
     pub withheld: bool,
     /// The settings allow to agree to what it asks, and that has not been done yet.
     pub agreed: bool,

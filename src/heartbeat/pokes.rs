@@ -20,7 +20,7 @@ const STARTS: SignedDuration = SignedDuration::from_mins(2);
 /// How often.
 const SOON: SignedDuration = SignedDuration::from_secs(2);
 
-/// Why nothing is typed into a terminal that takes no text as it is.
+/// Why nothing is typed into a terminal in a state in which it takes no text.
 fn unfit(seen: &Seen) -> Option<String> {
     if seen.words.is_some() {
         return Some("its first words are still to be typed".into());

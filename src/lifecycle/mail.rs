@@ -35,7 +35,7 @@ pub fn written(mail: &Mail, is_agent: impl Fn(&str) -> bool, by_subject: bool) -
         let (who, _) = requesting(who)?;
         is_agent(who).then(|| who.to_string())
     };
-    // The sender asks for itself, whomever the subject names; a person's mail may name an agent.
+    // The request is for the sender, whatever agent the subject names; only a person's mail may name one.
     let may_name = !is_agent(&mail.from) || (by_subject && MAYOR.contains(&mail.from.as_str()));
     let from = may_name
         .then(named)

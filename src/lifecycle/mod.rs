@@ -10,7 +10,7 @@
 //! 2. before anything is done, `state.json` says what is done to which invocation of the unit;
 //! 3. a later run that finds such a plan looks at the unit: with another invocation the restart
 //!    has happened, with the same one it is done now. A start in between looks at the plan
-//!    ([`asked`]), so it hands off and has its worktree synced whoever caused it;
+//!    ([`asked`]), so it hands off and has its worktree synced, no matter what caused the start;
 //! 4. a mail's id is remembered until the mail has left the inbox, before its request is removed.
 
 mod claim;
@@ -114,7 +114,7 @@ pub fn wait(town: &Town, path: &Path, limit: Duration) -> Result<bool> {
 }
 
 /// What a start of the agent now is the answer to: a cycle or a restart that is planned and not
-/// finished. The plan alone says so, thus a start by whomever counts, as it does for [`run()`].
+/// finished. The plan alone says so, thus any start of the agent counts, as it does for [`run()`].
 pub fn asked(town: &Town, agent: &Agent) -> Option<Action> {
     let spool = Spool::at(&town.path(SPOOL));
     let planned = State::read(&spool.dir(STATE)).ok()?.planned.remove(agent)?;

@@ -1,6 +1,6 @@
 //! The worktrees of refinery and crew are brought up to date between the end of the old agent and
 //! the start of the new one: by `gt-agent run`, when a request asked for the start. What a sync
-//! that was killed has left is put right at the next start, whoever asks for that one.
+//! that was killed has left is put right at the next start of the agent, requested or not.
 
 use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
@@ -64,7 +64,7 @@ impl Worktree {
         self.limit
     }
 
-    /// Leaves it as it is, for somebody works there already.
+    /// Leaves the worktree as it is, because somebody works there already.
     pub fn leave(&self) {
         match files::remove(&self.record) {
             Ok(true) => log::warn!(gt_agent:% = self.agent;

@@ -80,7 +80,7 @@ pub fn tmux_server() -> Result<Exit> {
 }
 
 /// The server that the town is to use. Agents that still run on another one, which the town used
-/// before, keep it there; what is left of others that have ended is cleared away.
+/// before, keep it there; what ended sessions have left is cleared away.
 fn server_to_be(town: &Town) -> Result<Tmux> {
     let (old, new) = (town.socket(), town.wanted_socket());
     if old != new {
@@ -184,7 +184,7 @@ pub fn restore_socket(tmux: &Tmux) -> Result<()> {
             log::warn!("The tmux server's socket was gone, having it made anew");
             systemd.signal_main(SERVICE, Signal::SIGUSR1 as i32)?;
         }
-        // The service may be a mere watcher, whom that signal would end.
+        // The service may be a mere watcher, which that signal would end.
         None => {
             let after = systemd.run(Verb::Start, SERVICE, READY_LIMIT * 2)?;
             if after.text("ActiveState").as_deref() == Some("failed") {

@@ -53,7 +53,7 @@ pub struct Pass<'a> {
     pub state: &'a mut State,
 }
 
-/// How the name of the file begins that `gastownctl ready` puts into `new/`; it only starts a run.
+/// What the file says that `gastownctl ready` puts into `new/`: it is no spawn, it only starts a run.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Wake {

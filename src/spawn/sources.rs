@@ -3,8 +3,8 @@
 //!
 //! Other programs write `pending.json` without a lock: they read it, and write all of it again.
 //! So it is never written while it may have entries. It is taken away by renaming it, and what
-//! was taken is read again until nobody can have it open any more: whoever opened it before the
-//! rename writes into what we hold, and whoever comes later finds no file and begins a new list.
+//! was taken is read again until no program can have it open any more: a writer that opened it
+//! before the rename writes into the file that we hold, a later one finds no file and begins a new list.
 //! Entries that such a writer brings back from what it had read are those of known names.
 
 use std::fs;

@@ -22,7 +22,7 @@ const TEXT: usize = 20;
 /// How far above an input line a spinner may be, in lines that are not empty.
 const SPINNER: usize = 6;
 
-/// What a dialog or menu says in its last lines, in lower case, whoever drew it.
+/// What dialogs and menus of any program say in their last lines, in lower case.
 const FOOTERS: &[&str] = &[
     "enter to ",
     "enter submit",

@@ -3,7 +3,7 @@
 //! A text is typed into an empty input line, seen there, sent with Enter, and seen to be gone.
 //! Keys go out only while the cursor is where it was when the screen was read, so nothing that
 //! opens in between gets them. What was typed is noted in the pane; what was not taken is
-//! finished by whoever types the same there next, and taken back by everybody else.
+//! finished by the next caller that types the same text there, and taken back by any other caller.
 
 use std::time::Duration;
 
@@ -448,7 +448,7 @@ impl Attempt {
         Step::Send(self.strokes(sight, keys, Some(noted + 1), mark), LOOK)
     }
 
-    /// Takes back what stands there of ours, to end like that.
+    /// Takes back the text of ours that stands in the input line, then ends with `outcome`.
     fn back(&mut self, sight: &Sight, outcome: Outcome, now: Duration) -> Step {
         let stage = self.stage(sight);
         // What is there from before is no reason to end.

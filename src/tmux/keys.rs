@@ -96,10 +96,10 @@ impl Words {
 
 impl Tmux {
     /// Sends keys to many panes in few calls; a pane that is gone is passed over. A pane in copy
-    /// mode is brought out of it first. [`Tmux::sights`] tells afterwards who has got them.
+    /// mode is brought out of it first. [`Tmux::sights`] tells afterwards which panes have got them.
     ///
     /// # Errors
-    /// tmux cannot be run, hangs, or no server answers: then it is not known who got them.
+    /// tmux cannot be run, hangs, or no server answers: then it is not known which panes got them.
     pub fn strike(&self, items: &[Strokes]) -> Result<(), TmuxError> {
         self.each_apart(items.iter().map(|item| {
             let pane = quoted(&item.pane);

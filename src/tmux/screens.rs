@@ -99,7 +99,7 @@ impl Tmux {
         // Nothing that a pane shows can be taken for this.
         let rule = format!("~{:x}", jiff::Timestamp::now().as_nanosecond());
         let mut found = HashMap::new();
-        // What is ours comes first: a program chooses its name and its title.
+        // Our own fields come first, because a program chooses its name and its title.
         let head = format!(
             "{rule} #{{pane_pid}} #{{pane_dead}}\t#{{{MARKS}}}\t#{{{TYPED}}}\t#{{{WORDS}}}\t\
              #{{pane_id}} #{{cursor_x}} #{{cursor_y}} #{{cursor_flag}} #{{history_size}} \

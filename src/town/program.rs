@@ -141,7 +141,7 @@ impl Program {
     }
 }
 
-/// Whether a program is Claude, for whom some things are apart.
+/// Whether a program is Claude, which is started with its hooks.
 pub(super) fn is_claude(base: Option<&Preset>) -> bool {
     base.is_some_and(|base| base.name == "claude")
 }

@@ -13,7 +13,7 @@ use crate::spool::Spool;
 use crate::systemd::Unit;
 use crate::town::{self, Town, marks, wisp};
 
-/// Has everything run for the town that is ours now, and the path units watch it.
+/// Restarts all units, so that they run for the town that `town.env` names now.
 pub const RESTART: &str =
     "systemctl --user daemon-reload && systemctl --user restart gastown.target";
 
@@ -25,7 +25,7 @@ pub fn is_own(unit: &str) -> bool {
         || unit.starts_with("gt-alert@")
 }
 
-/// What keeps the town from outliving a logout or a boot; each with the command that mends it.
+/// Why the town ends at logout or does not start at boot; each with the command that mends it.
 pub fn short_lived(enabled: Option<bool>) -> Vec<String> {
     let mut problems = Vec::new();
     if enabled == Some(false) {
