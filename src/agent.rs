@@ -1,6 +1,6 @@
 //! Who: an agent by role, rig and name, and every way in which it is written.
 //!
-//! An [`Agent`] exists only with valid names, so whoever holds one may use it in a unit name, a
+//! An [`Agent`] exists only with valid names, so it may be used in a unit name, a
 //! path or a tmux target. Where an agent lives (session, bead, directory) depends on the town:
 //! see [`crate::town::Town`].
 

@@ -99,7 +99,7 @@ pub enum Command {
     Tick(Change),
     /// Start the town
     Up(Change),
-    /// Stop the town, whoever tries to start it meanwhile
+    /// Stop the town, even if an agent tries to start it meanwhile
     Down(Change),
     /// Start agents, and lift their hold
     Start(Agents),
@@ -107,11 +107,11 @@ pub enum Command {
     Stop(Agents),
     /// Restart agents, and lift their hold
     Restart(Agents),
-    /// Have agents hand over to a new session of theirs
+    /// Restart agents with a handoff to their new session
     Cycle(Agents),
-    /// Start what gave up, after forgetting its failures
+    /// Start the agents and units on which systemd gave up
     Recover(Recover),
-    /// Say that refused requests and failed spawns are seen to; they stay in 'failed/'
+    /// Have status no longer show refused requests and failed spawns; they stay in 'failed/'
     Dismiss(Dismiss),
     /// Keep a rig's agents down
     Park(Rig),
@@ -121,9 +121,9 @@ pub enum Command {
     Estop(Estop),
     /// End an emergency stop, of the town or of a rig
     Thaw(Thaw),
-    /// Tell the watchdog that the Deacon pauses
+    /// Pause the Deacon: it is neither judged by its heartbeat nor poked
     Pause(Mark),
-    /// Tell the watchdog that the Deacon works again
+    /// End the pause of the Deacon
     Resume(Change),
     /// Ask for a cycle, restart or shutdown, as agents do
     Request(Request),
@@ -198,7 +198,7 @@ pub struct Plan {
 /// `recover`
 #[derive(Debug, Args)]
 pub struct Recover {
-    /// The agents; without one, all that failed
+    /// The agents; without one, all agents and units that failed
     #[arg(value_name = "AGENT")]
     pub agents: Vec<String>,
     #[command(flatten)]
@@ -223,7 +223,7 @@ pub struct Estop {
     /// Only this rig; without one, the whole town
     #[arg(value_name = "RIG")]
     pub rig: Option<String>,
-    /// Why, for those who find it so
+    /// The reason, which 'gastownctl status' shows
     #[arg(long, short = 'm', value_name = "TEXT")]
     pub reason: Option<String>,
     #[command(flatten)]
@@ -245,7 +245,7 @@ pub struct Thaw {
 /// `pause`
 #[derive(Debug, Args)]
 pub struct Mark {
-    /// Why, for those who find it so
+    /// The reason, which 'gastownctl status' shows
     #[arg(long, short = 'm', value_name = "TEXT")]
     pub reason: Option<String>,
     #[command(flatten)]
@@ -382,7 +382,7 @@ pub struct Attach {
     /// The agent
     #[arg(value_name = "AGENT")]
     pub agent: String,
-    /// Look, do not touch
+    /// Only look: what you type is not sent to the agent
     #[arg(long, short)]
     pub read_only: bool,
 }

@@ -147,8 +147,8 @@ pub fn load(since: Timestamp, agent: Option<&Agent>) -> Result<Vec<Event>> {
     Ok(events)
 }
 
-/// When agents ended last, of those that did so of late: the manager forgets who is down. What
-/// the journal does not tell is missing.
+/// When agents ended last, if that is not long ago: the manager forgets units that are down. Agents
+/// of which the journal has no end are missing.
 pub fn ends() -> BTreeMap<Agent, Timestamp> {
     if journalctl::unreadable().is_some() {
         return BTreeMap::new();

@@ -35,7 +35,7 @@ pub fn run(args: &cli::Logs) -> Result<Exit> {
         command.arg(format!("--since=@{}", since.as_second()));
     }
     command.args(journalctl::matches(agent.as_ref()));
-    // Who follows wants journalctl itself, which sees at once when nobody reads any more.
+    // To follow, become journalctl itself, which ends at once when its reader is gone.
     if args.follow {
         return become_program(command);
     }

@@ -136,7 +136,7 @@ impl Systemd {
         if let Some(result) = self.hear_jobs()?.wait(job, limit)? {
             return Ok(Some(result));
         }
-        // A manager that was executed anew meanwhile tells nobody.
+        // A manager that was re-executed meanwhile sends no signal.
         let state = zbus::block_on(self.connection.call_method(
             Some("org.freedesktop.systemd1"),
             &job.path,

@@ -93,7 +93,7 @@ impl Systemd {
                 runs.insert(unit.name.clone(), run);
             }
         }
-        // Those that nobody has asked about this time.
+        // The runs of units that were not asked for this time.
         let left = before.len();
         before.retain(|_, run| run.is_on());
         if let Some(path) = path.filter(|_| !new.is_empty() || before.len() < left) {
@@ -223,7 +223,7 @@ fn load(path: &Path) -> Runs {
     serde_json::from_slice(&text).unwrap_or_default()
 }
 
-/// Not durable on purpose, and its failure is none: then the manager is asked again.
+/// Not durable on purpose; if it fails, the manager is asked again next time.
 fn save(path: &Path, runs: &Runs) {
     let write = || -> std::io::Result<()> {
         let new: PathBuf = path.with_extension(format!("new-{}", std::process::id()));

@@ -109,7 +109,7 @@ fn call(command: &mut Command, what: &str) -> Result<String, Unknown> {
     }
 }
 
-/// Beads have such ids. An option is none.
+/// Whether this may be the id of a mail; an option of `gt` is none.
 fn is_id(id: &str) -> bool {
     id.starts_with(|c: char| c.is_ascii_alphanumeric())
         && id.len() <= 200

@@ -179,8 +179,8 @@ fn collect(
     .map_err(|e| ToolError::NotRun(e.into()))?;
     let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
     let (mut out_open, mut err_open, mut running) = (true, true, true);
-    // Once the program has ended, only what is in the pipes already is read: whoever it
-    // left behind with an open end does not count.
+    // Once the program has ended, only what is in the pipes already is read: a process that it
+    // left behind, and that still has a pipe open, is not waited for.
     loop {
         let flags = |open: bool| {
             if open {

@@ -247,7 +247,7 @@ impl Town {
         Ok(is_valid && files::is_dir(&self.path(rig).join("crew").join(name))?)
     }
 
-    /// Crew and polecats, by their directories. What is no directory, or hidden, is nobody. Those
+    /// Crew and polecats, by their directories. Files and hidden directories do not count. Agents
     /// whose directory cannot be read are missing: see [`Town::problems`].
     pub fn workers(&self) -> BTreeSet<Agent> {
         self.look_for_workers().0

@@ -1,4 +1,4 @@
-//! `daemon/poke`: whoever writes a file there has a tick run. `gt-heartbeat.path` watches it.
+//! `daemon/poke`: a file that is written there starts a tick. `gt-heartbeat.path` watches it.
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;

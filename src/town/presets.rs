@@ -78,7 +78,7 @@ pub(super) const PRESETS: &[Preset] = &[
         name: "codex",
         command: "codex",
         // Codex of today shares one server among all that are started: it would run with the
-        // identity and in the unit of whoever came first. Codex before that takes the option too.
+        // identity and in the unit of the agent that came first. Codex before that takes the option too.
         args: &[
             "--dangerously-bypass-approvals-and-sandbox",
             "-c",

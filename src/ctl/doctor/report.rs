@@ -8,7 +8,7 @@ use super::mend::Mend;
 use crate::ctl::paint::Paint;
 use crate::ctl::words;
 
-/// Something that is not as it should be.
+/// Something that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
     /// The check that found it.

@@ -222,8 +222,7 @@ fn version(program: &Path) -> Option<String> {
     Some(version.trim_end_matches('.').to_string())
 }
 
-/// Whether what is executed comes from nobody else. Those that are missing are made by the
-/// town's start.
+/// Whether other users can put entries into the spools. Missing spools are made by the town's start.
 pub fn spools(report: &mut Report, town: &Town, up: bool) {
     let me = nix::unistd::geteuid().as_raw();
     for dir in SPOOLS {

@@ -122,7 +122,7 @@ impl std::fmt::Display for Heartbeat {
     }
 }
 
-/// Why a Deacon that runs is not as it should be: nobody has heard of it for long.
+/// Why a Deacon that runs may be stuck: it has not written its heartbeat for long.
 fn silence(town: &Town, since: Option<Timestamp>, now: Timestamp) -> Option<String> {
     let rules = town.ours();
     if since.is_some_and(|since| now.duration_since(since) < rules.grace) {
@@ -379,7 +379,7 @@ pub fn last_end(properties: &Properties) -> String {
     if let Some(words) = last_words_of(&said) {
         return format!("'{}' ({end})", printable(words));
     }
-    // Of one that ran it says where.
+    // While an agent runs, this text says where it runs.
     let is_why = !said.is_empty() && town_of(&said).is_none();
     match matches!(status, NOT_STARTED | BAD_CONFIG) && is_why {
         true => format!("{said} ({end})"),

@@ -57,7 +57,7 @@ pub fn two_towns(town: &Town, roots: &[String]) -> Option<String> {
 pub fn of_spools(town: &Town) -> Vec<String> {
     let line = |(what, dir)| {
         let spool = Spool::at(&town.path(dir));
-        // What waits there counts too: where it cannot be read, nobody sees to it.
+        // Entries that wait count too: where they cannot be read, none is executed.
         let refused = spool.counts().and_then(|_| dismiss::refused(&spool));
         let refused = refused.map_err(|e| format!("{e:#}"));
         let refused = match refused {

@@ -215,7 +215,7 @@ fn agents(status: &Status, width: usize, colour: bool) -> String {
             cells.chain([column.head.len()]).max().unwrap_or(0)
         })
         .collect();
-    // A column in which nothing is known helps nobody.
+    // A column in which nothing is known is left out.
     let mut kept: Vec<usize> = (0..COLUMNS.len())
         .filter(|&i| COLUMNS[i].yields == 0 || rows.iter().any(|row| row[i] != "-"))
         .collect();
