@@ -9,7 +9,6 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
-use nix::errno::Errno;
 use nix::unistd::Uid;
 
 use super::mend::Mend;
@@ -62,9 +61,12 @@ pub fn writable(report: &mut Report, town: &Town) -> bool {
             file.as_file().sync_all()
         });
     if let Err(e) = written {
-        let (why, command) = match e.raw_os_error().map(Errno::from_raw) {
-            Some(Errno::ENOSPC | Errno::EDQUOT) => ("the disk is full", format!("df -h '{shown}'")),
-            Some(Errno::EROFS) => ("it is read-only", format!("findmnt -T '{shown}'")),
+        // The kind, for the error that names the file has no number.
+        let (why, command) = match e.kind() {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+                ("the disk is full", format!("df -h '{shown}'"))
+            }
+            ErrorKind::ReadOnlyFilesystem => ("it is read-only", format!("findmnt -T '{shown}'")),
             _ => ("see the command", format!("ls -ld '{}'", dir.display())),
         };
         report.find(
