@@ -67,7 +67,7 @@ pub fn read(path: &Path) -> Result<Option<String>> {
             .with_context(|| format!("Failed to read '{}'", path.display()))
             .map(Some),
         // What somebody has linked, or put in the place of the directory, is not missing but broken.
-        Err(e) if e.kind() == io::ErrorKind::NotFound && !path.is_symlink() => Ok(None),
+        Err(e) if e.kind() == io::ErrorKind::NotFound && !leads_nowhere(path) => Ok(None),
         Err(e) => Err(anyhow!("Failed to open '{}': {e}", path.display())),
     }
 }
@@ -118,7 +118,7 @@ fn contents(file: File, limit: u64) -> Result<String> {
 pub fn metadata(path: &Path) -> Result<Option<fs::Metadata>> {
     match path.symlink_metadata() {
         Ok(found) => Ok(Some(found)),
-        Err(e) if is_absent(&e) => Ok(None),
+        Err(e) if is_absent(&e) && !path.parent().is_some_and(leads_nowhere) => Ok(None),
         Err(e) => Err(anyhow!(
             "Failed to look into '{}': {e}",
             path.parent().unwrap_or(path).display()
@@ -219,6 +219,13 @@ pub fn is_dir(path: &Path) -> Result<bool> {
         Err(e) if is_absent(&e) => Ok(false),
         Err(e) => Err(anyhow!("Failed to look into '{}': {e}", path.display())),
     }
+}
+
+/// Whether a file, or the directory that it would be in, is a link to nothing: what was there may
+/// be back soon, as on a disk that is not mounted.
+fn leads_nowhere(path: &Path) -> bool {
+    let is_broken = |path: &Path| path.is_symlink() && !path.exists();
+    is_broken(path) || path.parent().is_some_and(is_broken)
 }
 
 fn is_absent(e: &io::Error) -> bool {
@@ -473,12 +480,19 @@ mod tests {
             ("none", true),
             ("none/below", true),
             ("nowhere", false),
-            ("nowhere/below", true),
+            ("nowhere/below", false),
             ("loop", false),
             ("loop/below", false),
             ("plain/below", false),
         ] {
             assert_eq!(read(&at(name)).is_ok(), is_missing, "{name}");
+        }
+        for (name, is_known) in [
+            ("none/below", true),
+            ("nowhere", true),
+            ("nowhere/below", false),
+        ] {
+            assert_eq!(metadata(&at(name)).is_ok(), is_known, "{name}");
         }
     }
 
