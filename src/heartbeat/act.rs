@@ -1,6 +1,7 @@
 //! Carries a plan out. One step that fails does not stop the next; all failures are reported.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -376,20 +377,29 @@ impl Acting<'_> {
         let rigs: BTreeSet<String> = rigs
             .filter_map(|agent| agent.rig().map(String::from))
             .collect();
+        let town = self.world.town;
+        let hooked = |dir: &Path| match bd::hooked(tools, town, dir) {
+            Ok(hooked) => hooked,
+            Err(e) => {
+                log::warn!("What is on hooks is as it was: {e:#}");
+                None
+            }
+        };
+        if rigs.is_empty() {
+            return;
+        }
+        let Some(of_town) = hooked(town.root()) else {
+            return;
+        };
         for rig in rigs {
             if begin.elapsed() > TOOL_LIMIT {
                 return;
             }
-            let hooked = match bd::hooked(tools, self.world.town, &rig) {
-                Ok(Some(hooked)) => hooked,
-                Ok(None) => return,
-                Err(e) => {
-                    log::warn!(
-                        "Nothing is known about the hooks of {rig}, going on without: {e:#}"
-                    );
-                    continue;
-                }
+            let Some(mut hooked) = hooked(&town.path(&rig)) else {
+                continue;
             };
+            hooked.extend_from_slice(&of_town);
+            hooked.retain(|(_, agent)| agent.rig() == Some(&rig));
             let is_hooked = |agent: &Agent, hook: &Hook| {
                 agent.rig() != Some(&rig) || hooked.contains(&(hook.issue.clone(), agent.clone()))
             };

@@ -141,19 +141,19 @@ pub fn rig_labels(tools: &Tools, town: &Town) -> Result<Option<BTreeMap<String, 
     Ok(Some(of_rigs.collect()))
 }
 
-/// Issues on the hooks of a rig's polecats, with the polecat. `Ok(None)`: there is no `bd`.
+/// Issues on the hooks of polecats, with the polecat, among the beads that `dir` uses: the town's, or
+/// a rig's. A polecat may have one of either on its hook. `Ok(None)`: there is no `bd`.
 ///
 /// # Errors
 /// As for [`agents`].
-pub fn hooked(tools: &Tools, town: &Town, rig: &str) -> Result<Option<Vec<(String, Agent)>>> {
+pub fn hooked(tools: &Tools, town: &Town, dir: &Path) -> Result<Option<Vec<(String, Agent)>>> {
     // Work on a hook has this status: since January 2026, and before.
-    let dir = town.path(rig);
     let mut found = Vec::new();
     for status in ["--status=hooked", "--status=pinned"] {
         let args = ["list", status, "--json", "--limit", "0"];
-        match call_in(tools, town, &dir, &args) {
+        match call_in(tools, town, dir, &args) {
             Ok(None) => return Ok(None),
-            Ok(Some(text)) => found.extend(parse_hooked(&text, town, rig)?),
+            Ok(Some(text)) => found.extend(parse_hooked(&text, town)?),
             // A `bd` that does not know the status.
             Err(e) if e.is::<tools::ToolError>() || status == "--status=pinned" => return Err(e),
             Err(_) => {}
@@ -162,16 +162,15 @@ pub fn hooked(tools: &Tools, town: &Town, rig: &str) -> Result<Option<Vec<(Strin
     Ok(Some(found))
 }
 
-/// Reads what `bd list --json` prints of work on hooks: that of the rig's polecats.
+/// Reads what `bd list --json` prints of work on hooks: that of polecats.
 ///
 /// # Errors
 /// It is no list of issues.
-pub fn parse_hooked(text: &str, town: &Town, rig: &str) -> Result<Vec<(String, Agent)>> {
+pub fn parse_hooked(text: &str, town: &Town) -> Result<Vec<(String, Agent)>> {
     let polecat = |issue: &Value| {
         let id = issue.get("id")?.as_str()?;
         let agent = town.agent(issue.get("assignee")?.as_str()?).ok()?;
-        let is_its = agent.role() == Role::Polecat && agent.rig() == Some(rig);
-        (is_its && is_id(id)).then(|| (id.to_string(), agent))
+        (agent.role() == Role::Polecat && is_id(id)).then(|| (id.to_string(), agent))
     };
     Ok(issues(text)?.iter().filter_map(polecat).collect())
 }
@@ -402,12 +401,13 @@ mod tests {
         let text = r#"[{"id":"gt-abc","assignee":"a/polecats/nux"},{"id":"gt-b","assignee":"a/witness"},
             {"id":"gt-c","assignee":"b/polecats/x"},{"id":"gt-d"},{"id":"--x","assignee":"a/polecats/y"},
             {"id":"gt-e","assignee":null},{"id":"gt-f","assignee":"../../x"}]"#;
-        let found = parse_hooked(text, &town, "a").unwrap();
+        let found = parse_hooked(text, &town).unwrap();
+        let on = |issue: &str, polecat: &str| (issue.into(), Agent::parse(polecat).unwrap());
         assert_eq!(
             found,
-            [("gt-abc".into(), Agent::parse("a/polecats/nux").unwrap())]
+            [on("gt-abc", "a/polecats/nux"), on("gt-c", "b/polecats/x")]
         );
-        assert!(parse_hooked("oops", &town, "a").is_err());
+        assert!(parse_hooked("oops", &town).is_err());
     }
 
     #[test]

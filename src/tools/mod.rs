@@ -343,6 +343,10 @@ impl Tools {
         // A caller's identity is not ours: mail and beads must not be signed with it, nor another
         // town's be read.
         environment::drop_foreign(&mut command);
+        // A daemon or server that bd starts for its call, and waits for, would end with our job.
+        command
+            .env("BEADS_NO_DAEMON", "1")
+            .env("BEADS_DOLT_AUTO_START", "0");
         command
     }
 }

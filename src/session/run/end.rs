@@ -46,6 +46,8 @@ pub(super) enum End {
     OutOfMemory,
     /// A person, or a tool such as `gt stop`, closed its session.
     Closed,
+    /// The shell that somebody else has started it from is idle again.
+    LeftShell,
     /// The status is not known; why.
     Unknown(&'static str),
 }
@@ -58,7 +60,7 @@ impl End {
             End::Killed(signal) => u8::try_from(128 + signal).unwrap_or(1),
             End::OutOfMemory => 128 + Signal::SIGKILL as u8,
             End::Closed => 0,
-            End::Unknown(_) => 1,
+            End::LeftShell | End::Unknown(_) => 1,
         }
     }
 }
@@ -73,6 +75,7 @@ impl std::fmt::Display for End {
             },
             End::OutOfMemory => f.write_str("ran out of memory: the kernel killed a process of it"),
             End::Closed => f.write_str("ended: somebody closed its session"),
+            End::LeftShell => f.write_str("ended: it left its shell"),
             End::Unknown(why) => write!(f, "ended: {why}"),
         }
     }
@@ -205,7 +208,7 @@ impl Run {
             if !pane.dead && pane.pid != self.pid && process::watch(self.pid).is_none() {
                 return Ok(match process::head(pane.pid) {
                     Head::Process(pid) if pid == pane.pid => After::Respawned(pid),
-                    _ => After::Ended(End::Unknown("it left its shell")),
+                    _ => After::Ended(End::LeftShell),
                 });
             }
             if Instant::now() >= deadline {
@@ -226,6 +229,8 @@ impl Run {
         let was_asked = match end {
             End::Killed(signal) => ASKED.contains(&signal),
             End::Exited(status) => ASKED.contains(&(status - 128)),
+            // Its shell knows how it ended, and does not tell.
+            End::LeftShell => true,
             _ => false,
         };
         let deadline = Instant::now() + CLOSE_LIMIT;
