@@ -112,8 +112,8 @@ pub fn agents(tools: &Tools, town: &Town, agents: &[Agent]) -> Result<Option<Vec
     Ok(Some(beads))
 }
 
-/// What the beads of rigs are labelled with: `status:docked` by `gt rig dock`, in one call; nothing
-/// of a rig whose bead is not shown. `Ok(None)`: there is no `bd`, or no rig.
+/// What the beads of rigs are labelled with: `status:docked` by `gt rig dock`; nothing of a rig that
+/// has no bead. `Ok(None)`: there is no `bd`, or no rig.
 ///
 /// # Errors
 /// `bd` hung, or printed something that is not a list: then nothing is known.
@@ -123,22 +123,53 @@ pub fn rig_labels(tools: &Tools, town: &Town) -> Result<Option<BTreeMap<String, 
         .names()
         .map(|rig| (town.rig_bead(rig), rig))
         .collect();
-    let Some(mut command) = tools.command("bd", town.root()).filter(|_| !ids.is_empty()) else {
+    let wanted: Vec<&str> = ids.keys().map(String::as_str).collect();
+    let Some(shown) = show(tools, town, &wanted)? else {
         return Ok(None);
     };
-    command.arg("show").args(ids.keys()).arg("--json");
-    // One that is missing fails the call, and the others are shown all the same.
-    let out = tools::run(&mut command, limit(town)).context("'bd show' gave no answer")?;
-    let text = out.stdout.trim();
-    if text.is_empty() {
-        return Ok(Some(BTreeMap::new()));
-    }
-    let shown = issues(text)?;
     let of_rigs = shown.iter().filter_map(|issue| {
         let rig = ids.get(issue.get("id")?.as_str()?)?;
         Some((rig.to_string(), status_label(issue)))
     });
     Ok(Some(of_rigs.collect()))
+}
+
+/// Those of some beads that there are, in one call where `bd` does not let one that is missing hide
+/// the others. `Ok(None)`: there is no `bd`, or nothing is wanted.
+fn show(tools: &Tools, town: &Town, ids: &[&str]) -> Result<Option<Vec<Value>>> {
+    let Some(mut command) = tools.command("bd", town.root()).filter(|_| !ids.is_empty()) else {
+        return Ok(None);
+    };
+    command.arg("show").args(ids).arg("--json");
+    // It fails where one is missing, so its status tells nothing.
+    let out = tools::run(&mut command, limit(town)).context("'bd show' gave no answer")?;
+    match (parse_shown(&out.stdout)?, ids) {
+        (Some(shown), _) => Ok(Some(shown)),
+        (None, [_]) => Ok(Some(Vec::new())),
+        (None, _) => {
+            let mut found = Vec::new();
+            for id in ids {
+                found.extend(show(tools, town, &[id])?.unwrap_or_default());
+            }
+            Ok(Some(found))
+        }
+    }
+}
+
+/// Reads what `bd show --json` prints: the beads; nothing at all, or an error in JSON, where one is
+/// missing. `None`: one is, and nothing is said of the others.
+fn parse_shown(text: &str) -> Result<Option<Vec<Value>>> {
+    let text = text.trim();
+    if text.is_empty() {
+        return Ok(Some(Vec::new()));
+    }
+    let said: Option<Value> = serde_json::from_str(text).ok();
+    let error = said.as_ref().and_then(|said| said.get("error")?.as_str());
+    let missing = ["no issue found", "no issues found"];
+    if error.is_some_and(|error| missing.iter().any(|words| error.contains(words))) {
+        return Ok(None);
+    }
+    issues(text).map(Some)
 }
 
 /// Issues on the hooks of polecats, with the polecat, among the beads that `dir` uses: the town's, or
@@ -341,14 +372,57 @@ mod tests {
         }
     }
 
-    /// What bd prints of two beads, one of which is not there, and of no beads.
+    /// What the bd of each gt prints of a docked rig, of beads that are not there, and of none.
     #[test]
     fn recorded_answers() {
-        let shown = issues(include_str!("../../tests/fixtures/gt-0.1.0/bd-show")).unwrap();
-        let labels: Vec<_> = shown.iter().map(status_label).collect();
-        assert_eq!(labels, [Some("docked".to_string())]);
-        let empty = include_str!("../../tests/fixtures/gt-0.1.0/bd-list-empty");
-        assert_eq!(parse(empty).unwrap(), Vec::new());
+        for (shown, missing, empty) in [
+            (
+                include_str!("../../tests/fixtures/gt-0.1.0/bd-show"),
+                "",
+                include_str!("../../tests/fixtures/gt-0.1.0/bd-list-empty"),
+            ),
+            (
+                include_str!("../../tests/fixtures/gt-0.2.6/bd-show"),
+                include_str!("../../tests/fixtures/gt-0.2.6/bd-show-missing"),
+                include_str!("../../tests/fixtures/gt-0.2.6/bd-list-empty"),
+            ),
+        ] {
+            let shown = parse_shown(shown).unwrap().unwrap();
+            let labels: Vec<_> = shown.iter().map(status_label).collect();
+            assert_eq!(labels, [Some("docked".to_string())]);
+            let none = parse_shown(missing).unwrap().unwrap_or_default();
+            assert_eq!(none, Vec::<Value>::new(), "{missing}");
+            assert_eq!(parse(empty).unwrap(), Vec::new());
+        }
+        for junk in [r#"{"error":"database is locked"}"#, "{}", "oops"] {
+            assert!(parse_shown(junk).is_err(), "{junk}");
+        }
+        let agents = parse(include_str!("../../tests/fixtures/gt-0.2.6/bd-list-agents")).unwrap();
+        let ids: Vec<_> = agents.iter().map(|bead| bead.id.as_str()).collect();
+        assert_eq!(ids, ["hq-mayor", "hq-deacon"]);
+        assert_eq!(state_line(&agents[0].description).unwrap().1, "idle");
+    }
+
+    /// What is on hooks, as the bd of each gt says it. Witnesses have handoffs on theirs.
+    #[test]
+    fn recorded_hooks() {
+        let dir = tempfile::tempdir().unwrap();
+        let town = Town::at(dir.path(), None).unwrap();
+        for (text, issue, polecat) in [
+            (
+                include_str!("../../tests/fixtures/gt-0.1.0/bd-list-pinned"),
+                "gm-63t",
+                "proj/polecats/nux",
+            ),
+            (
+                include_str!("../../tests/fixtures/gt-0.2.6/bd-list-hooked"),
+                "hq-8q4",
+                "proj/polecats/chrome",
+            ),
+        ] {
+            let want = [(issue.to_string(), Agent::parse(polecat).unwrap())];
+            assert_eq!(parse_hooked(text, &town).unwrap(), want);
+        }
     }
 
     #[test]

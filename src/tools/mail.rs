@@ -159,23 +159,31 @@ mod tests {
         assert_eq!((mails[1].id.as_str(), mails[1].timestamp), ("x", None));
     }
 
-    /// What gt 0.1.0 prints, whose agents all write as the Mayor.
+    /// What each gt prints. The agents of 0.1.0 all write as the Mayor.
     #[test]
-    fn a_recorded_inbox() {
-        let empty = include_str!("../../tests/fixtures/gt-0.1.0/inbox-empty");
-        assert_eq!(parse(empty), Ok(Vec::new()));
-        let mails = parse(include_str!("../../tests/fixtures/gt-0.1.0/inbox")).unwrap();
-        let shown: Vec<_> = mails
-            .iter()
-            .map(|m| (m.from.as_str(), m.body.as_str()))
-            .collect();
-        let want = [("mayor/", "restart"), ("mayor/", "{\"action\":\"cycle\"}")];
-        assert_eq!(shown, want);
-        assert!(
-            mails
+    fn recorded_inboxes() {
+        for (empty, inbox, want) in [
+            (
+                include_str!("../../tests/fixtures/gt-0.1.0/inbox-empty"),
+                include_str!("../../tests/fixtures/gt-0.1.0/inbox"),
+                [("mayor/", "restart"), ("mayor/", "{\"action\":\"cycle\"}")],
+            ),
+            (
+                include_str!("../../tests/fixtures/gt-0.2.6/inbox-empty"),
+                include_str!("../../tests/fixtures/gt-0.2.6/inbox"),
+                [("proj/witness", "x"), ("proj/witness", "restart")],
+            ),
+        ] {
+            assert_eq!(parse(empty), Ok(Vec::new()));
+            let mails = parse(inbox).unwrap();
+            let shown: Vec<_> = mails
                 .iter()
-                .all(|m| m.timestamp.is_some() && !m.read && is_id(&m.id))
-        );
+                .map(|m| (m.from.as_str(), m.body.as_str()))
+                .collect();
+            assert_eq!(shown, want);
+            let is_whole = |m: &Mail| m.timestamp.is_some() && !m.read && is_id(&m.id);
+            assert!(mails.iter().all(is_whole));
+        }
     }
 
     #[test]
