@@ -160,9 +160,9 @@ impl Dialect {
         self.since(0, 2, 0)
     }
 
-    /// The Mayor works in `mayor/`, not in the town's root.
+    /// The Mayor works in `mayor/`, not in the town's root: from 0.2.2 to 0.2.5, and since 0.6.0.
     pub fn has_mayor_dir(self) -> bool {
-        self.since(0, 2, 2)
+        self.since(0, 6, 0) || (self.since(0, 2, 2) && !self.since(0, 2, 6))
     }
 
     /// The daemon pokes the Deacon and the Witnesses at each of its ticks.
@@ -361,7 +361,6 @@ mod tests {
                 d.has_prefix_beads(),
                 d.has_hq_beads(),
                 d.has_hq_sessions(),
-                d.has_mayor_dir(),
                 d.has_address_roles(),
                 d.has_prefix_sessions(),
                 d.has_hq_helpers(),
@@ -381,17 +380,17 @@ mod tests {
             ("0.1.1", "1 -"),
             ("0.2.0", "2 -"),
             ("0.2.1", "3 -"),
-            ("0.2.6", "4 -"),
-            ("0.5.0", "4 -"),
-            ("0.6.0", "5 -"),
-            ("0.7.0", "7 -"),
-            ("0.8.0", "7 -"),
-            ("0.9.0", "7 hash"),
-            ("0.10.0", "7 -"),
-            ("0.12.1", "7 -"),
-            ("0.13.0", "7 hash"),
-            ("1.0.1", "7 hash"),
-            ("17.3.0", "7 hash"),
+            ("0.2.6", "3 -"),
+            ("0.5.0", "3 -"),
+            ("0.6.0", "4 -"),
+            ("0.7.0", "6 -"),
+            ("0.8.0", "6 -"),
+            ("0.9.0", "6 hash"),
+            ("0.10.0", "6 -"),
+            ("0.12.1", "6 -"),
+            ("0.13.0", "6 hash"),
+            ("1.0.1", "6 hash"),
+            ("17.3.0", "6 hash"),
         ] {
             assert_eq!(line(Dialect(release.parse().unwrap())), want, "{release}");
         }

@@ -199,6 +199,8 @@ impl Town {
         set("GT_SESSION", &self.session(agent));
         set("GIT_CEILING_DIRECTORIES", &root);
         set("BD_BACKUP_ENABLED", "false");
+        // One server has the beads of the whole town.
+        set("BEADS_DOLT_AUTO_START", "0");
         set("NODE_OPTIONS", "");
         set("CLAUDECODE", "");
         if let Some(dir) = &self.accounts.value
@@ -215,7 +217,11 @@ impl Town {
                 set("GT_SESSION_ID_ENV", key);
             }
         }
+        if role == Role::Witness {
+            set("GT_SCOPE", "rig");
+        }
         if role == Role::Polecat {
+            set("BD_DOLT_AUTO_COMMIT", "off");
             let dir = self.workdir(agent);
             set("GT_POLECAT_PATH", &dir.to_string_lossy());
             set("POLECAT_SLOT", &self.slot(agent).to_string());
@@ -267,6 +273,58 @@ mod tests {
         env.iter().map(line).collect::<Vec<_>>().join(" ")
     }
 
+    /// What each gt gives the agents that it starts, where they work, and how it calls their
+    /// sessions; recorded. Ours have all of it.
+    #[test]
+    fn recorded_environments() {
+        for (release, recorded) in [
+            (
+                "0.1.0",
+                include_str!("../../tests/fixtures/gt-0.1.0/environments"),
+            ),
+            (
+                "0.2.6",
+                include_str!("../../tests/fixtures/gt-0.2.6/environments"),
+            ),
+            (
+                "1.0.1",
+                include_str!("../../tests/fixtures/gt-1.0.1/environments"),
+            ),
+        ] {
+            let ours = format!(r#"{{"gt_version":"{release}"}}"#);
+            let rigs = r#"{"version":1,"rigs":{"proj":{"beads":{"prefix":"pj"}}}}"#;
+            let mut files = vec![
+                (crate::town::ours::FILE, ours.as_str()),
+                (crate::town::rigs::FILE, rigs),
+            ];
+            let lines: Vec<Vec<&str>> = recorded
+                .lines()
+                .map(|line| line.split(' ').collect())
+                .collect();
+            let kept: Vec<String> = lines.iter().map(|line| format!("{}/x", line[2])).collect();
+            files.extend(kept.iter().map(|file| (file.as_str(), "")));
+            let (dir, town) = town_with(2, &files);
+            let root = dir.path().to_str().unwrap();
+            for line in &lines {
+                let [who, session, works, variables @ ..] = &line[..] else {
+                    panic!("{line:?}")
+                };
+                let who = agent(who);
+                assert_eq!(town.session(&who), *session, "{release}");
+                assert_eq!(
+                    town.workdir(&who),
+                    dir.path().join(works),
+                    "{release} {who}"
+                );
+                let ours = self::lines(&town.environment(&who), root);
+                let ours: Vec<&str> = ours.split(' ').collect();
+                for variable in variables {
+                    assert!(ours.contains(variable), "{release} {who}: {variable}");
+                }
+            }
+        }
+    }
+
     #[test]
     fn environments_of_both_eras() {
         for (version, who, want) in [
@@ -305,7 +363,7 @@ mod tests {
             (
                 2,
                 "deacon/boot",
-                "BD_ACTOR=deacon-boot BD_BACKUP_ENABLED=false CLAUDECODE= CLAUDE_CODE_EFFORT_LEVEL=high \
+                "BD_ACTOR=deacon-boot BD_BACKUP_ENABLED=false BEADS_DOLT_AUTO_START=0 CLAUDECODE= CLAUDE_CODE_EFFORT_LEVEL=high \
                  CLAUDE_CONFIG_DIR=/c GIT_AUTHOR_NAME=boot GIT_CEILING_DIRECTORIES=T GT_AGENT=claude \
                  GT_PROCESS_NAMES=node,claude GT_ROLE=deacon/boot GT_ROOT=T GT_SESSION=hq-boot GT_SESSION_ID_ENV=CLAUDE_SESSION_ID \
                  GT_TOWN_ROOT=T NODE_OPTIONS=",
@@ -313,7 +371,7 @@ mod tests {
             (
                 2,
                 "gastown/refinery",
-                "BD_ACTOR=gastown/refinery BD_BACKUP_ENABLED=false CLAUDECODE= CLAUDE_CODE_EFFORT_LEVEL=low \
+                "BD_ACTOR=gastown/refinery BD_BACKUP_ENABLED=false BEADS_DOLT_AUTO_START=0 CLAUDECODE= CLAUDE_CODE_EFFORT_LEVEL=low \
                  CLAUDE_CONFIG_DIR=/c GIT_AUTHOR_NAME=gastown/refinery GIT_CEILING_DIRECTORIES=T \
                  GT_AGENT=claude GT_PROCESS_NAMES=node,claude GT_REFINERY=1 GT_RIG=gastown \
                  GT_ROLE=gastown/refinery GT_ROOT=T GT_SESSION=gt-refinery GT_SESSION_ID_ENV=CLAUDE_SESSION_ID GT_TOWN_ROOT=T NODE_OPTIONS=",
@@ -321,8 +379,8 @@ mod tests {
             (
                 2,
                 "gastown/polecats/nux",
-                "BD_ACTOR=gastown/polecats/nux BD_BACKUP_ENABLED=false BEADS_AGENT_NAME=gastown/nux \
-                 CLAUDECODE= CLAUDE_CODE_EFFORT_LEVEL=high CLAUDE_CONFIG_DIR=/c GIT_AUTHOR_NAME=nux \
+                "BD_ACTOR=gastown/polecats/nux BD_BACKUP_ENABLED=false BD_DOLT_AUTO_COMMIT=off \
+                 BEADS_AGENT_NAME=gastown/nux BEADS_DOLT_AUTO_START=0 CLAUDECODE= CLAUDE_CODE_EFFORT_LEVEL=high CLAUDE_CONFIG_DIR=/c GIT_AUTHOR_NAME=nux \
                  GIT_CEILING_DIRECTORIES=T GT_AGENT=claude GT_BRANCH=polecat/nux GT_POLECAT=nux \
                  GT_POLECAT_PATH=T/gastown/polecats/nux GT_PROCESS_NAMES=node,claude GT_RIG=gastown \
                  GT_ROLE=gastown/polecats/nux GT_ROOT=T GT_SESSION=gt-nux \
@@ -331,7 +389,7 @@ mod tests {
             (
                 2,
                 "deacon/dogs/alpha",
-                "BD_ACTOR=deacon/dogs/alpha BD_BACKUP_ENABLED=false CLAUDECODE= CLAUDE_CODE_EFFORT_LEVEL=high \
+                "BD_ACTOR=deacon/dogs/alpha BD_BACKUP_ENABLED=false BEADS_DOLT_AUTO_START=0 CLAUDECODE= CLAUDE_CODE_EFFORT_LEVEL=high \
                  CLAUDE_CONFIG_DIR=/c GIT_AUTHOR_NAME=alpha GIT_CEILING_DIRECTORIES=T GT_AGENT=claude \
                  GT_DOG_NAME=alpha GT_PROCESS_NAMES=node,claude GT_ROLE=dog GT_ROOT=T \
                  GT_SESSION=hq-dog-alpha GT_SESSION_ID_ENV=CLAUDE_SESSION_ID GT_TOWN_ROOT=T NODE_OPTIONS=",
