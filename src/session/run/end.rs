@@ -24,7 +24,7 @@ const REAP_LIMIT: Duration = Duration::from_secs(3);
 const REAP_POLL: Duration = Duration::from_millis(10);
 
 /// How long after an end by SIGTERM or Ctrl-C the session may be closed.
-const CLOSE_LIMIT: Duration = Duration::from_secs(5);
+const CLOSE_LIMIT: Duration = Duration::from_secs(10);
 
 /// How often that is looked at.
 const CLOSE_POLL: Duration = Duration::from_millis(100);
@@ -218,8 +218,8 @@ impl Run {
         }
     }
 
-    /// Whether somebody ended the agent on purpose: `gt` ends the processes of a session by Ctrl-C
-    /// and SIGTERM, and closes it up to four seconds later. `None`: meanwhile we are to stop.
+    /// Tells an end that was asked for from others: `gt` ends the processes of a session by Ctrl-C
+    /// and SIGTERM, and closes it up to eight seconds later. `None`: meanwhile we are to stop.
     pub(super) fn or_closed(&self, end: End) -> Result<Option<End>> {
         const ASKED: [i32; 3] = [
             Signal::SIGTERM as i32,
