@@ -218,7 +218,7 @@ impl Run {
         }
     }
 
-    /// Tells an end that was asked for from others: `gt` ends the processes of a session by Ctrl-C
+    /// Whether somebody ended the agent on purpose: `gt` ends the processes of a session by Ctrl-C
     /// and SIGTERM, and closes it up to eight seconds later. `None`: meanwhile we are to stop.
     pub(super) fn or_closed(&self, end: End) -> Result<Option<End>> {
         const ASKED: [i32; 3] = [
