@@ -199,12 +199,12 @@ pub fn agents(world: &World<'_>, units: &BTreeMap<String, Unit>) -> Result<BTree
                 .is_some_and(|patrols| !patrols.wants(agent)),
             _ => false,
         };
-        let note = Note::of(town, agent);
-        seen.left = note.load().filter(|_| seen.unit.is_down());
+        let left = Note::of(town, agent).load();
         let mut refusal = marks::refusal(town, agent);
         // Where its directory cannot be looked into, it would be started in another one.
-        if let Err(e) = note.is_there().and_then(|_| town.lacks(agent)) {
-            refusal.get_or_insert(marks::unknown(&e));
+        match left.and_then(|left| town.lacks(agent).map(|_| left)) {
+            Ok(left) => seen.left = left.filter(|_| seen.unit.is_down()),
+            Err(e) => _ = refusal.get_or_insert(marks::unknown(&e)),
         }
         seen.refusal = refusal.map(|refusal| Refused {
             mark: refusal.mark.name().into(),

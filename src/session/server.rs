@@ -31,7 +31,7 @@ pub const SERVICE: &str = "gt-tmux.service";
 const PARKED: &str = "gastown";
 
 /// How long a new server may take until it answers.
-const READY_LIMIT: Duration = Duration::from_secs(10);
+const READY_LIMIT: Duration = Duration::from_secs(30);
 
 /// How often it is asked.
 const READY_POLL: Duration = Duration::from_millis(10);

@@ -13,10 +13,11 @@ const OWNER: &str = "@gastown_agent";
 /// The session option that says that an agent has, or had, its pane in this session.
 pub(super) const HOME: &str = "@gastown_session";
 
-/// Fields without spaces first, the session's name last.
+/// Fields without spaces first, the session's name last. Anybody in a pane can set its options:
+/// blanks there, which would shift the fields of that line, are shown as points.
 pub(super) const PANE_FORMAT: &str = "#{pane_id} #{pane_pid} #{pane_dead} s#{pane_dead_status} \
-     g#{pane_dead_signal} o#{@gastown_agent} \
-     h#{@gastown_session} #{pid} #{session_attached} #{session_created} r#{@gastown_report} #{session_name}";
+     g#{pane_dead_signal} o#{s/[ \t\n]/./:@gastown_agent} h#{s/[ \t\n]/./:@gastown_session} #{pid} \
+     #{session_attached} #{session_created} r#{s/[ \t\n]/./:@gastown_report} #{session_name}";
 
 /// The pane option with the process that said it is ready, by pid.
 const READY: &str = "@gastown_ready";
@@ -293,6 +294,23 @@ mod tests {
         assert_eq!(alive.report, None, "it is another process's");
         assert_eq!(alive.session, "my odd session");
         assert!(parse_pane("garbage").is_err());
+    }
+
+    #[test]
+    fn options_with_blanks_hide_no_pane() {
+        let lab = Lab::new("blanks");
+        for option in [OWNER, HOME, REPORT] {
+            for value in ["a b", "a\tb", "a\nb", "a;b #{pid}"] {
+                lab.0
+                    .run(&["set-option", "-p", "-t", "%0", option, value])
+                    .unwrap();
+                assert_eq!(lab.0.panes().unwrap().len(), 1, "{option} {value}");
+            }
+        }
+        assert_eq!(
+            lab.0.panes().unwrap()[0].owner.as_deref(),
+            Some("a;b.#{pid}")
+        );
     }
 
     #[test]

@@ -19,6 +19,9 @@ const RESERVE: Duration = Duration::from_secs(15);
 /// How long a local command may take.
 const LOCAL: Duration = Duration::from_secs(10);
 
+/// How many times a stash is taken off the list at most, when another one went in its stead.
+const DROPS: usize = 3;
+
 /// What came of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Synced {
@@ -274,10 +277,28 @@ impl<'a> Git<'a> {
         if !fits {
             self.restore(stash, before)?;
         }
-        if let Some((place, _)) = self.stash(|line| line.starts_with(stash))? {
-            self.local(&["stash", "drop", "--quiet", &format!("stash@{{{place}}}")])?;
-        }
+        self.drop_stash(stash)?;
         Ok(fits)
+    }
+
+    /// Takes a stash off the list, which git does by its place there: what another worktree has
+    /// stashed meanwhile, and was taken off in its stead, is put back.
+    fn drop_stash(&self, stash: &str) -> Result<(), String> {
+        for _ in 0..DROPS {
+            let Some((place, _)) = self.stash(|line| line.starts_with(stash))? else {
+                break;
+            };
+            let said = self.local(&["stash", "drop", &format!("stash@{{{place}}}")])?;
+            let theirs = said
+                .trim_end()
+                .rsplit_once('(')
+                .map(|(_, commit)| commit.trim_end_matches(')'))
+                .filter(|theirs| *theirs != stash);
+            let Some(theirs) = theirs else { break };
+            let message = self.local(&["log", "-1", "--format=%s", theirs])?;
+            self.local(&["stash", "store", "--message", message.trim_end(), theirs])?;
+        }
+        Ok(())
     }
 
     /// Makes HEAD, index, worktree and untracked files what they were when they were stashed.

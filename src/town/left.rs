@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -38,25 +38,14 @@ impl Note {
         Note(town.path(DIR).join(agent.instance()))
     }
 
-    /// The note; `None`: there is none, or it cannot be read.
-    pub fn load(&self) -> Option<Left> {
-        let text = files::read_untrusted(&self.0, files::ENTRY_LIMIT).ok()??;
-        let (word, time) = text.trim_end().split_once('\t')?;
-        let time = time.parse().ok()?;
-        match word {
-            "at-work" => Some(Left::AtWork),
-            "waiting" => Some(Left::Waiting(time)),
-            "closed" => Some(Left::Closed(time)),
-            _ => None,
-        }
-    }
-
-    /// Whether there is one.
+    /// The note; `None`: there is none, or it says nothing that is known.
     ///
     /// # Errors
-    /// It is not known.
-    pub fn is_there(&self) -> Result<bool> {
-        files::is_there(&self.0)
+    /// It cannot be read.
+    pub fn load(&self) -> Result<Option<Left>> {
+        let text = files::read_untrusted(&self.0, files::ENTRY_LIMIT)
+            .with_context(|| format!("'{}'", self.0.display()))?;
+        Ok(text.as_deref().and_then(parse))
     }
 
     /// Writes the note, atomically and durably.
@@ -81,6 +70,17 @@ impl Note {
     }
 }
 
+fn parse(text: &str) -> Option<Left> {
+    let (word, time) = text.trim_end().split_once('\t')?;
+    let time = time.parse().ok()?;
+    match word {
+        "at-work" => Some(Left::AtWork),
+        "waiting" => Some(Left::Waiting(time)),
+        "closed" => Some(Left::Closed(time)),
+        _ => None,
+    }
+}
+
 /// Forgets which sessions were closed: somebody has the town come up.
 ///
 /// # Errors
@@ -89,7 +89,7 @@ pub fn forget_closed(town: &Town) -> Result<()> {
     let entries = std::fs::read_dir(town.path(DIR)).into_iter().flatten();
     for entry in entries.flatten() {
         let note = Note(entry.path());
-        if matches!(note.load(), Some(Left::Closed(_))) {
+        if matches!(note.load(), Ok(Some(Left::Closed(_)))) {
             note.forget()?;
         }
     }
@@ -106,16 +106,16 @@ mod tests {
         let town = Town::at(dir.path(), None).unwrap();
         let note = Note::of(&town, &Agent::parse("a/polecats/nux").unwrap());
         let at: Timestamp = "2026-01-16T10:00:00Z".parse().unwrap();
-        assert_eq!(note.load(), None);
+        assert_eq!(note.load().unwrap(), None);
         for left in [Left::AtWork, Left::Waiting(at), Left::Closed(at)] {
             note.save(left).unwrap();
-            assert_eq!(note.load(), Some(left));
+            assert_eq!(note.load().unwrap(), Some(left));
         }
         forget_closed(&town).unwrap();
-        assert_eq!(note.load(), None);
+        assert_eq!(note.load().unwrap(), None);
         note.save(Left::AtWork).unwrap();
         forget_closed(&town).unwrap();
-        assert_eq!(note.load(), Some(Left::AtWork));
+        assert_eq!(note.load().unwrap(), Some(Left::AtWork));
         note.forget().unwrap();
         note.forget().unwrap();
         for junk in [
@@ -125,7 +125,10 @@ mod tests {
             "gone\t2026-01-16T10:00:00Z\n",
         ] {
             files::write(&note.0, junk.as_bytes()).unwrap();
-            assert_eq!(note.load(), None, "{junk}");
+            assert_eq!(note.load().unwrap(), None, "{junk}");
         }
+        files::remove(&note.0).unwrap();
+        std::fs::create_dir(&note.0).unwrap();
+        assert!(note.load().is_err());
     }
 }

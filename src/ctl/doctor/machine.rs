@@ -67,7 +67,12 @@ pub fn cgroups(report: &mut Report) {
                 .into_iter()
                 .filter(|c| !here.contains(c))
                 .collect();
-            report.fact("cgroups", format!("unified; {}", here.join(" ")));
+            let yours = if here.is_empty() {
+                "no controllers".into()
+            } else {
+                here.join(" ")
+            };
+            report.fact("cgroups", format!("unified; {yours}"));
             if !missing.is_empty() {
                 report.find("cgroups", format!("The controllers {} are not delegated to you", missing.join(", ")), "Limits by them do nothing, and status cannot show them", "systemctl edit user@.service (as root), with [Service] Delegate=cpu memory pids");
             }

@@ -227,7 +227,7 @@ impl Seen<'_> {
         match self.roster.as_ref().map(|roster| roster.contains(agent)) {
             _ if !self.up => "the town is stopped",
             None => "it is not known whether it is to run",
-            listed => match (Note::of(self.town, agent).load(), listed) {
+            listed => match (Note::of(self.town, agent).load().ok().flatten(), listed) {
                 (Some(Left::Waiting(_)), _) => "it asked to wait; a later tick starts it",
                 (Some(Left::Closed(_)), Some(true)) => match self.town.ours().closed_sessions {
                     Closed::Return => "somebody closed its session; a tick soon starts it again",

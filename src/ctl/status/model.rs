@@ -1,5 +1,7 @@
 //! The town at one moment.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -72,14 +74,27 @@ pub struct Queue {
 }
 
 impl Status {
-    /// Leaves only the agents of that rig, or that agent, and what is wrong with them.
+    /// Leaves only the agents of that rig, or that agent, and what is wrong with them or with the
+    /// whole town.
     pub fn narrow(&mut self, name: &str) {
         let rig = format!("{name}/");
         let is_of = |agent: &str| agent == name || agent.starts_with(&rig);
-        self.agents.retain(|agent| is_of(&agent.agent));
+        let (ours, others): (Vec<_>, Vec<_>) =
+            self.agents.drain(..).partition(|agent| is_of(&agent.agent));
+        self.agents = ours;
+        let of_others: BTreeSet<&str> = others
+            .iter()
+            .flat_map(|other| {
+                [
+                    Some(&*other.agent),
+                    other.agent.split_once('/').map(|(rig, _)| rig),
+                ]
+            })
+            .flatten()
+            .collect();
         self.problems.retain(|problem| {
-            let mut words = problem.split(|c: char| !(c.is_alphanumeric() || "-_/.".contains(c)));
-            words.any(is_of)
+            let words = problem.split(|c: char| !(c.is_alphanumeric() || "-_/.".contains(c)));
+            words.clone().any(is_of) || !words.into_iter().any(|word| of_others.contains(word))
         });
     }
 
@@ -177,6 +192,6 @@ mod tests {
         let mut rig = status(Some(true), &problems);
         rig.narrow("a");
         assert_eq!(rig.agents.len(), 1);
-        assert_eq!(rig.problems, problems[..2]);
+        assert_eq!(rig.problems, [problems[0], problems[1], problems[3]]);
     }
 }

@@ -144,7 +144,7 @@ fn prepared_and_run(instance: &str) -> Result<u8> {
         agent,
     };
     drop(town);
-    if run.note.load() != Some(Left::AtWork) {
+    if !matches!(run.note.load(), Ok(Some(Left::AtWork))) {
         run.note.forget()?;
     }
     if let Err(e) = secrets::refresh(&run.tmux) {
