@@ -96,7 +96,7 @@ impl Program {
             Program::Claude | Program::Gemini => {
                 let mut settings = object(text)?;
                 // Without hooks of ours not even its blanks are changed.
-                match take_out(&mut settings) {
+                match take_out(&mut settings, &[]) {
                     true => pretty(&settings).map(Some),
                     false => Ok(Some(text.to_string())),
                 }
@@ -138,7 +138,8 @@ fn pretty(settings: &Map<String, Value>) -> Result<String> {
 
 fn with_hooks(text: &str, events: &[&str], command: &str, timeout: u64) -> Result<String> {
     let mut settings = object(text)?;
-    take_out(&mut settings);
+    // An event keeps its place, so that a second time changes nothing.
+    take_out(&mut settings, events);
     let hooks = settings.entry("hooks").or_insert_with(|| json!({}));
     let hooks = hooks
         .as_object_mut()
@@ -154,8 +155,9 @@ fn with_hooks(text: &str, events: &[&str], command: &str, timeout: u64) -> Resul
     pretty(&settings)
 }
 
-/// Takes our commands out, and what is empty without them; tells whether there were any.
-fn take_out(settings: &mut Map<String, Value>) -> bool {
+/// Takes our commands out, and what is empty without them, but for some events; tells whether there
+/// were any.
+fn take_out(settings: &mut Map<String, Value>, kept: &[&str]) -> bool {
     let Some(Value::Object(hooks)) = settings.get_mut("hooks") else {
         return false;
     };
@@ -175,7 +177,10 @@ fn take_out(settings: &mut Map<String, Value>) -> bool {
         });
     }
     if touched {
-        hooks.retain(|_, groups| groups.as_array().is_none_or(|groups| !groups.is_empty()));
+        hooks.retain(|event, groups| {
+            kept.contains(&event.as_str())
+                || groups.as_array().is_none_or(|groups| !groups.is_empty())
+        });
         if hooks.is_empty() {
             settings.remove("hooks");
         }
@@ -303,6 +308,14 @@ mod tests {
             let removed = program.remove(text).unwrap();
             assert_eq!(removed.as_deref(), Some(text), "{program:?}");
         }
+    }
+
+    #[test]
+    fn an_empty_event_keeps_its_place() {
+        let with = Program::Claude
+            .install(r#"{"hooks":{"Stop":[]}}"#, CTL)
+            .unwrap();
+        assert_eq!(Program::Claude.install(&with, CTL).unwrap(), with);
     }
 
     #[test]
