@@ -51,6 +51,9 @@ pub struct Look {
     pub titles: &'static [char],
     /// What its dialogs say, in lower case, and which they are.
     pub dialogs: &'static [(&'static str, Kind)],
+    /// It draws a cursor of its own, and some versions leave the real one, hidden, below all that
+    /// they draw.
+    pub hides_cursor: bool,
     /// What becomes of a text that is sent while it works.
     pub while_busy: Typing,
     /// Its hooks report also when it begins to work, so that their "free" counts against a screen
@@ -73,6 +76,7 @@ pub(super) const PLAIN: Look = Look {
     spinners: &[],
     titles: &[],
     dialogs: &[],
+    hides_cursor: false,
     while_busy: Typing::Untried,
     reports_begin: false,
     clear: &[],
@@ -86,9 +90,10 @@ pub const LOOKS: &[Look] = &[
     Look {
         program: "claude",
         reports_begin: true,
-        seen: &["2.1.197"],
+        hides_cursor: true,
+        seen: &["1.0.128", "2.0.60", "2.1.197"],
         area: Area::Ruled,
-        // The second is that of 1.x and earlier, in a box.
+        // The second is that of 2.0 and earlier.
         prompts: &["❯", ">"],
         shell: Some("!"),
         hints: &["Try \""],

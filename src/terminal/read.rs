@@ -11,7 +11,7 @@ use super::{Area, Kind, Look, Question, State};
 use crate::tmux::Screen;
 
 /// How many of the last lines count that are not empty: further up are old questions and spinners.
-const LAST: usize = 12;
+const LAST: usize = 16;
 
 /// How many of the last lines may be the last words of a dialog.
 const FOOTER: usize = 3;
@@ -132,7 +132,8 @@ impl View<'_> {
                 let prompts = prompts.iter().map(|p| p.trim()).filter(|p| !p.is_empty());
                 let begins = |prompt: &&str| after(bare(self.line(row)), prompt).is_some();
                 let prompt = prompts.clone().find(begins)?;
-                Some((after(self.typed(row), prompt).unwrap_or_default(), false))
+                let typed = self.typed(row);
+                Some((after(typed, prompt).unwrap_or(typed), false))
             };
             self.open(look.unwrap_or(&PLAIN), start)
         })
@@ -146,7 +147,8 @@ impl View<'_> {
         let begins = |prompt: &&&str| after(line, prompt).is_some();
         let prompt = shell.or_else(|| look.prompts.iter().find(begins))?;
         let typed = self.typed(row);
-        let typed = typed.strip_prefix(prompt).unwrap_or_default().trim();
+        // A faint prompt is blank there.
+        let typed = typed.strip_prefix(prompt).unwrap_or(typed).trim();
         let indent = self.line(row).chars().take_while(|c| is_border(*c)).count();
         let on_it = row == self.screen.row
             && !prompt.is_empty()
@@ -172,11 +174,15 @@ impl View<'_> {
         whole.then(|| self.taken(rows, first, shell, look))
     }
 
-    /// Between the rules above and below the cursor.
+    /// Between the rules above and below the cursor. A program that hides the cursor and draws one
+    /// of its own may leave the hidden one below all else: then between the last two rules.
     fn ruled(&self, look: &Look) -> Option<Input> {
         let is_rule = |row: &usize| is_rule(self.line(*row));
-        let start = (0..self.screen.row).rfind(is_rule)? + 1;
-        let end = (self.screen.row..self.end()).find(is_rule)?;
+        let last = (0..self.end()).rfind(is_rule)?;
+        let is_below = look.hides_cursor && !self.screen.cursor && self.screen.row > last;
+        let inside = if is_below { last } else { self.screen.row };
+        let start = (0..inside).rfind(is_rule)? + 1;
+        let end = (inside..self.end()).find(is_rule)?;
         let (first, shell) = self.prompted(start, look)?;
         // The line in which a list of choices is searched.
         let begins = |row: usize, sign| after(bare(self.line(row)), sign).is_some();

@@ -77,7 +77,7 @@ settle_claude() {
     echo '{"skipDangerousModePermissionPrompt":true}' >~/.claude/settings.json
     printf '%s\n' "$@" | node -e '
         const lines = require("fs").readFileSync(0, "utf8").trim().split("\n");
-        const trusted = { hasTrustDialogAccepted: true, hasCompletedProjectOnboarding: true };
+        const trusted = { allowedTools: [], hasTrustDialogAccepted: true, hasCompletedProjectOnboarding: true };
         console.log(JSON.stringify({
             hasCompletedOnboarding: true, lastOnboardingVersion: "2.1.197", theme: "dark",
             bypassPermissionsModeAccepted: true,

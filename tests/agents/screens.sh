@@ -51,7 +51,48 @@ works_and_queues() { # TEXT
     shot free-after-answers
 }
 
+# Up to 2.0 claude has another prompt, and asks for trust only where it asks for permissions.
+screens_of_older_claude() {
+    settle_claude "$PORT" "$TOWN"
+    without ~/.claude.json theme
+    without ~/.claude.json hasCompletedOnboarding
+    run "${CLAUDE[@]}"
+    shows 'text style' asks-theme
+    settle_claude "$PORT" "$TOWN"
+    without ~/.claude.json projects
+    run claude
+    shows 'exit' asks-trust
+    settle_claude "$PORT" "$TOWN"
+    without ~/.claude.json customApiKeyResponses
+    run "${CLAUDE[@]}"
+    shows 'API key' asks-key
+    settle_claude "$PORT" "$TOWN"
+    without ~/.claude.json bypassPermissionsModeAccepted
+    run "${CLAUDE[@]}"
+    shows 'Yes, I accept' asks-bypass
+    settle_claude "$PORT" "$TOWN"
+    run "${CLAUDE[@]}"
+    shows 'bypass permissions on' free
+    text 'half a draft'
+    shot draft
+    keys C-u
+    still
+    shot free-taken-back
+    text '!'
+    shot shell-mode
+    keys BSpace
+    text '/'
+    shot draft-slash
+    keys C-u
+    works_and_queues 'esc to interrupt'
+    run claude
+    shows '? for shortcuts' free-default-mode
+    enter '(run touch made)'
+    shows 'Do you want' asks-permission
+}
+
 screens_of_claude() {
+    case $version in 1.* | 2.0.*) screens_of_older_claude && return ;; esac
     settle_claude "$PORT" "$TOWN"
     without ~/.claude.json theme
     without ~/.claude.json hasCompletedOnboarding
