@@ -129,6 +129,12 @@ impl Acting<'_> {
 
     fn steps(&mut self, steps: &[Step]) {
         for step in steps {
+            if let Action::Stop { agent } = &step.action
+                && self.is_frozen(agent)
+            {
+                log::info!("Leaving {agent}, which was frozen a moment ago");
+                continue;
+            }
             let result = self.step(&step.action);
             let Some(result) = result else { continue };
             if self.note(result.map(drop)) {
@@ -137,6 +143,14 @@ impl Acting<'_> {
                 self.forget(agent);
             }
         }
+    }
+
+    /// Whether an agent is frozen now. An emergency stop freezes first and sets its mark then, so
+    /// this tick may have seen the agent before the one and the mark after the other.
+    fn is_frozen(&self, agent: &Agent) -> bool {
+        let now = self.world.systemd.properties(&agent.unit());
+        let state = now.ok().and_then(|unit| unit.text("FreezerState"));
+        state.is_some_and(|state| state.starts_with("frozen") || state == "freezing")
     }
 
     /// `None`: not one of the manager's.

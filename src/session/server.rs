@@ -105,7 +105,9 @@ fn server_to_be(town: &Town) -> Result<Tmux> {
 pub fn tmux_ready() -> Result<Exit> {
     let town = Town::load()?;
     let tmux = Tmux::on(town.socket());
-    let server = wait_for_server(&tmux)?;
+    let main = std::env::var("MAINPID").ok();
+    let main = main.and_then(|pid| pid.parse().ok());
+    let server = wait_for_server(&tmux, main)?;
     // The service may be a mere watcher of somebody else's server.
     if std::env::var("MAINPID").is_ok_and(|pid| pid == server.to_string()) {
         let bus = std::env::vars().filter(|(key, _)| is_of_bus(OsStr::new(key)));
@@ -144,11 +146,15 @@ fn is_of_bus(key: &OsStr) -> bool {
     key == "DBUS_SESSION_BUS_ADDRESS" || key == "XDG_RUNTIME_DIR"
 }
 
-fn wait_for_server(tmux: &Tmux) -> Result<u32> {
+/// Waits until a server answers, as long as its process lives, if that is known.
+fn wait_for_server(tmux: &Tmux, process: Option<u32>) -> Result<u32> {
     let deadline = Instant::now() + READY_LIMIT;
     loop {
         if let Some(pid) = tmux.server()? {
             return Ok(pid);
+        }
+        if process.is_some_and(|pid| process::watch(pid).is_none()) {
+            bail!("The tmux server has ended; see 'journalctl --user -u gt-tmux'");
         }
         if Instant::now() >= deadline {
             bail!("The tmux server does not answer; see 'journalctl --user -u gt-tmux'");
@@ -192,7 +198,7 @@ pub fn restore_socket(tmux: &Tmux) -> Result<()> {
             }
         }
     }
-    wait_for_server(tmux).map(drop)
+    wait_for_server(tmux, None).map(drop)
 }
 
 /// Makes the directories that requests are put into, and forgets what earlier runs of the town

@@ -9,7 +9,7 @@ use super::{MARKS, TYPED, WORDS};
 
 /// The most panes whose screens come back in one call: tmux takes no more than 16 KiB of commands,
 /// and [`tools::OUTPUT_LIMIT`] holds what they show.
-const SCREENS: usize = 40;
+const SCREENS: usize = 50;
 
 /// What a pane shows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -82,7 +82,7 @@ impl Screen {
 }
 
 impl Tmux {
-    /// What panes show, by pane id; one call for up to 40. A pane that is gone is not in it.
+    /// What panes show, by pane id; one call for up to 50. A pane that is gone is not in it.
     ///
     /// # Errors
     /// As for [`Tmux::strike`].
@@ -91,7 +91,7 @@ impl Tmux {
         Ok(sights.map(|(id, sight)| (id, sight.screen)).collect())
     }
 
-    /// Panes as they are now, by id; one call for up to 40. A pane that is gone is not in it.
+    /// Panes as they are now, by id; one call for up to 50. A pane that is gone is not in it.
     ///
     /// # Errors
     /// As for [`Tmux::strike`].
