@@ -38,8 +38,10 @@ fn run(
             .iter()
             .map(|i| attempts[*i].pane().to_string())
             .collect();
+        let before = begin.elapsed();
         let sights = tmux.sights(&panes)?;
         let now = begin.elapsed();
+        let looking = now - before;
         let mut strokes: Vec<Strokes> = Vec::new();
         let mut pause: Option<Duration> = None;
         for i in open {
@@ -61,7 +63,8 @@ fn run(
             tmux.strike(&strokes)?;
         }
         if let Some(pause) = pause {
-            std::thread::sleep(pause.max(SHORTEST));
+            // Not more than half of the time is spent with looking, however many panes there are.
+            std::thread::sleep(pause.max(SHORTEST).max(looking));
         }
     }
 }
