@@ -370,6 +370,8 @@ pub fn remove(path: &Path) -> Result<bool> {
             Ok(true)
         }
         Err(e) if is_absent(&e) => Ok(false),
+        // A file system that is read-only says so of what is not there, too.
+        Err(_) if matches!(is_there(path), Ok(false)) => Ok(false),
         Err(e) => Err(e).with_context(failed),
     }
 }

@@ -143,7 +143,7 @@ pub fn thaw(args: &cli::Thaw) -> Result<Exit> {
             return say(&format!("Would thaw {agent}"));
         }
         if unit.active != "active" {
-            bail!("{agent} was {}", frozen_for_good());
+            bail!("{agent}: {}", frozen_for_good());
         }
         systemd.thaw(&unit.name)?;
         say(&format!("Thawed {agent}"))

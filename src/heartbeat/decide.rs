@@ -111,9 +111,13 @@ impl Deciding<'_> {
             self.agent(agent, seen);
         }
         self.hooks();
-        // Only a heartbeat ends the silence of a Deacon that is to run.
+        // Only a heartbeat ends the silence of a Deacon that is to run, or a person who has it rest.
         let deacon = self.seen.agents.get(&Agent::deacon());
-        if deacon.is_some_and(|deacon| deacon.wanted) && !self.heard {
+        let rests = |deacon: &Seen| {
+            let refusal = deacon.refusal.as_ref();
+            self.seen.paused.is_some() || refusal.is_some_and(|refusal| !refusal.is_unknown())
+        };
+        if deacon.is_some_and(|deacon| deacon.wanted && !rests(deacon)) && !self.heard {
             self.pending.insert(SILENT.into());
         }
         self.deaths();

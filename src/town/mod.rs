@@ -303,6 +303,12 @@ impl Town {
         problems
     }
 
+    /// Rigs without a directory, whose agents work in the town's root, where the Mayor does.
+    pub fn homeless_rigs(&self) -> impl Iterator<Item = (&str, PathBuf)> {
+        let dirs = self.rigs().names().map(|rig| (rig, self.path(rig)));
+        dirs.filter(|(_, dir)| matches!(files::is_dir(dir), Ok(false)))
+    }
+
     /// What keeps the town and the `gt` in use apart.
     fn dialect_problems(&self) -> Vec<String> {
         let mut problems = Vec::new();

@@ -56,6 +56,9 @@ pub(super) const PRESETS: &[Preset] = &[
         name: "claude",
         command: "claude",
         args: &["--dangerously-skip-permissions"],
+        // What a person starts in its view of agents runs in one server for all: with the identity
+        // and in the unit of the agent that came first, and ends with that one.
+        env: &[("CLAUDE_CODE_DISABLE_AGENT_VIEW", "1")],
         processes: &["node", "claude"],
         hooks: Some(".claude/settings.json"),
         session_id: Some("CLAUDE_SESSION_ID"),

@@ -14,7 +14,7 @@ use super::output::print;
 use super::{cli, paint};
 use crate::exit::Exit;
 use crate::systemd::Systemd;
-use crate::town::{Town, env_file as env};
+use crate::town::{Town, env_file as env, rigs};
 use report::{Report, render};
 
 /// Looks, mends if asked to, and prints; findings that are left are exit status 1.
@@ -100,6 +100,17 @@ fn examine() -> Report {
                 town.socket()
             ),
         );
+        for (rig, dir) in town.homeless_rigs() {
+            report.find(
+                "town",
+                format!("Rig {rig} has no directory '{}'", dir.display()),
+                "Its agents work in the town's root, where the Mayor does",
+                format!(
+                    "gt rig add {rig}, or take it out of '{}'",
+                    town.path(rigs::FILE).display()
+                ),
+            );
+        }
         let of_rigs = town.rig_problems();
         for problem in town.problems() {
             let file = "mend the file named above";

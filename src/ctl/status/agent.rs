@@ -260,9 +260,9 @@ impl Seen<'_> {
         };
         let number = |name| properties.and_then(|p| p.number(name));
         let refusal = marks::refusal(town, agent);
-        let frozen = properties
-            .and_then(|p| p.text("FreezerState"))
-            .is_some_and(|state| state == "frozen");
+        let freezer = properties.and_then(|p| p.text("FreezerState"));
+        let frozen = freezer.as_deref() == Some("frozen");
+        let thaws = freezer.is_some_and(|state| state != "running");
         let mut status = AgentStatus {
             agent: agent.to_string(),
             unit: agent.unit(),
@@ -303,7 +303,7 @@ impl Seen<'_> {
                 let thaw = rig.map_or_else(|| "thaw".into(), |rig| format!("thaw {rig}"));
                 Some(format!("frozen; 'gastownctl {thaw}' ends it"))
             }
-            _ if frozen => Some(frozen_for_good()),
+            _ if thaws && active != "active" => Some(frozen_for_good()),
             ("active", _) if let Some(root) = properties.and_then(|p| elsewhere(town, p)) => {
                 Some(format!("runs for '{root}'"))
             }
@@ -392,7 +392,7 @@ pub fn last_end(properties: &Properties) -> String {
 pub fn frozen_for_good() -> String {
     let user = nix::unistd::geteuid();
     format!(
-        "killed while it was frozen, which systemd does not get over; run 'systemctl restart user@{user}.service' as root"
+        "it ended while it was frozen, which systemd does not get over; run 'systemctl restart user@{user}.service' as root"
     )
 }
 
