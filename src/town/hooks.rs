@@ -105,7 +105,11 @@ fn ours(role: Role, dialect: Dialect) -> Value {
         Role::Mayor | Role::Crew => prime.to_string(),
         _ => format!("{prime} && {mail}"),
     };
-    let hook = |command: &str| json!([{"hooks": [{"type": "command", "command": command}]}]);
+    // Without gt, which a town may do without, each of them would be an error on the screen.
+    let hook = |command: &str| {
+        let command = format!("! command -v gt >/dev/null || {{ {command}; }}");
+        json!([{"hooks": [{"type": "command", "command": command}]}])
+    };
     json!({"hooks": {
         "SessionStart": hook(&start),
         "PreCompact": hook(prime),
@@ -187,7 +191,7 @@ mod tests {
             let hooks = ours(role, dialect);
             assert_eq!(
                 hooks["hooks"]["SessionStart"][0]["hooks"][0]["command"],
-                start
+                format!("! command -v gt >/dev/null || {{ {start}; }}")
             );
         }
     }
