@@ -36,7 +36,8 @@ pub fn estop(args: &cli::Estop) -> Result<Exit> {
         && !dry_run
         && is_unified()
     {
-        for unit in running(systemd, rig)? {
+        // A manager that does not answer is told below, after the mark is set.
+        for unit in running(systemd, rig).unwrap_or_default() {
             if systemd.freeze(&unit.name).is_ok() {
                 say(&format!("Froze {}", agent_of(&unit)))?;
                 frozen.insert(unit.name);

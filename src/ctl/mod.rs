@@ -12,6 +12,7 @@
 //! - [`events`]: what happened, from the journal; [`history`] and [`timeline`] show it.
 //! - [`journalctl`]: how the journal is asked; [`user`]: who calls.
 //! - [`directory`]: which agents there are, and whom a person means.
+//! - [`whose`]: refuses to change a town that the units are not for.
 //! - [`change`]: what the commands that change something have in common.
 
 pub mod agents;
@@ -43,6 +44,7 @@ pub mod tick;
 pub mod timeline;
 pub mod town;
 pub mod user;
+pub mod whose;
 pub mod words;
 
 use anyhow::Result;
@@ -59,6 +61,7 @@ pub fn run(cli: &Cli) -> Result<Exit> {
     if let Command::Status(_) | Command::Doctor(_) | Command::Plan(_) = cli.command {
         gt::refresh();
     }
+    whose::check(&cli.command)?;
     match &cli.command {
         Command::Status(args) => status::run(args),
         Command::Doctor(args) => doctor::run(args),

@@ -36,12 +36,20 @@ pub struct Location {
 /// # Errors
 /// [`Exit::BadConfig`]: there is no home directory, the file cannot be read, or a value is not usable.
 pub fn locate() -> Result<Location> {
+    locate_with(|key| std::env::var(key).ok())
+}
+
+/// As [`locate`], with the environment of another process than ours.
+///
+/// # Errors
+/// As [`locate`].
+pub fn locate_with(var: impl Fn(&str) -> Option<String>) -> Result<Location> {
     let find = || {
         let home = home()?;
         let path = home.join(FILE);
         let text = files::read(&path)?.unwrap_or_default();
         let file = parse(&text).with_context(|| format!("Cannot use '{}'", path.display()))?;
-        choose(&file, |key| std::env::var(key).ok(), &home)
+        choose(&file, var, &home)
     };
     find().map_err(|e: anyhow::Error| e.context(Exit::BadConfig))
 }

@@ -1,0 +1,167 @@
+//! For which town the user's units run. A user has one set of units, so a command that changes
+//! something must not mean another town than they do: it would stop or start the agents of this one
+//! and speak of that one. The integration of `gt` into shells sets `GT_TOWN_ROOT` in many of them.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+
+use super::cli::Command;
+use super::status::RESTART;
+use super::words::printable;
+use crate::session::run::town_of;
+use crate::systemd::Systemd;
+use crate::town::env_file::{FILE, ROOT, locate, locate_with};
+
+/// What the units run for where that is not the town that is meant.
+#[derive(Debug, PartialEq, Eq)]
+enum Other {
+    /// Only the environment of this process names the town that is meant.
+    Shell(PathBuf),
+    /// The units would use the town that is meant too, but still run for this one.
+    Running(PathBuf),
+}
+
+/// Refuses a command that changes something, where the town that is meant is not that of the units.
+/// What cannot be found out refuses nothing: an emergency stop is needed most when things are broken.
+/// `town.env` may have been changed on purpose, so a stop of everything is let through then.
+///
+/// # Errors
+/// The units run for another town; the error names both, and what to do.
+pub fn check(command: &Command) -> Result<()> {
+    if !changes(command) {
+        return Ok(());
+    }
+    let Some((meant, other)) = find() else {
+        return Ok(());
+    };
+    let shown = |root: &Path| printable(&root.display().to_string());
+    let meant = shown(&meant);
+    match other {
+        Other::Shell(root) => {
+            let quoted = root.display().to_string();
+            let quoted = shlex::try_quote(&quoted).unwrap_or_default();
+            bail!(
+                "The units of this user are for town '{}', but {ROOT} is '{meant}' here; run \
+                 '{ROOT}={} gastownctl ...' for the former; for the latter, set {ROOT} in '~/{FILE}' \
+                 and run '{RESTART}'",
+                shown(&root),
+                printable(&quoted)
+            )
+        }
+        Other::Running(root) => {
+            let what = format!(
+                "The agents still run for town '{}', not for '{meant}'",
+                shown(&root)
+            );
+            if let Command::Down(_) | Command::Estop(_) = command {
+                log::warn!("{what}; it is them that are stopped");
+                return Ok(());
+            }
+            bail!("{what}; run '{RESTART}' to have them run for the latter")
+        }
+    }
+}
+
+/// Whether a command changes something that the units are concerned with. Those that agents run
+/// to tell of themselves, and `dismiss`, touch only files of the town that is meant.
+fn changes(command: &Command) -> bool {
+    use Command::{
+        Cycle, Down, Estop, Park, Pause, Recover, Request, Restart, Resume, Start, Stop, Thaw,
+        Tick, Unpark, Up,
+    };
+    matches!(
+        command,
+        Up(_)
+            | Down(_)
+            | Start(_)
+            | Stop(_)
+            | Restart(_)
+            | Cycle(_)
+            | Recover(_)
+            | Park(_)
+            | Unpark(_)
+            | Estop(_)
+            | Thaw(_)
+            | Pause(_)
+            | Resume(_)
+            | Tick(_)
+            | Request(_)
+    )
+}
+
+/// The town that is meant, and what the units run for if that is another one. `None`: the same, or
+/// not known.
+fn find() -> Option<(PathBuf, Other)> {
+    let meant = locate().ok()?.root;
+    let systemd = Systemd::connect().ok()?;
+    let environment = systemd.environment().ok()?;
+    // As the generator and the units see it.
+    let theirs = locate_with(|key| {
+        let values = environment.iter().filter_map(|pair| pair.split_once('='));
+        let mut values = values.filter(|(name, _)| *name == key);
+        values.next().map(|(_, value)| value.to_string())
+    });
+    let units = systemd.units(&["gt-agent@*.service"]).ok()?;
+    let up: Vec<_> = units.values().filter(|unit| !unit.is_down()).collect();
+    let said = systemd.read(&up, &["StatusText"]).ok()?;
+    let said = said.values().filter_map(|unit| unit.text("StatusText"));
+    let running = said.filter_map(|said| town_of(&said).map(PathBuf::from));
+    let other = other(&meant, &theirs.ok()?.root, &running.collect())?;
+    Some((meant, other))
+}
+
+/// What the units are for, if that is not `meant`: what they `run` for, and where none runs `theirs`,
+/// which they would use.
+fn other(meant: &Path, theirs: &Path, running: &BTreeSet<PathBuf>) -> Option<Other> {
+    let is_meant = |root: &Path| {
+        let real = |path: &Path| path.canonicalize().ok();
+        root == meant || real(root).is_some_and(|root| Some(root) == real(meant))
+    };
+    if running.iter().any(|root| is_meant(root)) {
+        return None;
+    }
+    match (running.first(), is_meant(theirs)) {
+        (None, true) => None,
+        (Some(root), true) => Some(Other::Running(root.clone())),
+        (root, false) => Some(Other::Shell(root.map_or(theirs, PathBuf::as_path).into())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_runs_counts_before_what_would() {
+        let shell = |root: &str| Some(Other::Shell(root.into()));
+        for (meant, theirs, running, want) in [
+            ("/a", "/a", &[][..], None),
+            ("/a", "/a", &["/a"], None),
+            // Only this shell means it.
+            ("/b", "/a", &[], shell("/a")),
+            ("/b", "/a", &["/a"], shell("/a")),
+            ("/b", "/c", &["/a"], shell("/a")),
+            // town.env was changed, and nothing was restarted.
+            ("/b", "/b", &["/a"], Some(Other::Running("/a".into()))),
+            // Agents of both: neither is refused what mends it.
+            ("/b", "/b", &["/a", "/b"], None),
+            ("/b", "/a", &["/b"], None),
+        ] {
+            let running = running.iter().map(PathBuf::from).collect();
+            let got = other(Path::new(meant), Path::new(theirs), &running);
+            assert_eq!(got, want, "{meant} {theirs} {running:?}");
+        }
+    }
+
+    #[test]
+    fn a_link_to_the_town_is_the_town() {
+        let dir = tempfile::tempdir().unwrap();
+        let (town, link) = (dir.path().join("gt"), dir.path().join("link"));
+        std::fs::create_dir(&town).unwrap();
+        std::os::unix::fs::symlink(&town, &link).unwrap();
+        assert_eq!(other(&link, &town, &BTreeSet::new()), None);
+        assert_eq!(other(&link, Path::new("/x"), &[town].into()), None);
+    }
+}
