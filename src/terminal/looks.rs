@@ -108,6 +108,8 @@ pub const LOOKS: &[Look] = &[
             ("select login method", Kind::Login),
             ("paste code here if prompted", Kind::Login),
             ("do you want to ", Kind::Permission),
+            // By Ctrl-Z: nobody but a person continues it, by SIGCONT or a restart.
+            ("claude code has been suspended", Kind::Other),
         ],
         while_busy: Typing::Queues,
         clear: &["C-u"],

@@ -341,7 +341,7 @@ impl View<'_> {
                 (true, false) => break,
                 // Without letters it is a rule or a picture.
                 _ if !raw.contains(char::is_alphabetic) => {}
-                _ => text.push(bare(raw)),
+                _ => text.push(bare(raw).trim_end_matches('─')),
             }
         }
         text.truncate(TEXT);

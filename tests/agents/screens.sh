@@ -173,6 +173,11 @@ screens_of_claude() {
     enter '(run sleep 8)'
     sleep 3
     shot busy-tool
+    run "${CLAUDE[@]}"
+    sees '❯'
+    still
+    keys C-z
+    shows 'suspended' asks-suspended
 }
 
 screens_of_codex() {
