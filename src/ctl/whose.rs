@@ -19,6 +19,8 @@ use crate::town::env_file::{FILE, ROOT, locate, locate_with};
 enum Other {
     /// Only the environment of this process names the town that is meant.
     Shell(PathBuf),
+    /// Likewise, and no agent runs: this is what they would run for.
+    Would(PathBuf),
     /// The units would use the town that is meant too, but still run for this one.
     Running(PathBuf),
 }
@@ -39,7 +41,9 @@ pub fn check(command: &Command) -> Result<()> {
     let shown = |root: &Path| printable(&root.display().to_string());
     let meant = shown(&meant);
     match other {
-        Other::Shell(root) => {
+        // Marks and requests of a town that lies still are its own.
+        Other::Would(_) if !starts(command) => Ok(()),
+        Other::Shell(root) | Other::Would(root) => {
             let quoted = root.display().to_string();
             let quoted = shlex::try_quote(&quoted).unwrap_or_default();
             bail!(
@@ -91,6 +95,15 @@ fn changes(command: &Command) -> bool {
     )
 }
 
+/// Whether a command starts units.
+fn starts(command: &Command) -> bool {
+    use Command::{Cycle, Recover, Restart, Start, Tick, Up};
+    matches!(
+        command,
+        Up(_) | Start(_) | Restart(_) | Cycle(_) | Recover(_) | Tick(_)
+    )
+}
+
 /// The town that is meant, and what the units run for if that is another one. `None`: the same, or
 /// not known.
 fn find() -> Option<(PathBuf, Other)> {
@@ -125,7 +138,8 @@ fn other(meant: &Path, theirs: &Path, running: &BTreeSet<PathBuf>) -> Option<Oth
     match (running.first(), is_meant(theirs)) {
         (None, true) => None,
         (Some(root), true) => Some(Other::Running(root.clone())),
-        (root, false) => Some(Other::Shell(root.map_or(theirs, PathBuf::as_path).into())),
+        (Some(root), false) => Some(Other::Shell(root.clone())),
+        (None, false) => Some(Other::Would(theirs.into())),
     }
 }
 
@@ -140,7 +154,7 @@ mod tests {
             ("/a", "/a", &[][..], None),
             ("/a", "/a", &["/a"], None),
             // Only this shell means it.
-            ("/b", "/a", &[], shell("/a")),
+            ("/b", "/a", &[], Some(Other::Would("/a".into()))),
             ("/b", "/a", &["/a"], shell("/a")),
             ("/b", "/c", &["/a"], shell("/a")),
             // town.env was changed, and nothing was restarted.
