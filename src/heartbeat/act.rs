@@ -125,6 +125,9 @@ impl Acting<'_> {
             Some(before) => _ = self.memory.agents.insert(agent.clone(), before.clone()),
             None => _ = self.memory.agents.remove(agent),
         }
+        if let Some(hook) = self.observed.memory.hooks.get(agent) {
+            self.memory.hooks.insert(agent.clone(), hook.clone());
+        }
     }
 
     fn steps(&mut self, steps: &[Step]) {
@@ -427,7 +430,7 @@ impl Acting<'_> {
                     let hook = Hook {
                         issue,
                         since,
-                        tried: false,
+                        started: None,
                     };
                     self.memory.hooks.insert(agent, hook);
                 }

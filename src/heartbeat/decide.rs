@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::memory::{Clocks, Due, Memory, Pokes, Retry};
+use super::memory::{Clocks, Due, Hook, Memory, Pokes, Retry};
 use super::observed::{Activity, KEPT_UNITS, Observed, Seen, UnitState};
 use super::plan::{Action, CEILING, Next, Plan, Step};
 use crate::agent::{Agent, Role};
@@ -21,6 +21,9 @@ const BACK: SignedDuration = SignedDuration::from_secs(20);
 /// How long a polecat that is down may have work on its hook: who slings it hooks it first and
 /// makes the session then, and who is done takes a moment to clear the hook.
 const HOOKED: SignedDuration = SignedDuration::from_mins(2);
+
+/// A run that begins later than this after a start is not due to it.
+const BEGINS: SignedDuration = SignedDuration::from_mins(2);
 
 /// For how long after its session appeared an agent may begin in it.
 const APPEARS: SignedDuration = SignedDuration::from_mins(2);
@@ -316,46 +319,62 @@ impl Deciding<'_> {
         }
     }
 
-    /// Work on the hooks of polecats that are down: each polecat is started for it once. An alert
-    /// tells the issue that nobody can go on with.
+    /// Work on the hooks of polecats that are down: each polecat is started for it, once until it
+    /// has run again for somebody else. An alert tells the issue that nobody can go on with.
     fn hooks(&mut self) {
         let hooks = std::mem::take(&mut self.memory.hooks);
         for (agent, mut hook) in hooks {
             let seen = self.seen.agents.get(&agent);
             let is_down = seen.is_none_or(|seen| seen.unit.is_down() && !seen.session);
+            if !is_down {
+                hook.since = self.now;
+            }
+            if seen.is_none_or(|seen| has_run_again(&hook, seen)) {
+                hook.started = None;
+            }
             let refused = seen.is_some_and(|seen| seen.refusal.is_some());
             if !is_down || refused || self.started(&agent) {
                 self.memory.hooks.insert(agent, hook);
                 continue;
             }
             let due = hook.since.min(self.now) + HOOKED;
-            let issue = &hook.issue;
             let stays = matches!(seen.and_then(|seen| seen.left), Some(Left::Closed(_)))
                 && self.seen.rules.closed_sessions == Closed::Stay;
             let storm = agent.rig().is_some_and(|rig| self.storms.contains(rig));
             let why = match seen {
-                None => Some("it has no directory".to_string()),
-                Some(seen) if seen.unit.is_failed() => Some("it gave up".to_string()),
-                Some(_) if storm => Some("too many polecats of its rig gave up".to_string()),
-                Some(_) if stays => Some("somebody closed its session".to_string()),
-                Some(_) if hook.tried => Some("it ended without being done".to_string()),
+                None => Some("it has no directory"),
+                Some(seen) if seen.unit.is_failed() => Some("it gave up"),
+                Some(_) if storm => Some("too many polecats of its rig gave up"),
+                Some(_) if stays => Some("somebody closed its session"),
+                Some(_) if hook.started.is_some() => Some("it ended without being done"),
                 Some(_) => None,
             };
             if due > self.now {
                 self.at(due, format!("work on the hook of {agent}"));
             } else if let Some(why) = why {
-                let summary = format!(
-                    "{issue} is on the hook of {agent}, which does not run: {why}; run \
-                     'gastownctl start {agent}', or sling {issue} again"
-                );
-                self.conditions
-                    .insert(format!("hook-{}", agent.instance()), summary);
+                self.lies(&agent, &hook.issue, why, seen.is_some());
             } else {
-                self.start(&agent, &format!("{issue} is on its hook"));
-                hook.tried = true;
+                self.start(&agent, &format!("{} is on its hook", hook.issue));
+                hook.started = Some(self.now);
             }
             self.memory.hooks.insert(agent, hook);
         }
+    }
+
+    /// Nobody can go on with an issue. A polecat without a directory cannot be started: that is
+    /// another condition, for what to do is another.
+    fn lies(&mut self, agent: &Agent, issue: &str, why: &str, can_start: bool) {
+        let (kind, what_to_do) = match can_start {
+            true => (
+                "hook",
+                format!("run 'gastownctl start {agent}', or sling {issue} again"),
+            ),
+            false => ("gone", format!("sling {issue} again")),
+        };
+        let summary =
+            format!("{issue} is on the hook of {agent}, which does not run: {why}; {what_to_do}");
+        self.conditions
+            .insert(format!("{kind}-{}", agent.instance()), summary);
     }
 
     fn started(&self, agent: &Agent) -> bool {
@@ -657,6 +676,18 @@ impl Deciding<'_> {
             memory: self.memory,
         }
     }
+}
+
+/// Whether a polecat has run again since it was started for the work on its hook, and not by that
+/// start; or somebody closed its session since, so that it did not end by itself.
+fn has_run_again(hook: &Hook, seen: &Seen) -> bool {
+    let Some(started) = hook.started else {
+        return false;
+    };
+    let unit = &seen.unit;
+    let is_new = unit.is_active() && unit.restarts == 0;
+    let was_closed = matches!(seen.left, Some(Left::Closed(at)) if at > started);
+    was_closed || (is_new && unit.since.is_some_and(|since| since > started + BEGINS))
 }
 
 /// The Witness of a polecat's rig.

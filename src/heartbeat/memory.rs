@@ -121,11 +121,11 @@ pub struct Watch {
 pub struct Hook {
     /// The issue.
     pub issue: String,
-    /// When it was first seen there while the polecat was down.
+    /// When it was first seen there while the polecat was down, or the polecat was last seen to run.
     pub since: Timestamp,
-    /// The polecat was started for it.
-    #[serde(default)]
-    pub tried: bool,
+    /// When the polecat was started for it, unless it has run again since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started: Option<Timestamp>,
 }
 
 /// Pokes since the last sign of life.
@@ -264,6 +264,8 @@ mod tests {
             r#"{"version":0,"agents":{"deacon":{"more":1}}}"#,
             r#"{"version":1,"agents":{"gastown/witness":{"restarts":3,
                 "retry":{"count":2,"at":"2026-01-16T10:00:00Z"},"stopped":"parked"}}}"#,
+            r#"{"version":1,"hooks":{"a/polecats/nux":{"issue":"gt-1",
+                "since":"2026-01-16T10:00:00Z","tried":true}}}"#,
             r#"{"version":7,"of_later":true}"#,
         ] {
             write(text);

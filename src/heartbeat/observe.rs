@@ -132,6 +132,7 @@ fn is_ours(key: &str) -> bool {
         "refusal-",
         "elsewhere-",
         "hook-",
+        "gone-",
         "polecats-",
     ];
     let mut starts = starts.into_iter().chain(ALERTS);
