@@ -123,7 +123,7 @@ impl std::fmt::Display for Heartbeat {
 }
 
 /// Why a Deacon that runs may be stuck: it has not written its heartbeat for long.
-fn silence(town: &Town, since: Option<Timestamp>, now: Timestamp) -> Option<String> {
+pub fn silence(town: &Town, since: Option<Timestamp>, now: Timestamp) -> Option<String> {
     let rules = town.ours();
     if since.is_some_and(|since| now.duration_since(since) < rules.grace) {
         return None;

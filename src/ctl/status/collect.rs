@@ -133,7 +133,7 @@ pub fn collect(town: &Town, systemd: Result<&Systemd, String>) -> Status {
     );
     found.extend(problems::of_marks(town));
     found.extend(rival::go_daemon(town).map(|(what, command)| format!("{what}; run '{command}'")));
-    for summary in problems::of_alerts(town, units.is_ok()) {
+    for summary in problems::of_alerts(town, &status.agents, units.is_ok()) {
         if !found.iter().any(|p| p.starts_with(&summary)) {
             found.push(format!("{summary}; see 'gastownctl history'"));
         }

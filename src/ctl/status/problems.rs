@@ -2,6 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
+
+use super::agent::{self, AgentStatus};
 use super::model::Status;
 use crate::agent::Agent;
 use crate::alert;
@@ -9,6 +12,7 @@ use crate::ctl::{dismiss, user, words};
 use crate::heartbeat::observe::OWN_UNIT;
 use crate::heartbeat::observed::{JOBS, KEPT_UNITS};
 use crate::job::starts;
+use crate::session::whose::{Names, OtherServers};
 use crate::spool::Spool;
 use crate::systemd::Unit;
 use crate::town::{self, Town, marks, wisp};
@@ -166,11 +170,100 @@ fn is_down(units: &BTreeMap<String, Unit>, name: &str) -> bool {
 }
 
 /// The alerts that say more than the rest of the status: of units the manager itself tells, if
-/// it does, and of spawns their spool.
-pub fn of_alerts(town: &Town, units_known: bool) -> Vec<String> {
+/// it does, of spawns their spool, and the Go daemon is looked for. What a tick wrote down and this
+/// look shows to be over is left out; the next tick ends it.
+pub fn of_alerts(town: &Town, agents: &[AgentStatus], units_known: bool) -> Vec<String> {
+    let others = OtherServers::look(town).ok();
+    let is_told = |key: &str| {
+        (key.starts_with("unit-") && units_known)
+            || key.starts_with("spawn-")
+            || key == "go-daemon"
+            || is_over(town, agents, others.as_ref(), key)
+    };
     let alerts = alert::summaries(town).into_iter();
     alerts
-        .filter(|(key, _)| !(key.starts_with("unit-") && units_known || key.starts_with("spawn-")))
+        .filter(|(key, _)| !is_told(key))
         .map(|(_, summary)| summary)
         .collect()
+}
+
+/// Whether the agent that an alert is about is by now not as the alert says.
+fn is_over(town: &Town, agents: &[AgentStatus], others: Option<&OtherServers>, key: &str) -> bool {
+    let (kind, agent) = match key.split_once('-') {
+        Some(("elsewhere", unit)) => ("elsewhere", Agent::from_unit(unit).ok()),
+        Some((kind, instance)) => (kind, Agent::from_instance(instance).ok()),
+        None => (key, Some(Agent::deacon())),
+    };
+    let Some(agent) = agent else { return false };
+    let name = agent.to_string();
+    let shown = agents.iter().find(|shown| shown.agent == name);
+    let is = |states: &[&str]| shown.is_some_and(|one| states.contains(&&*one.active_state));
+    let has_directory = || matches!(town.lacks(&agent), Ok(None));
+    let lacks_directory = || matches!(town.lacks(&agent), Ok(Some(_)));
+    match kind {
+        "deacon" => {
+            let since = shown.and_then(|deacon| deacon.since);
+            is(&["active"]) && agent::silence(town, since, Timestamp::now()).is_none()
+        }
+        "hook" => is(&["active", "activating"]) || lacks_directory(),
+        "gone" => has_directory(),
+        "elsewhere" => others.is_some_and(|all| all.find(&Names::of(town, &agent)).is_none()),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::town::tests::town_with;
+    use jiff::SignedDuration;
+
+    #[test]
+    fn what_the_look_refutes_is_left_out() {
+        let (_dir, town) = town_with(1, &[("gastown/polecats/nux/x", "")]);
+        for key in [
+            "hook-gastown-polecats-nux",
+            "gone-gastown-polecats-nux",
+            "hook-gastown-polecats-lost",
+            "gone-gastown-polecats-lost",
+            "elsewhere-gt-agent@gastown-polecats-nux.service",
+            "deacon",
+            "go-daemon",
+            "unit-gt-agent@deacon.service",
+            "tmux",
+            "hook-",
+        ] {
+            alert::raise(&town, key, key, &[]).unwrap();
+        }
+        let nux = |state: &str| AgentStatus {
+            agent: "gastown/polecats/nux".into(),
+            active_state: state.into(),
+            ..AgentStatus::default()
+        };
+        let deacon = |state: &str, age: i64| AgentStatus {
+            agent: "deacon".into(),
+            active_state: state.into(),
+            since: Some(Timestamp::now() - SignedDuration::from_secs(age)),
+            ..AgentStatus::default()
+        };
+        let (waits, silent) = ("hook-gastown-polecats-nux", "deacon");
+        for (agents, stay) in [
+            (vec![], &[silent, waits][..]),
+            (
+                vec![nux("inactive"), deacon("inactive", 7)],
+                &[silent, waits],
+            ),
+            (vec![nux("failed"), deacon("active", 7)], &[waits]),
+            (vec![nux("unknown"), deacon("unknown", 7)], &[silent, waits]),
+            (vec![nux("active"), deacon("active", 86_400)], &[silent]),
+            (vec![nux("activating")], &[silent]),
+        ] {
+            let mut want = vec!["gone-gastown-polecats-lost", "hook-", "tmux"];
+            want.extend(stay);
+            want.sort_unstable();
+            let mut got = of_alerts(&town, &agents, true);
+            got.sort();
+            assert_eq!(got, want, "{agents:?}");
+        }
+    }
 }
