@@ -9,8 +9,10 @@ use super::{cli, journalctl};
 use crate::agent::{self, Agent, Role};
 use crate::exit::Exit;
 use crate::files;
+use crate::heartbeat::memory::Memory;
 use crate::systemd::{Systemd, Unit};
 use crate::tmux::{Pane, Tmux, is_inside};
+use crate::town::left::{self, Left, Note};
 use crate::town::{Town, patrols};
 
 /// How many names are offered for one that is not known.
@@ -29,6 +31,27 @@ pub fn listed(town: &Town, units: Option<&BTreeMap<String, Unit>>) -> BTreeSet<A
     let held = names_in(town, "daemon/held");
     agents.extend(held.filter_map(|name| Agent::from_instance(&name).ok()));
     agents
+}
+
+/// Agents that are down and on no patrol, and that a tick looks at: those that asked to wait or
+/// were at work, those with work on their hooks, and those whose session was closed since `bd` was
+/// last asked for such work.
+pub fn waiting(town: &Town, memory: &Memory) -> BTreeSet<Agent> {
+    let is_waiting = |agent: &Agent| {
+        matches!(agent.role(), Role::Crew | Role::Polecat)
+            && match Note::of(town, agent).load().ok().flatten() {
+                Some(Left::AtWork | Left::Waiting(_)) => true,
+                Some(Left::Closed(at)) => memory.full.is_none_or(|full| full < at),
+                None => false,
+            }
+    };
+    let noted = names_in(town, left::DIR)
+        .filter_map(|name| Agent::from_instance(&name).ok())
+        .filter(is_waiting);
+    noted
+        .chain(memory.hooks.keys().cloned())
+        .filter(|agent| matches!(town.lacks(agent), Ok(None)))
+        .collect()
 }
 
 /// Every agent that could be meant: those listed, those that a patrol could want, and those that
@@ -219,6 +242,56 @@ fn names_in(town: &Town, dir: &str) -> impl Iterator<Item = String> + use<> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::heartbeat::memory::Hook;
+    use crate::town::tests::town_with;
+    use jiff::{SignedDuration, Timestamp};
+
+    #[test]
+    fn who_waits_is_known() {
+        let (_dir, town) = town_with(
+            1,
+            &[
+                ("gastown/polecats/worked/x", ""),
+                ("gastown/polecats/hooked/x", ""),
+                ("gastown/polecats/closed/x", ""),
+                ("gastown/polecats/done/x", ""),
+                ("gastown/polecats/other/x", ""),
+                ("gastown/crew/max/x", ""),
+            ],
+        );
+        let agent = |name: &str| Agent::parse(&format!("gastown/{name}")).unwrap();
+        let at: Timestamp = "2026-01-16T10:00:00Z".parse().unwrap();
+        let ago = at - SignedDuration::from_mins(9);
+        for (name, left) in [
+            ("polecats/worked", Left::AtWork),
+            ("polecats/nuked", Left::AtWork),
+            ("polecats/closed", Left::Closed(at)),
+            ("polecats/done", Left::Closed(ago)),
+            ("crew/max", Left::Waiting(ago)),
+            ("witness", Left::Closed(at)),
+        ] {
+            Note::of(&town, &agent(name)).save(left).unwrap();
+        }
+        let mut memory = Memory {
+            full: Some(at - SignedDuration::from_mins(1)),
+            ..Memory::default()
+        };
+        for name in ["polecats/hooked", "polecats/gone"] {
+            let hook = Hook {
+                issue: "gt-1".into(),
+                since: at,
+                started: None,
+            };
+            memory.hooks.insert(agent(name), hook);
+        }
+        let want = [
+            "crew/max",
+            "polecats/worked",
+            "polecats/hooked",
+            "polecats/closed",
+        ];
+        assert_eq!(waiting(&town, &memory), want.map(agent).into());
+    }
 
     #[test]
     fn near_names_are_offered() {

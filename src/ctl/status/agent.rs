@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::agent::{Agent, Role};
 use crate::ctl::words::{self, one_line, printable};
 use crate::exit::Exit;
+use crate::heartbeat::memory::Hook;
 use crate::session::process::{self, Head};
 use crate::session::run::{last_words_of, town_of};
 use crate::systemd::{Properties, Unit};
@@ -168,6 +169,8 @@ pub struct Seen<'a> {
     pub terminals: BTreeMap<Agent, State>,
     pub roster: Option<BTreeSet<Agent>>,
     pub ended: BTreeMap<Agent, Timestamp>,
+    /// Work on the hooks of polecats, as the last tick had it.
+    pub hooks: BTreeMap<Agent, Hook>,
 }
 
 impl Seen<'_> {
@@ -223,23 +226,32 @@ impl Seen<'_> {
     }
 
     /// Why an agent that may run does not.
-    fn down(&self, agent: &Agent, since: Option<Timestamp>) -> &'static str {
-        match self.roster.as_ref().map(|roster| roster.contains(agent)) {
-            _ if !self.up => "the town is stopped",
-            None => "it is not known whether it is to run",
-            listed => match (Note::of(self.town, agent).load().ok().flatten(), listed) {
-                (Some(Left::Waiting(_)), _) => "it asked to wait; a later tick starts it",
-                (Some(Left::Closed(_)), Some(true)) => match self.town.ours().closed_sessions {
-                    Closed::Return => "somebody closed its session; a tick soon starts it again",
-                    Closed::Stay => "somebody closed its session; 'gastownctl up' starts it again",
-                },
-                (Some(Left::Closed(_)), _) => "somebody closed its session",
-                (Some(Left::AtWork), _) => "it was at work; the next tick starts it again",
-                (None, Some(true)) if since.is_some() => "stopped; the next tick starts it",
-                (None, Some(true)) => "not started yet; the next tick starts it",
-                (None, _) => "not on a patrol",
-            },
-        }
+    fn down(&self, agent: &Agent, since: Option<Timestamp>) -> String {
+        let listed = match self.roster.as_ref().map(|roster| roster.contains(agent)) {
+            _ if !self.up => return "the town is stopped".into(),
+            None => return "it is not known whether it is to run".into(),
+            Some(listed) => listed,
+        };
+        let left = Note::of(self.town, agent).load().ok().flatten();
+        let stays = self.town.ours().closed_sessions == Closed::Stay;
+        let why = match (left, listed) {
+            (Some(Left::Waiting(_)), _) => "it asked to wait; a later tick starts it",
+            (Some(Left::AtWork), _) => "it was at work; the next tick starts it again",
+            (Some(Left::Closed(_)), true) if stays => {
+                "somebody closed its session; 'gastownctl up' starts it again"
+            }
+            (Some(Left::Closed(_)), true) => {
+                "somebody closed its session; a tick soon starts it again"
+            }
+            (left, false) if let Some(hook) = self.hooks.get(agent) => {
+                return on_hook(agent, hook, left.is_some(), stays);
+            }
+            (Some(Left::Closed(_)), false) => "somebody closed its session",
+            (None, true) if since.is_some() => "stopped; the next tick starts it",
+            (None, true) => "not started yet; the next tick starts it",
+            (None, false) => "not on a patrol",
+        };
+        why.into()
     }
 
     /// One agent, from what the manager (`None`: it did not answer), tmux and the files say; and
@@ -337,14 +349,31 @@ impl Seen<'_> {
             }
             ("inactive", None) => Some(
                 match refusal {
-                    Some(refusal) => refusal.to_string(),
-                    None => self.down(agent, status.since).into(),
+                    Some(refusal) => match self.hooks.get(agent) {
+                        Some(hook) => format!("{refusal}; {} waits on its hook", hook.issue),
+                        None => refusal.to_string(),
+                    },
+                    None => self.down(agent, status.since),
                 } + &self.elsewhere_alive(agent),
             ),
             _ => None,
         };
         status.reason = status.reason.map(|reason| one_line(&reason));
         status
+    }
+}
+
+/// Why a polecat that has work on its hook does not run.
+fn on_hook(agent: &Agent, hook: &Hook, was_closed: bool, stays: bool) -> String {
+    let Hook { issue, started, .. } = hook;
+    let closed = "somebody closed its session; ";
+    match (was_closed, started) {
+        (true, _) if stays => {
+            format!("{closed}{issue} waits on its hook; 'gastownctl start {agent}' starts it")
+        }
+        (true, _) => format!("{closed}{issue} waits on its hook; a tick soon starts it"),
+        (false, None) => format!("{issue} waits on its hook; a tick soon starts it"),
+        (false, Some(_)) => format!("it ended without being done: {issue} is on its hook"),
     }
 }
 

@@ -13,6 +13,7 @@ use super::problems::{self, RESTART, short_lived, two_towns};
 use crate::agent::Agent;
 use crate::ctl::words::{one_line, printable};
 use crate::ctl::{directory, dismiss, events, user};
+use crate::heartbeat::memory::Memory;
 use crate::session::rival;
 use crate::spool::Spool;
 use crate::systemd::{Systemd, Unit};
@@ -73,7 +74,9 @@ pub fn collect(town: &Town, systemd: Result<&Systemd, String>) -> Status {
         }
         (_, Err(why)) | (Err(why), _) => found.push(why.clone()),
     }
-    let agents = directory::listed(town, units.as_ref().ok());
+    let memory = Memory::load(town).map_or_else(|_| Memory::default(), |(memory, _)| memory);
+    let mut agents = directory::listed(town, units.as_ref().ok());
+    agents.extend(directory::waiting(town, &memory));
     let panes = Tmux::on(town.socket()).panes();
     if let Err(e) = &panes {
         let why = tmux::squatted().unwrap_or_else(|| format!("{e}"));
@@ -86,6 +89,7 @@ pub fn collect(town: &Town, systemd: Result<&Systemd, String>) -> Status {
         panes: panes.as_deref(),
         terminals: terminals(town, &agents, panes.as_deref().unwrap_or_default()),
         roster: town.roster().ok(),
+        hooks: memory.hooks,
         ended: match &units {
             Ok(units)
                 if agents

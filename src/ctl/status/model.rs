@@ -26,7 +26,7 @@ pub struct Status {
     pub last_tick: Option<Timestamp>,
     /// The ticks that were counted.
     pub ticks: Ticks,
-    /// The roster, and every agent that has a unit.
+    /// The roster, every agent that has a unit, and those that wait to be started.
     pub agents: Vec<AgentStatus>,
     /// What is not as it should be, each with what to type.
     pub problems: Vec<String>,

@@ -125,6 +125,14 @@ fn last_words(screen: &str) -> Option<String> {
     Some(plain.take(WORDS).collect())
 }
 
+/// What a message about an end adds of the screen. There is none where the session was closed.
+fn last_lines(screen: &str) -> String {
+    match screen.trim() {
+        "" => String::new(),
+        _ => format!("; its last lines:\n{screen}"),
+    }
+}
+
 /// The last words of an agent that has failed, by what its unit says of itself.
 pub fn last_words_of(status_text: &str) -> Option<&str> {
     status_text.strip_prefix(LAST_WORDS)
@@ -263,7 +271,7 @@ impl Run {
         log::log!(level, message_id = journal::AGENT_ENDED, gt_agent:% = self.agent,
             gt_session = self.names.session.as_str(), gt_status = end.status(), gt_reason:% = end,
             gt_screen = screen.as_str();
-            "{} {end}; its last lines:\n{screen}", self.agent);
+            "{} {end}{}", self.agent, last_lines(&screen));
         // A program that was killed did not say why.
         if matches!(end, End::Exited(1..))
             && let Some(words) = last_words(&screen)
@@ -402,6 +410,8 @@ mod tests {
             assert_eq!(last_words_of(&text), Some(want.unwrap_or_default()));
         }
         assert_eq!(last_words_of("Process 7"), None);
+        assert_eq!(last_lines("\n "), "");
+        assert_eq!(last_lines(" hm\n"), "; its last lines:\n hm\n");
         assert_eq!(last_words(&"x".repeat(1000)).map(|w| w.len()), Some(WORDS));
     }
 }
