@@ -353,7 +353,10 @@ impl Acting<'_> {
         let tools = Tools::locate(&home);
         let listed = Instant::now();
         let now = match observe::beads(self.world, &tools, self.observed) {
-            Ok(None) => return,
+            Ok(None) => {
+                self.memory.bd_failures = 0;
+                return;
+            }
             Ok(Some(now)) => now,
             Err(e) => {
                 self.memory.bd_failures = self.memory.bd_failures.saturating_add(1);
@@ -512,7 +515,7 @@ impl Acting<'_> {
         self.note(watched);
     }
 
-    fn state(&self) -> Result<()> {
+    fn state(&mut self) -> Result<()> {
         let town = self.world.town;
         // What `gt status` shows; when it is junk, there is nothing in it to keep.
         let mut state = state::load(town).unwrap_or_default();
@@ -526,11 +529,9 @@ impl Acting<'_> {
         state.started_at = target
             .and_then(|target| target.time(since))
             .or(state.started_at);
-        state.last_heartbeat = Some(Timestamp::now());
-        if state.heartbeat_count == 0 {
-            state.counted_since = state.last_heartbeat;
-        }
-        state.heartbeat_count = state.heartbeat_count.saturating_add(1);
+        let now = Timestamp::now();
+        state.last_heartbeat = Some(now);
+        self.memory.count(&mut state, now);
         state.save(town)
     }
 }

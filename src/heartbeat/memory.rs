@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::agent::Agent;
 use crate::files;
-use crate::terminal::State;
+use crate::terminal;
+use crate::town::state::State;
 use crate::town::{Town, json};
 
 /// The file, below the town's root.
@@ -33,6 +34,12 @@ pub struct Memory {
     /// When the last tick was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ticked: Option<Timestamp>,
+    /// How many ticks were complete. In `daemon/state.json` too, which a Go daemon starts anew.
+    #[serde(skip_serializing_if = "is_default")]
+    pub ticks: i64,
+    /// Since when they have been counted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub counted_since: Option<Timestamp>,
     /// When the last tick was that did the expensive things too.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub full: Option<Timestamp>,
@@ -108,7 +115,7 @@ pub struct Record {
 pub struct Watch {
     /// What it was ready for at the last look.
     #[serde(flatten)]
-    pub state: State,
+    pub state: terminal::State,
     /// Since when.
     pub since: Timestamp,
     /// The last look showed another state, which a second one has to confirm.
@@ -244,6 +251,21 @@ impl Memory {
         full.checked_add(FULL).ok().filter(|_| since)
     }
 
+    /// Counts a complete tick. The file for `gt` has the count of ticks before there was one here;
+    /// a Go daemon that ran in between has put its own there, and forgotten since when is counted.
+    pub fn count(&mut self, state: &mut State, now: Timestamp) {
+        if self.ticks == 0 {
+            self.ticks = state.heartbeat_count.max(0);
+            self.counted_since = state.counted_since;
+        }
+        if self.ticks == 0 {
+            self.counted_since = Some(now);
+        }
+        self.ticks = self.ticks.saturating_add(1);
+        state.heartbeat_count = self.ticks;
+        state.counted_since = self.counted_since;
+    }
+
     /// The record of an agent, made if need be.
     pub fn record(&mut self, agent: &Agent) -> &mut Record {
         self.agents.entry(agent.clone()).or_default()
@@ -253,6 +275,36 @@ impl Memory {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_go_daemon_does_not_lose_the_count() {
+        let at = |second: i64| Timestamp::from_second(1_768_557_600 + second).unwrap();
+        let counts = |memory: &mut Memory, count, since, now| {
+            let mut state = State::default();
+            (state.heartbeat_count, state.counted_since) = (count, since);
+            memory.count(&mut state, now);
+            assert_eq!(
+                (state.heartbeat_count, state.counted_since),
+                (memory.ticks, memory.counted_since)
+            );
+            (state.heartbeat_count, state.counted_since)
+        };
+        let mut memory = Memory::default();
+        assert_eq!(counts(&mut memory, 0, None, at(0)), (1, Some(at(0))));
+        assert_eq!(counts(&mut memory, 1, Some(at(0)), at(1)), (2, Some(at(0))));
+        // Its first state, and one after it ran for a while.
+        assert_eq!(counts(&mut memory, 0, None, at(2)), (3, Some(at(0))));
+        assert_eq!(counts(&mut memory, 70, None, at(3)), (4, Some(at(0))));
+        // A town that an earlier version of ours has counted in.
+        let mut memory = Memory::default();
+        assert_eq!(
+            counts(&mut memory, 9, Some(at(0)), at(4)),
+            (10, Some(at(0)))
+        );
+        // A lost memory, and a number that is none.
+        let mut memory = Memory::default();
+        assert_eq!(counts(&mut memory, -7, None, at(5)), (1, Some(at(5))));
+    }
 
     #[test]
     fn every_version_loads_and_junk_is_set_aside() {

@@ -27,18 +27,15 @@ const TICK_TIMERS: [&str; 2] = ["gt-heartbeat-next.timer", "gt-heartbeat.timer"]
 /// Asks the manager, tmux and the files, once each; `Err` is why there is no manager.
 pub fn collect(town: &Town, systemd: Result<&Systemd, String>) -> Status {
     let mut found = town.problems();
-    let state = town::state::load(town).unwrap_or_default();
+    let (last_tick, ticks) = ticks(town);
     let mut status = Status {
         town: town.root().display().to_string(),
         manager: "unknown".into(),
         target: Target::default(),
         linger: user::is_lingering(),
         next_tick: None,
-        last_tick: state.last_heartbeat,
-        ticks: Ticks {
-            count: state.heartbeat_count,
-            since: state.counted_since,
-        },
+        last_tick,
+        ticks,
         agents: Vec::new(),
         problems: Vec::new(),
         now: Timestamp::now(),
@@ -146,6 +143,20 @@ pub fn collect(town: &Town, systemd: Result<&Systemd, String>) -> Status {
     found.extend(short_lived(status.target.enabled));
     status.problems = found.iter().map(|problem| one_line(problem)).collect();
     status
+}
+
+/// When the last tick was, and how many there were, by our own bookkeeping. Where that has none,
+/// such as before the first tick of this version, the file for `gt` tells, which a Go daemon writes too.
+fn ticks(town: &Town) -> (Option<Timestamp>, Ticks) {
+    let memory = Memory::load(town).map(|(memory, _)| memory);
+    let state = town::state::load(town).unwrap_or_default();
+    let memory = memory.unwrap_or_default();
+    let (count, since) = match memory.ticks {
+        0 => (state.heartbeat_count, state.counted_since),
+        ticks => (ticks, memory.counted_since),
+    };
+    let last = memory.ticked.or(state.last_heartbeat);
+    (last, Ticks { count, since })
 }
 
 /// What the terminals of these agents are ready for; those that cannot be read are left out.
