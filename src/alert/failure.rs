@@ -142,6 +142,11 @@ pub fn unit_key(unit: &str) -> String {
     format!("unit-{unit}")
 }
 
+/// That an agent runs twice, and where beside its unit, in words.
+pub fn twice(agent: &Agent, place: &str) -> String {
+    format!("{agent} runs in {place}, beside the one in its unit")
+}
+
 /// What is said of an agent that gave up.
 pub fn gave_up(agent: &Agent, result: &str, status: i32) -> String {
     let why = match status == i32::from(Exit::BadConfig as u8) {

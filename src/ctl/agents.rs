@@ -12,9 +12,9 @@ use super::{cli, directory, request};
 use crate::agent::Agent;
 use crate::alert;
 use crate::exit::Exit;
-use crate::session::server;
+use crate::session::{server, whose};
 use crate::systemd::{Properties, Systemd, Verb};
-use crate::town::{Town, marks};
+use crate::town::{Town, marks, poke};
 
 /// How long a job may take: the unit's own limits for stop and start, and a reserve.
 const JOB_LIMIT: Duration = Duration::from_secs(120);
@@ -285,8 +285,16 @@ fn why_not(
     if systemd.town_is_stopped()? {
         return Ok(anyhow!("{STOPPED}"));
     }
-    Ok(match marks::refusal(town, agent) {
-        Some(refusal) => anyhow!("{agent} is not started: {refusal}"),
+    if let Some(refusal) = marks::refusal(town, agent) {
+        return Ok(anyhow!("{agent} is not started: {refusal}"));
+    }
+    let elsewhere = whose::elsewhere(town, agent).ok().flatten();
+    Ok(match elsewhere {
+        Some(place) => {
+            // From now on ticks look whether it has ended there.
+            poke::heartbeat(town.root());
+            anyhow!("{agent} is not started: it runs already, in {place}")
+        }
         None => anyhow!(
             "{agent} did not start: {}; see 'gastownctl logs {agent}'",
             last_end(properties)

@@ -25,6 +25,9 @@ const HOOKED: SignedDuration = SignedDuration::from_mins(2);
 /// A run that begins later than this after a start is not due to it.
 const BEGINS: SignedDuration = SignedDuration::from_mins(2);
 
+/// How often it is looked whether an agent has ended that runs where its unit cannot have it.
+const ELSEWHERE: SignedDuration = SignedDuration::from_secs(50);
+
 /// For how long after its session appeared an agent may begin in it.
 const APPEARS: SignedDuration = SignedDuration::from_mins(2);
 
@@ -206,16 +209,26 @@ impl Deciding<'_> {
             return self.leave(agent, refused.reason.clone());
         }
         if let Some(place) = &seen.elsewhere {
-            let what = if unit.is_down() {
-                "not in its unit; it is left there, and starts in its unit once it has ended"
-            } else {
-                "beside the one in its unit"
+            let starts = seen.wanted && seen.refusal.is_none();
+            let summary = match (unit.is_down(), starts) {
+                (false, _) => alert::twice(agent, place),
+                (true, false) => format!("{agent} runs in {place}, not in its unit"),
+                (true, true) => format!(
+                    "{agent} runs in {place}, not in its unit; it is left there, and starts in \
+                     its unit once it has ended"
+                ),
             };
-            let summary = format!("{agent} runs in {place}, {what}");
             self.conditions
                 .insert(format!("elsewhere-{}", agent.unit()), summary);
             if unit.is_down() {
                 self.pending.insert(key);
+                if starts {
+                    // Nothing tells of its end, after which no pause is due.
+                    let (count, at) = (0, self.now);
+                    self.memory.record(agent).retry = Some(Retry { count, at });
+                    let what = format!("whether {agent} has ended where it runs");
+                    self.at(self.now + ELSEWHERE, what);
+                }
                 return self.leave(agent, format!("it runs in {place}"));
             }
         }

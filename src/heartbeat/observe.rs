@@ -273,6 +273,9 @@ pub(super) fn terminals(
         let names = Names::of(world.town, agent);
         let runs = |p: &Pane| !p.dead && matches!(process::head(p.pid), Head::Process(_));
         seen.elsewhere = others.find(&names);
+        if seen.elsewhere.is_none() && !seen.unit.is_down() {
+            seen.elsewhere = names.beside(world.town.socket(), &panes);
+        }
         let (is_marked, is_there) = match names.find(&panes) {
             Found::Own(pane) => (true, runs(pane)),
             Found::Session(pane) => (pane.home.is_some(), runs(pane)),

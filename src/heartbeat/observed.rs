@@ -103,7 +103,8 @@ pub struct Seen {
     pub session: bool,
     /// What runs there is a program, not a mere shell.
     pub outside: bool,
-    /// Where it runs on another tmux server than the town's, in words.
+    /// Where it runs without its unit's doing, on another tmux server than the town's or beside
+    /// the pane that is its unit's, in words.
     pub elsewhere: Option<String>,
     /// When the session appeared in which there is nothing but a shell yet.
     pub appeared: Option<Timestamp>,

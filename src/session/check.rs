@@ -6,6 +6,7 @@ use crate::agent::{Agent, Role};
 use crate::alert;
 use crate::exit::Exit;
 use crate::journal;
+use crate::session::whose;
 use crate::systemd::Systemd;
 use crate::town::{Town, marks};
 
@@ -51,6 +52,11 @@ fn refusal(instance: Option<&str>) -> Option<String> {
     }
     if let Some(refusal) = marks::refusal(&town, &agent) {
         return Some(refusal.to_string());
+    }
+    // Where tmux fails, so does the start, which says why.
+    let elsewhere = whose::elsewhere(&town, &agent).ok().flatten();
+    if let Some(place) = elsewhere {
+        return Some(format!("it runs already, in {place}, and never twice"));
     }
     storm(&agent)
 }

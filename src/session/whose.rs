@@ -92,14 +92,27 @@ impl Names {
                 },
             };
         }
-        let other = panes.iter().find(|pane| self.is_other(pane));
-        other.map_or(Found::Nowhere, Found::Session)
+        self.other(panes).map_or(Found::Nowhere, Found::Session)
     }
 
-    /// Whether the agent runs there under the name that another release gives it.
-    fn is_other(&self, pane: &Pane) -> bool {
-        let is_marked = pane.owner.is_some() || pane.home.is_some();
-        !is_marked && self.others.contains(&pane.session) && self.runs_in(pane)
+    /// Where the agent runs on a server beside the pane that has its mark, in words: a `gt` of
+    /// another release starts one under another name.
+    pub fn beside(&self, socket: &str, panes: &[Pane]) -> Option<String> {
+        let Found::Own(_) = self.find(panes) else {
+            return None;
+        };
+        self.other(panes).map(|pane| place(socket, pane))
+    }
+
+    /// The pane without a mark in which the agent runs, under any of its names.
+    fn other<'a>(&self, panes: &'a [Pane]) -> Option<&'a Pane> {
+        let is_marked = |pane: &Pane| pane.owner.is_some() || pane.home.is_some();
+        let mut panes = panes.iter();
+        panes.find(|pane| !is_marked(pane) && self.is_named(pane) && self.runs_in(pane))
+    }
+
+    fn is_named(&self, pane: &Pane) -> bool {
+        pane.session == self.session || self.others.contains(&pane.session)
     }
 
     /// Whether it certainly is this agent of this town that runs in a pane.
@@ -145,19 +158,32 @@ impl OtherServers {
     /// Where the agent runs on one of them, in words.
     pub fn find(&self, names: &Names) -> Option<String> {
         self.0.iter().find_map(|(socket, panes)| {
-            let is_its = |pane: &&Pane| {
-                let is_named =
-                    pane.session == names.session || names.others.contains(&pane.session);
-                is_named && names.runs_in(pane)
-            };
-            let pane = panes.iter().find(is_its)?;
-            Some(format!(
-                "session '{0}' on tmux socket '{socket}' (process {1}; \
-                 'tmux -L {socket} kill-session -t ={0}' ends it)",
-                pane.session, pane.pid
-            ))
+            let is_its = |pane: &&Pane| names.is_named(pane) && names.runs_in(pane);
+            panes.iter().find(is_its).map(|pane| place(socket, pane))
         })
     }
+}
+
+/// Where an agent runs, and what ends it there, in words.
+fn place(socket: &str, pane: &Pane) -> String {
+    format!(
+        "session '{0}' on tmux socket '{socket}' (process {1}; \
+         'tmux -L {socket} kill-session -t ={0}' ends it)",
+        pane.session, pane.pid
+    )
+}
+
+/// Where the agent runs so that its unit cannot take it over, in words: it is not to be started.
+///
+/// # Errors
+/// tmux fails: then it is not known.
+pub fn elsewhere(town: &Town, agent: &Agent) -> Result<Option<String>, TmuxError> {
+    let names = Names::of(town, agent);
+    let Some(place) = OtherServers::look(town)?.find(&names) else {
+        return Ok(None);
+    };
+    let panes = Tmux::on(town.socket()).panes()?;
+    Ok((names.find(&panes) == Found::Nowhere).then_some(place))
 }
 
 /// Whether there is a socket of that name; it need not have a server.

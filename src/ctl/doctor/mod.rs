@@ -143,6 +143,7 @@ fn examine() -> Report {
         town::server(&mut report, town, systemd.as_ref());
         if let Some(systemd) = &systemd {
             town::strays(&mut report, town, systemd);
+            town::elsewhere(&mut report, town, systemd);
         }
     }
     report

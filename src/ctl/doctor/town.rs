@@ -14,10 +14,12 @@ use nix::unistd::Uid;
 use super::mend::Mend;
 use super::report::Report;
 use crate::agent::Agent;
-use crate::ctl::user;
+use crate::alert;
+use crate::ctl::{directory, user};
+use crate::session::whose::{Names, OtherServers};
 use crate::session::{process, rival, secrets};
 use crate::spool::SPOOLS;
-use crate::systemd::Systemd;
+use crate::systemd::{Systemd, Unit};
 use crate::terminal::{Look, look};
 use crate::tmux::{self, Tmux};
 use crate::tools;
@@ -336,6 +338,42 @@ pub fn strays(report: &mut Report, town: &Town, systemd: &Systemd) {
                 format!("{agent}: its process {} is outside of its unit", pane.pid),
                 "No limit reaches it, and what it has started outlives a stop",
                 "systemctl --user start gt-heartbeat.service",
+            );
+        }
+    }
+}
+
+/// Whether agents run beside their units, or instead of them.
+pub fn elsewhere(report: &mut Report, town: &Town, systemd: &Systemd) {
+    let Ok(units) = systemd.units(&["gt-agent@*.service"]) else {
+        return;
+    };
+    // What tmux does not tell has been said of the server.
+    let socket = town.socket();
+    let (Ok(panes), Ok(others)) = (Tmux::on(socket).panes(), OtherServers::look(town)) else {
+        return;
+    };
+    for agent in directory::listed(town, Some(&units)) {
+        let names = Names::of(town, &agent);
+        let place = others.find(&names);
+        let is_down = units.get(&agent.unit()).is_none_or(Unit::is_down);
+        let (what, why) = if is_down {
+            let what = place.map(|place| format!("{agent} runs in {place}, not in its unit"));
+            (
+                what,
+                "It is not started a second time, and no limit reaches it",
+            )
+        } else {
+            let place = place.or_else(|| names.beside(socket, &panes));
+            let what = place.map(|place| alert::twice(&agent, &place));
+            (what, "Both do the same work")
+        };
+        if let Some(what) = what {
+            report.find(
+                "agents",
+                what,
+                why,
+                "end the other one as the line above says",
             );
         }
     }

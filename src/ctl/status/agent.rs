@@ -11,6 +11,7 @@ use crate::exit::Exit;
 use crate::heartbeat::memory::Hook;
 use crate::session::process::{self, Head};
 use crate::session::run::{last_words_of, town_of};
+use crate::session::whose::Names;
 use crate::systemd::{Properties, Unit};
 use crate::terminal::State;
 use crate::tmux::Pane;
@@ -181,6 +182,11 @@ impl Seen<'_> {
             .find(|p| p.owner.as_deref() == Some(&instance))
     }
 
+    /// Where an agent that runs in its unit runs a second time on the town's server, in words.
+    pub fn beside(&self, agent: &Agent) -> Option<String> {
+        Names::of(self.town, agent).beside(self.town.socket(), self.panes?)
+    }
+
     /// What is wrong with the terminal of an agent that runs, and what to type.
     pub fn terminal(&self, agent: &Agent) -> Option<(String, String)> {
         self.panes?;
@@ -190,13 +196,22 @@ impl Seen<'_> {
                 format!("it has no terminal on tmux socket '{socket}'"),
                 format!("gastownctl restart {agent}"),
             )),
-            Some(pane) if pane.session != session => Some((
-                format!(
-                    "its session '{}' should be '{session}'",
-                    printable(&pane.session)
-                ),
-                format!("tmux -L {socket} rename-session -t {} {session}", pane.id),
-            )),
+            Some(pane) if pane.session != session => {
+                let is_taken = self.panes?.iter().any(|other| other.session == session);
+                let shown = printable(&pane.session);
+                Some(match is_taken {
+                    true => (
+                        format!(
+                            "its session '{shown}' should be '{session}', which another one is called"
+                        ),
+                        format!("tmux -L {socket} list-panes -s -t ={session}:"),
+                    ),
+                    false => (
+                        format!("its session '{shown}' should be '{session}'"),
+                        format!("tmux -L {socket} rename-session -t {} {session}", pane.id),
+                    ),
+                })
+            }
             Some(pane) if process::is_outside(pane.pid, &agent.unit()) => Some((
                 format!(
                     "its process {} is outside of its unit, where no limit reaches it",

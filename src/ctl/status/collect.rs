@@ -11,6 +11,7 @@ use super::agent::{self, PROPERTIES, Seen, elsewhere, last_end};
 use super::model::{Queue, Status, Target, Ticks};
 use super::problems::{self, RESTART, short_lived, two_towns};
 use crate::agent::Agent;
+use crate::alert;
 use crate::ctl::words::{one_line, printable};
 use crate::ctl::{directory, dismiss, events, user};
 use crate::heartbeat::memory::Memory;
@@ -124,6 +125,9 @@ pub fn collect(town: &Town, systemd: Result<&Systemd, String>) -> Status {
         found.extend(agent::problem(&one));
         if let Some(root) = properties.and_then(|p| elsewhere(town, p)) {
             roots.push(root);
+        } else if is_active && let Some(place) = seen.beside(&agent) {
+            // The name that its session should have may be that of the second one.
+            found.push(alert::twice(&agent, &place));
         } else if let Some((what, command)) = wrong {
             found.push(format!("{agent}: {what}; run '{command}'"));
         }

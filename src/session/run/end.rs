@@ -269,7 +269,7 @@ impl Run {
             _ => log::Level::Error,
         };
         log::log!(level, message_id = journal::AGENT_ENDED, gt_agent:% = self.agent,
-            gt_session = self.names.session.as_str(), gt_status = end.status(), gt_reason:% = end,
+            gt_session = self.session.as_str(), gt_status = end.status(), gt_reason:% = end,
             gt_screen = screen.as_str();
             "{} {end}{}", self.agent, last_lines(&screen));
         // A program that was killed did not say why.

@@ -73,6 +73,8 @@ struct Run {
     tmux: Tmux,
     signals: SignalFd,
     pane: String,
+    /// What the pane's session is called.
+    session: String,
     /// The process whose end is the agent's end.
     pid: u32,
     server: u32,
@@ -136,6 +138,7 @@ fn prepared_and_run(instance: &str) -> Result<u8> {
         tmux: Tmux::on(town.socket()),
         signals,
         pane: String::new(),
+        session: String::new(),
         pid: 0,
         server: 0,
         look: None,
@@ -224,7 +227,6 @@ impl Run {
             }
             place = self.place()?;
         }
-        let is_found = matches!(place, Place::Running(..) | Place::Dead(_));
         match place {
             Place::Running(pane, pid) => self.adopt(&pane, pid)?,
             Place::Dead(pane) => self.start(&Terminal::Pane { id: &pane })?,
@@ -242,10 +244,6 @@ impl Run {
                 self.start(&terminal)?;
                 self.dress();
             }
-        }
-        // The agent runs, whatever its session is called.
-        if is_found && let Err(e) = self.rename() {
-            log::warn!("The session of {} keeps its name: {e:#}", self.agent);
         }
         Ok(true)
     }
@@ -287,10 +285,12 @@ impl Run {
         self.look = Some(Instant::now() + LOOK_AFTER);
         self.pid = pid;
         self.server = pane.server;
+        self.session.clone_from(&pane.session);
     }
 
-    fn ready(&self) {
-        let status = status_text(self.pid, &self.names.session, &self.town);
+    fn ready(&mut self) {
+        self.rename();
+        let status = status_text(self.pid, &self.session, &self.town);
         let _ = sd_notify::notify(&[NotifyState::Ready, NotifyState::Status(&status)]);
     }
 
@@ -317,7 +317,7 @@ impl Run {
                     self.pid = pid;
                     self.move_in(pid)?;
                     log::info!(message_id = journal::AGENT_ADOPTED, gt_agent:% = self.agent,
-                        gt_session = self.names.session.as_str(), gt_pid = pid;
+                        gt_session = self.session.as_str(), gt_pid = pid;
                         "{} was started anew in its pane by somebody else; adopted process {pid}", self.agent);
                     self.ready();
                     continue;

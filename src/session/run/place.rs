@@ -73,17 +73,23 @@ impl Run {
 
     /// A session that another release of `gt` has named gets the name by which the one in use
     /// looks for it.
-    pub(super) fn rename(&self) -> Result<()> {
-        let Some(pane) = self.tmux.pane(&self.pane)? else {
-            return Ok(());
-        };
-        if self.names.others.contains(&pane.session) {
-            self.tmux.rename_session(&pane.id, &self.names.session)?;
-            log::info!(gt_agent:% = self.agent, gt_session = self.names.session.as_str();
-                "Session '{}' of {} is called '{}' now, as the gt in use has it",
-                pane.session, self.agent, self.names.session);
+    pub(super) fn rename(&mut self) {
+        if !self.names.others.contains(&self.session) {
+            return;
         }
-        Ok(())
+        // The agent runs, whatever its session is called.
+        if let Err(e) = self.tmux.rename_session(&self.pane, &self.names.session) {
+            log::warn!(
+                "Session '{}' of {} keeps its name: {e}",
+                self.session,
+                self.agent
+            );
+            return;
+        }
+        log::info!(gt_agent:% = self.agent, gt_session = self.names.session.as_str();
+            "Session '{}' of {} is called '{}' now, as the gt in use has it",
+            self.session, self.agent, self.names.session);
+        self.session.clone_from(&self.names.session);
     }
 
     /// Takes over what already runs in a pane: nothing is restarted.

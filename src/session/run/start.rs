@@ -70,10 +70,10 @@ impl Run {
         if !complaint.is_empty() {
             return Err(anyhow!(complaint));
         }
-        log::info!(message_id = journal::AGENT_STARTED, gt_agent:% = self.agent,
-            gt_session = self.names.session.as_str(), gt_pid = pid;
-            "{} runs as process {pid} in session '{}'", self.agent, self.names.session);
         self.ready();
+        log::info!(message_id = journal::AGENT_STARTED, gt_agent:% = self.agent,
+            gt_session = self.session.as_str(), gt_pid = pid;
+            "{} runs as process {pid} in session '{}'", self.agent, self.session);
         if self.launch.types_words() {
             poke::heartbeat(Path::new(&self.town));
         }
