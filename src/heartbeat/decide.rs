@@ -344,6 +344,10 @@ impl Deciding<'_> {
             }
             if seen.is_none_or(|seen| has_run_again(&hook, seen)) {
                 hook.started = None;
+                // Who closes it takes a moment to clear the hook, too.
+                if let Some(Left::Closed(at)) = seen.and_then(|seen| seen.left) {
+                    hook.since = hook.since.max(at);
+                }
             }
             let refused = seen.is_some_and(|seen| seen.refusal.is_some());
             if !is_down || refused || self.started(&agent) {
