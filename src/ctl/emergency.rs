@@ -132,8 +132,7 @@ pub fn thaw(args: &cli::Thaw) -> Result<Exit> {
     units.retain(|_, unit| is_of(unit, rig));
     let units: Vec<Unit> = units.into_values().collect();
     let exit = each(&units, |unit| {
-        let state = systemd.properties(&unit.name)?.text("FreezerState");
-        if state.is_none_or(|state| state == "running") {
+        if !systemd.properties(&unit.name)?.is_frozen() {
             return Ok(());
         }
         let agent = agent_of(unit);

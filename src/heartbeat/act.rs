@@ -152,8 +152,7 @@ impl Acting<'_> {
     /// this tick may have seen the agent before the one and the mark after the other.
     fn is_frozen(&self, agent: &Agent) -> bool {
         let now = self.world.systemd.properties(&agent.unit());
-        let state = now.ok().and_then(|unit| unit.text("FreezerState"));
-        state.is_some_and(|state| state.starts_with("frozen") || state == "freezing")
+        now.is_ok_and(|unit| unit.is_frozen())
     }
 
     /// `None`: not one of the manager's.

@@ -369,7 +369,7 @@ impl Deciding<'_> {
             if due > self.now {
                 self.at(due, format!("work on the hook of {agent}"));
             } else if let Some(why) = why {
-                self.lies(&agent, &hook.issue, why, seen.is_some());
+                self.stranded(&agent, &hook.issue, why, seen.is_some());
             } else {
                 self.start(&agent, &format!("{} is on its hook", hook.issue));
                 hook.started = Some(self.now);
@@ -380,7 +380,7 @@ impl Deciding<'_> {
 
     /// Nobody can go on with an issue. A polecat without a directory cannot be started: that is
     /// another condition, for what to do is another.
-    fn lies(&mut self, agent: &Agent, issue: &str, why: &str, can_start: bool) {
+    fn stranded(&mut self, agent: &Agent, issue: &str, why: &str, can_start: bool) {
         let (kind, what_to_do) = match can_start {
             true => (
                 "hook",

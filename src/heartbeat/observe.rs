@@ -234,9 +234,7 @@ fn states(systemd: &Systemd, units: Vec<&Unit>) -> Result<BTreeMap<String, UnitS
             since: more.time("ActiveEnterTimestamp"),
             down: more.time("InactiveEnterTimestamp"),
             restarts: more.number("NRestarts").unwrap_or_default(),
-            frozen: more
-                .text("FreezerState")
-                .is_some_and(|state| state != "running"),
+            frozen: more.is_frozen(),
             ..state
         };
         (name, state)

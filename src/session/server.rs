@@ -106,10 +106,10 @@ pub fn tmux_ready() -> Result<Exit> {
     let town = Town::load()?;
     let tmux = Tmux::on(town.socket());
     let main = std::env::var("MAINPID").ok();
-    let main = main.and_then(|pid| pid.parse().ok());
+    let main: Option<u32> = main.and_then(|pid| pid.parse().ok());
     let server = wait_for_server(&tmux, main)?;
     // The service may be a mere watcher of somebody else's server.
-    if std::env::var("MAINPID").is_ok_and(|pid| pid == server.to_string()) {
+    if main == Some(server) {
         let bus = std::env::vars().filter(|(key, _)| is_of_bus(OsStr::new(key)));
         tmux.set_global_environment(&bus.collect::<Vec<_>>(), &[])?;
     }

@@ -57,6 +57,12 @@ impl Properties {
         self.get(name)
     }
 
+    /// Whether the unit's processes get no time: it is frozen, or has not been thawed wholly.
+    pub fn is_frozen(&self) -> bool {
+        let state = self.text("FreezerState");
+        state.is_some_and(|state| state != "running")
+    }
+
     /// The kind of the queued job is not a property; this tells its number, `None` without a job.
     pub fn job(&self) -> Option<u32> {
         let (id, _): (u32, OwnedObjectPath) = self.get("Job")?;

@@ -285,20 +285,25 @@ impl<'a> Git<'a> {
     /// stashed meanwhile, and was taken off in its stead, is put back.
     fn drop_stash(&self, stash: &str) -> Result<(), String> {
         for _ in 0..DROPS {
-            let Some((place, _)) = self.stash(|line| line.starts_with(stash))? else {
-                break;
-            };
-            let said = self.local(&["stash", "drop", &format!("stash@{{{place}}}")])?;
-            let theirs = said
-                .trim_end()
-                .rsplit_once('(')
-                .map(|(_, commit)| commit.trim_end_matches(')'))
-                .filter(|theirs| *theirs != stash);
-            let Some(theirs) = theirs else { break };
-            let message = self.local(&["log", "-1", "--format=%s", theirs])?;
-            self.local(&["stash", "store", "--message", message.trim_end(), theirs])?;
+            match self.stash(|line| line.starts_with(stash))? {
+                Some((place, _)) if !self.drop_at(place, stash)? => {}
+                _ => break,
+            }
         }
         Ok(())
+    }
+
+    /// Takes the stash at a place off the list; `false`: it was another one, which is back.
+    fn drop_at(&self, place: usize, stash: &str) -> Result<bool, String> {
+        let said = self.local(&["stash", "drop", &format!("stash@{{{place}}}")])?;
+        let dropped = said.trim_end().rsplit_once('(');
+        let dropped = dropped.map(|(_, commit)| commit.trim_end_matches(')'));
+        let Some(theirs) = dropped.filter(|dropped| *dropped != stash) else {
+            return Ok(true);
+        };
+        let message = self.local(&["log", "-1", "--format=%s", theirs])?;
+        self.local(&["stash", "store", "--message", message.trim_end(), theirs])?;
+        Ok(false)
     }
 
     /// Makes HEAD, index, worktree and untracked files what they were when they were stashed.
@@ -449,6 +454,29 @@ mod tests {
             fs::write(work.join(".git/info/attributes"), "").unwrap();
             git.local(&reset).unwrap();
         }
+    }
+
+    #[test]
+    fn the_stash_of_another_worktree_is_put_back() {
+        let Some(setup) = Setup::new() else { return };
+        setup.git("work", "config user.name t");
+        setup.git("work", "config user.email t@t");
+        for name in ["ours", "theirs"] {
+            fs::write(setup.path("work/a"), name).unwrap();
+            setup.git("work", &format!("stash push -q -m {name}"));
+        }
+        let ours = setup.git("work", "rev-parse stash@{1}");
+        let (work, now) = (setup.path("work"), Instant::now());
+        let deadline = now + Duration::from_secs(60);
+        let git = Git::of(&setup.tools, &work, deadline, None)
+            .unwrap()
+            .unwrap();
+        // Theirs came between the look at the list and the drop.
+        assert_eq!(git.drop_at(0, &ours), Ok(false));
+        let left = setup.git("work", "stash list --format=%gs");
+        assert_eq!(left, "On main: theirs\nOn main: ours");
+        git.drop_stash(&ours).unwrap();
+        assert_eq!(setup.git("work", "stash list --format=%gs"), "On main: theirs");
     }
 
     #[test]

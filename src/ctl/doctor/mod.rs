@@ -106,7 +106,7 @@ fn examine() -> Report {
                 format!("Rig {rig} has no directory '{}'", dir.display()),
                 "Its agents work in the town's root, where the Mayor does",
                 format!(
-                    "gt rig add {rig}, or take it out of '{}'",
+                    "gt rig add {rig} URL, or take it out of '{}'",
                     town.path(rigs::FILE).display()
                 ),
             );

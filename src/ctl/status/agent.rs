@@ -287,9 +287,7 @@ impl Seen<'_> {
         };
         let number = |name| properties.and_then(|p| p.number(name));
         let refusal = marks::refusal(town, agent);
-        let freezer = properties.and_then(|p| p.text("FreezerState"));
-        let frozen = freezer.as_deref() == Some("frozen");
-        let thaws = freezer.is_some_and(|state| state != "running");
+        let frozen = properties.is_some_and(Properties::is_frozen);
         let mut status = AgentStatus {
             agent: agent.to_string(),
             unit: agent.unit(),
@@ -330,7 +328,7 @@ impl Seen<'_> {
                 let thaw = rig.map_or_else(|| "thaw".into(), |rig| format!("thaw {rig}"));
                 Some(format!("frozen; 'gastownctl {thaw}' ends it"))
             }
-            _ if thaws && active != "active" => Some(frozen_for_good()),
+            _ if frozen => Some(frozen_for_good()),
             ("active", _) if let Some(root) = properties.and_then(|p| elsewhere(town, p)) => {
                 Some(format!("runs for '{root}'"))
             }

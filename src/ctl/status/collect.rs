@@ -28,7 +28,8 @@ const TICK_TIMERS: [&str; 2] = ["gt-heartbeat-next.timer", "gt-heartbeat.timer"]
 /// Asks the manager, tmux and the files, once each; `Err` is why there is no manager.
 pub fn collect(town: &Town, systemd: Result<&Systemd, String>) -> Status {
     let mut found = town.problems();
-    let (last_tick, ticks) = ticks(town);
+    let memory = Memory::load(town).map_or_else(|_| Memory::default(), |(memory, _)| memory);
+    let (last_tick, ticks) = ticks(town, &memory);
     let mut status = Status {
         town: town.root().display().to_string(),
         manager: "unknown".into(),
@@ -72,7 +73,6 @@ pub fn collect(town: &Town, systemd: Result<&Systemd, String>) -> Status {
         }
         (_, Err(why)) | (Err(why), _) => found.push(why.clone()),
     }
-    let memory = Memory::load(town).map_or_else(|_| Memory::default(), |(memory, _)| memory);
     let mut agents = directory::listed(town, units.as_ref().ok());
     agents.extend(directory::waiting(town, &memory));
     let panes = Tmux::on(town.socket()).panes();
@@ -151,10 +151,8 @@ pub fn collect(town: &Town, systemd: Result<&Systemd, String>) -> Status {
 
 /// When the last tick was, and how many there were, by our own bookkeeping. Where that has none,
 /// such as before the first tick of this version, the file for `gt` tells, which a Go daemon writes too.
-fn ticks(town: &Town) -> (Option<Timestamp>, Ticks) {
-    let memory = Memory::load(town).map(|(memory, _)| memory);
+fn ticks(town: &Town, memory: &Memory) -> (Option<Timestamp>, Ticks) {
     let state = town::state::load(town).unwrap_or_default();
-    let memory = memory.unwrap_or_default();
     let (count, since) = match memory.ticks {
         0 => (state.heartbeat_count, state.counted_since),
         ticks => (ticks, memory.counted_since),

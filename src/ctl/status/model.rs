@@ -82,19 +82,14 @@ impl Status {
         let (ours, others): (Vec<_>, Vec<_>) =
             self.agents.drain(..).partition(|agent| is_of(&agent.agent));
         self.agents = ours;
-        let of_others: BTreeSet<&str> = others
-            .iter()
-            .flat_map(|other| {
-                [
-                    Some(&*other.agent),
-                    other.agent.split_once('/').map(|(rig, _)| rig),
-                ]
-            })
-            .flatten()
-            .collect();
+        let names = others.iter().map(|other| other.agent.as_str());
+        let rigs = names
+            .clone()
+            .filter_map(|name| Some(name.split_once('/')?.0));
+        let of_others: BTreeSet<&str> = names.chain(rigs).collect();
         self.problems.retain(|problem| {
-            let words = problem.split(|c: char| !(c.is_alphanumeric() || "-_/.".contains(c)));
-            words.clone().any(is_of) || !words.into_iter().any(|word| of_others.contains(word))
+            let mut words = problem.split(|c: char| !(c.is_alphanumeric() || "-_/.".contains(c)));
+            words.clone().any(is_of) || !words.any(|word| of_others.contains(word))
         });
     }
 

@@ -173,15 +173,17 @@ fn is_down(units: &BTreeMap<String, Unit>, name: &str) -> bool {
 /// it does, of spawns their spool, and the Go daemon is looked for. What a tick wrote down and this
 /// look shows to be over is left out; the next tick ends it.
 pub fn of_alerts(town: &Town, agents: &[AgentStatus], units_known: bool) -> Vec<String> {
-    let others = OtherServers::look(town).ok();
+    let alerts = alert::summaries(town);
+    let is_asked = alerts.keys().any(|key| key.starts_with("elsewhere-"));
+    let others = is_asked.then(|| OtherServers::look(town).ok()).flatten();
     let is_told = |key: &str| {
         (key.starts_with("unit-") && units_known)
             || key.starts_with("spawn-")
             || key == "go-daemon"
             || is_over(town, agents, others.as_ref(), key)
     };
-    let alerts = alert::summaries(town).into_iter();
     alerts
+        .into_iter()
         .filter(|(key, _)| !is_told(key))
         .map(|(_, summary)| summary)
         .collect()

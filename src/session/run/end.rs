@@ -12,6 +12,7 @@ use sd_notify::NotifyState;
 
 use super::{MOVE_ROUNDS, Run};
 use crate::journal;
+use crate::printable;
 use crate::session::process::{self, Head};
 use crate::systemd::{Systemd, TARGET};
 use crate::tools;
@@ -121,8 +122,7 @@ fn last_words(screen: &str) -> Option<String> {
         .clone()
         .find(complains)
         .or_else(|| lines.rfind(said))?;
-    let plain = line.chars().filter(|c| !c.is_control());
-    Some(plain.take(WORDS).collect())
+    Some(printable::line(line).chars().take(WORDS).collect())
 }
 
 /// What a message about an end adds of the screen. There is none where the session was closed.
