@@ -476,7 +476,10 @@ mod tests {
         let left = setup.git("work", "stash list --format=%gs");
         assert_eq!(left, "On main: theirs\nOn main: ours");
         git.drop_stash(&ours).unwrap();
-        assert_eq!(setup.git("work", "stash list --format=%gs"), "On main: theirs");
+        assert_eq!(
+            setup.git("work", "stash list --format=%gs"),
+            "On main: theirs"
+        );
     }
 
     #[test]
