@@ -45,6 +45,11 @@ impl Role {
         }
     }
 
+    /// Works in a rig, on no patrol: crew and polecats.
+    pub fn is_worker(self) -> bool {
+        matches!(self, Role::Crew | Role::Polecat)
+    }
+
     fn has_rig(self) -> bool {
         self >= Role::Witness
     }

@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use gastown::agent::{Agent, Role};
+use gastown::agent::Agent;
 use gastown::heartbeat::decide::decide;
 use gastown::heartbeat::memory::{Clocks, Pokes, Record, Retry, Shown};
 use gastown::heartbeat::observed::{Activity, Beat, Observed, Refused, Seen, UnitState};
@@ -310,7 +310,7 @@ proptest! {
             }
             match what {
                 "start" | "retry" => {
-                    let works = matches!(agent.role(), Role::Crew | Role::Polecat) && found.left.is_some();
+                    let works = agent.role().is_worker() && found.left.is_some();
                     prop_assert!((found.wanted || works) && found.unit.is_down());
                 }
                 "stop" => prop_assert!(found.unit.is_active()

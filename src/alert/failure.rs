@@ -9,6 +9,7 @@ use super::deliver::deliver;
 use super::store::{self, all, begin, begin_in, dirs};
 use crate::agent::{Agent, Role};
 use crate::exit::Exit;
+use crate::session::run::why_failed;
 use crate::systemd::{Systemd, runtime_dir};
 use crate::town::Town;
 use crate::town::env_file::{home, locate};
@@ -35,7 +36,12 @@ pub fn handle(unit: &str) -> Result<Exit> {
             let result = properties.text("Result").unwrap_or_default();
             let status = properties.int("ExecMainStatus").unwrap_or_default();
             let (mut summary, agent) = match Agent::from_unit(unit) {
-                Ok(agent) => (gave_up(&agent, &result, status), agent.to_string()),
+                Ok(agent) => {
+                    let said = properties.text("StatusText").unwrap_or_default();
+                    let why = why_failed(&said, status);
+                    let why = why.unwrap_or_else(|| end(&result, status));
+                    (gave_up(&agent, &why), agent.to_string())
+                }
                 Err(_) => (failed(unit, &result, status), String::new()),
             };
             let status = status.to_string();
@@ -148,14 +154,9 @@ pub fn twice(agent: &Agent, place: &str) -> String {
 }
 
 /// What is said of an agent that gave up.
-pub fn gave_up(agent: &Agent, result: &str, status: i32) -> String {
-    let why = match status == i32::from(Exit::BadConfig as u8) {
-        true => "its configuration is wrong".to_string(),
-        false => end(result, status),
-    };
+pub fn gave_up(agent: &Agent, why: &str) -> String {
     format!(
-        "{agent} gave up ({why}); see 'journalctl --user -u {}', then 'gastownctl recover {agent}'",
-        agent.unit()
+        "{agent} gave up: {why}; see 'gastownctl logs {agent}', then run 'gastownctl recover {agent}'"
     )
 }
 
@@ -166,8 +167,9 @@ pub fn failed(unit: &str, result: &str, status: i32) -> String {
 }
 
 /// How a unit's main process ended: by a signal, the manager gives its number as the status.
-fn end(result: &str, status: i32) -> String {
+pub fn end(result: &str, status: i32) -> String {
     match result {
+        _ if status == i32::from(Exit::BadConfig as u8) => "its configuration is wrong".into(),
         "signal" | "core-dump" => format!("{result} {status}"),
         "oom-kill" => "out of memory".into(),
         _ => format!("{result}, exit status {status}"),

@@ -17,7 +17,7 @@ use jiff::Timestamp;
 use crate::systemd::{Systemd, Verb};
 use crate::town::Town;
 pub use failure::{
-    DELIVER, STORM, failed, gave_up, gave_up_in, handle, is_homeless, storm, storm_key, twice,
+    DELIVER, STORM, end, failed, gave_up, gave_up_in, handle, is_homeless, storm, storm_key, twice,
     unit_key,
 };
 use store::{begin_in, dirs, end_in, of_all};

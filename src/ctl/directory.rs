@@ -38,7 +38,7 @@ pub fn listed(town: &Town, units: Option<&BTreeMap<String, Unit>>) -> BTreeSet<A
 /// last asked for such work.
 pub fn waiting(town: &Town, memory: &Memory) -> BTreeSet<Agent> {
     let is_waiting = |agent: &Agent| {
-        matches!(agent.role(), Role::Crew | Role::Polecat)
+        agent.role().is_worker()
             && match Note::of(town, agent).load().ok().flatten() {
                 Some(Left::AtWork | Left::Waiting(_)) => true,
                 Some(Left::Closed(at)) => memory.full.is_none_or(|full| full < at),

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use super::change::{each, stopped, tick};
 use super::output::say;
 use super::{cli, directory};
-use crate::agent::{Agent, Role};
+use crate::agent::Agent;
 use crate::exit::Exit;
 use crate::systemd::{Systemd, Verb};
 use crate::town::{Town, wisp};
@@ -23,8 +23,9 @@ const STOP_LIMIT: Duration = Duration::from_secs(60);
 pub fn park(args: &cli::Rig) -> Result<Exit> {
     let (town, systemd) = (Town::load()?, Systemd::connect()?);
     let rig = directory::rig(&town, &args.rig)?;
-    let works = |agent: &Agent| matches!(agent.role(), Role::Crew | Role::Polecat);
-    let (workers, running): (Vec<_>, Vec<_>) = running(&systemd, rig)?.into_iter().partition(works);
+    let (workers, running): (Vec<_>, Vec<_>) = running(&systemd, rig)?
+        .into_iter()
+        .partition(|agent| agent.role().is_worker());
     if args.change.dry_run {
         say(&format!("Would park {rig}"))?;
         for agent in &workers {

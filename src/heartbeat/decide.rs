@@ -253,9 +253,8 @@ impl Deciding<'_> {
             return self.leave(agent, refused.reason.clone());
         }
         let left = seen.left.filter(|_| !unit.is_failed() && !seen.outside);
-        let works = matches!(agent.role(), Role::Crew | Role::Polecat);
         if let Some(Left::Waiting(since)) = left
-            && (seen.wanted || works)
+            && (seen.wanted || agent.role().is_worker())
         {
             return self.retry(agent, Some(since), "it asked to wait");
         }
@@ -281,7 +280,8 @@ impl Deciding<'_> {
         self.push(Action::Start { agent }, reason);
     }
 
-    /// An agent that is down and that no patrol wants. A person's crew is that person's to keep.
+    /// An agent that is down and that no patrol wants. Crew in a session of its own is its person's
+    /// to keep; crew that runs in a unit comes back with the town, as polecats do.
     fn worker(&mut self, agent: &Agent, seen: &Seen, left: Option<Left>) {
         self.memory.record(agent).retry = None;
         let is_polecat = agent.role() == Role::Polecat;
@@ -293,7 +293,7 @@ impl Deciding<'_> {
             self.start(agent, "it runs outside of its unit, which takes it over");
         } else if seen.unit.is_failed() {
             self.failed(agent, seen);
-        } else if is_polecat && left == Some(Left::AtWork) {
+        } else if agent.role().is_worker() && left == Some(Left::AtWork) {
             self.start(
                 agent,
                 "it was at work when it was stopped with its town or rig",
@@ -431,7 +431,8 @@ impl Deciding<'_> {
             self.pending.insert(unit_key(&agent.unit()));
             return;
         }
-        let summary = alert::gave_up(agent, &seen.unit.result, seen.unit.status);
+        let why = alert::end(&seen.unit.result, seen.unit.status);
+        let summary = alert::gave_up(agent, &why);
         self.conditions.insert(unit_key(&agent.unit()), summary);
     }
 

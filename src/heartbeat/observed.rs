@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::memory::{Clocks, Memory, Shown};
-use crate::agent::{Agent, Role};
+use crate::agent::Agent;
 use crate::terminal::State;
 use crate::tmux::Words;
 use crate::tools::bd::Bead;
@@ -141,10 +141,9 @@ impl Refused {
     /// new work; who is at work in it goes on.
     pub fn lets_run(&self, agent: &Agent) -> bool {
         let is = |mark: Mark| self.mark == mark.name();
-        let works = matches!(agent.role(), Role::Crew | Role::Polecat);
         self.is_unknown()
             || is(Mark::NoAutoRestart)
-            || works && (is(Mark::Parked) || is(Mark::Docked))
+            || agent.role().is_worker() && (is(Mark::Parked) || is(Mark::Docked))
     }
 }
 

@@ -20,7 +20,7 @@ pub const DIR: &str = "daemon/agents";
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Left {
-    /// A polecat has begun its work and not ended it.
+    /// A polecat, or crew that somebody has started in its unit, has begun its work and not ended it.
     AtWork,
     /// The agent ended with status 75 then: it asks to be left alone for a while.
     Waiting(Timestamp),

@@ -7,10 +7,9 @@ use serde::Serialize;
 
 use crate::agent::{Agent, Role};
 use crate::ctl::words::{self, one_line, printable};
-use crate::exit::Exit;
 use crate::heartbeat::memory::Hook;
 use crate::session::process::{self, Head};
-use crate::session::run::{last_words_of, town_of};
+use crate::session::run::{town_of, why_failed};
 use crate::session::whose::Names;
 use crate::systemd::{Properties, Unit};
 use crate::terminal::State;
@@ -401,8 +400,6 @@ pub fn elsewhere(town: &Town, properties: &Properties) -> Option<String> {
 pub fn last_end(properties: &Properties) -> String {
     const KILLED: i32 = 2;
     const DUMPED: i32 = 3;
-    const NOT_STARTED: i32 = 127;
-    const BAD_CONFIG: i32 = Exit::BadConfig as i32;
     let result = properties.text("Result").unwrap_or_default();
     let status = properties.int("ExecMainStatus").unwrap_or_default();
     let end = match (result.as_str(), properties.int("ExecMainCode")) {
@@ -418,14 +415,9 @@ pub fn last_end(properties: &Properties) -> String {
         _ => result,
     };
     let said = properties.text("StatusText").unwrap_or_default();
-    if let Some(words) = last_words_of(&said) {
-        return format!("'{}' ({end})", printable(words));
-    }
-    // While an agent runs, this text says where it runs.
-    let is_why = !said.is_empty() && town_of(&said).is_none();
-    match matches!(status, NOT_STARTED | BAD_CONFIG) && is_why {
-        true => format!("{said} ({end})"),
-        false => end,
+    match why_failed(&said, status) {
+        Some(why) => format!("{why} ({end})"),
+        None => end,
     }
 }
 

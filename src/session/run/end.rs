@@ -10,7 +10,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use sd_notify::NotifyState;
 
-use super::{MOVE_ROUNDS, Run};
+use super::{MOVE_ROUNDS, Run, town_of};
+use crate::exit::Exit;
 use crate::journal;
 use crate::printable;
 use crate::session::process::{self, Head};
@@ -133,9 +134,17 @@ fn last_lines(screen: &str) -> String {
     }
 }
 
-/// The last words of an agent that has failed, by what its unit says of itself.
-pub fn last_words_of(status_text: &str) -> Option<&str> {
-    status_text.strip_prefix(LAST_WORDS)
+/// Why an agent has failed, by what its unit says of itself: the last words of its program, or
+/// why there was no start. `status` is how gt-agent ended.
+pub fn why_failed(status_text: &str, status: i32) -> Option<String> {
+    const NOT_STARTED: i32 = 127;
+    const BAD_CONFIG: i32 = Exit::BadConfig as i32;
+    if let Some(words) = status_text.strip_prefix(LAST_WORDS) {
+        return Some(format!("'{}'", printable::line(words)));
+    }
+    // While an agent runs, this text says where it runs.
+    let is_why = !status_text.is_empty() && town_of(status_text).is_none();
+    (is_why && matches!(status, NOT_STARTED | BAD_CONFIG)).then(|| printable::line(status_text))
 }
 
 /// What woke us.
@@ -406,10 +415,20 @@ mod tests {
         ] {
             let words = last_words(screen);
             assert_eq!(words.as_deref(), want, "{screen}");
-            let text = format!("{LAST_WORDS}{}", words.unwrap_or_default());
-            assert_eq!(last_words_of(&text), Some(want.unwrap_or_default()));
         }
-        assert_eq!(last_words_of("Process 7"), None);
+        for (text, status, want) in [
+            ("Last words: bye", 3, Some("'bye'")),
+            ("No such file 'claude'", 127, Some("No such file 'claude'")),
+            ("Bringing the worktree up to date", 1, None),
+            (
+                &super::super::status_text(7, "gt-deacon", "/home/me/gt"),
+                78,
+                None,
+            ),
+            ("", 78, None),
+        ] {
+            assert_eq!(why_failed(text, status).as_deref(), want, "{text}");
+        }
         assert_eq!(last_lines("\n "), "");
         assert_eq!(last_lines(" hm\n"), "; its last lines:\n hm\n");
         assert_eq!(last_words(&"x".repeat(1000)).map(|w| w.len()), Some(WORDS));

@@ -20,7 +20,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use sd_notify::NotifyState;
 
-pub use self::end::last_words_of;
+pub use self::end::why_failed;
 use self::end::{After, End, Event};
 use self::place::Place;
 use self::start::START_LIMIT;
@@ -37,7 +37,8 @@ use crate::town::launch::Launch;
 use crate::town::left::{Left, Note};
 use crate::town::{Town, poke};
 
-/// More clean exits than this within [`CLEAN_WINDOW`] are a failure.
+/// More clean exits than this within [`CLEAN_WINDOW`] are a failure, after which the manager
+/// tries no restart of its own.
 const CLEAN_EXITS: usize = 30;
 
 /// See [`CLEAN_EXITS`].
@@ -168,7 +169,7 @@ fn prepared_and_run(instance: &str) -> Result<u8> {
             return Ok(Exit::TryAgain as u8);
         }
     }
-    if run.agent.role() == Role::Polecat {
+    if run.agent.role().is_worker() {
         run.note.save(Left::AtWork)?;
     }
     let status = run.supervise()?;
@@ -347,9 +348,14 @@ impl Run {
             clean.push_back(now);
             clean.retain(|&t| now - t < CLEAN_WINDOW);
             if clean.len() > CLEAN_EXITS {
+                let why = format!(
+                    "it ended more than {CLEAN_EXITS} times within a minute, with status 0"
+                );
                 log::error!(message_id = journal::AGENT_NOT_STARTED, gt_agent:% = self.agent;
-                    "{} ended cleanly more than {CLEAN_EXITS} times within a minute", self.agent);
-                return Ok(1);
+                    "{}: {why}", self.agent);
+                let _ = sd_notify::notify(&[NotifyState::Status(&why)]);
+                // Each start may cost its user money, and another one ends as these did.
+                return Ok(Exit::BadConfig as u8);
             }
             self.end_leftovers()?;
             let pane = self.pane.clone();
