@@ -9,6 +9,7 @@ use super::deliver::deliver;
 use super::store::{self, all, begin, begin_in, dirs};
 use crate::agent::{Agent, Role};
 use crate::exit::Exit;
+use crate::job;
 use crate::session::run::why_failed;
 use crate::systemd::{Systemd, runtime_dir};
 use crate::town::Town;
@@ -42,7 +43,11 @@ pub fn handle(unit: &str) -> Result<Exit> {
                     let why = why.unwrap_or_else(|| end(&result, status));
                     (gave_up(&agent, &why), agent.to_string())
                 }
-                Err(_) => (failed(unit, &result, status), String::new()),
+                Err(_) => {
+                    let why = job::trouble(&properties);
+                    let why = why.unwrap_or_else(|| end(&result, status));
+                    (failed(unit, &why), String::new())
+                }
             };
             let status = status.to_string();
             let mut fields = vec![
@@ -161,9 +166,8 @@ pub fn gave_up(agent: &Agent, why: &str) -> String {
 }
 
 /// What is said of a unit of ours that failed.
-pub fn failed(unit: &str, result: &str, status: i32) -> String {
-    let end = end(result, status);
-    format!("{unit} failed ({end}); see 'journalctl --user -u {unit}'")
+pub fn failed(unit: &str, why: &str) -> String {
+    format!("{unit} failed: {why}; see 'journalctl --user -u {unit}'")
 }
 
 /// How a unit's main process ended: by a signal, the manager gives its number as the status.

@@ -7,7 +7,7 @@ use anyhow::{Result, anyhow, bail};
 
 use super::change::{each, now, stopped};
 use super::output::say;
-use super::status::{is_own, last_end};
+use super::status::{frozen_for_good, is_own, last_end};
 use super::{cli, directory, request};
 use crate::agent::Agent;
 use crate::alert;
@@ -258,6 +258,9 @@ fn bring_up(
         well()?;
         say(&format!("{agent} runs already"))?;
         return Ok(None);
+    }
+    if !runs && systemd.properties(&unit)?.is_frozen() {
+        bail!("{agent} is not started: {}", frozen_for_good());
     }
     // The server's failures are those of every agent.
     for unit in [&unit, server::SERVICE] {

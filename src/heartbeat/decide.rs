@@ -156,7 +156,7 @@ impl Deciding<'_> {
         let is_kept = KEPT_UNITS.contains(&name);
         let key = unit_key(name);
         if unit.is_failed() {
-            let summary = alert::failed(name, &unit.result, unit.status);
+            let summary = alert::failed(name, &alert::end(&unit.result, unit.status));
             self.conditions.insert(key, summary);
         } else if unit.is_changing() || (unit.is_active() && !is_kept) {
             self.pending.insert(key);

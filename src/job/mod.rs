@@ -16,7 +16,8 @@ use sd_notify::NotifyState;
 
 use crate::exit::{self, Exit};
 use crate::files;
-use crate::systemd::{After, Systemd};
+use crate::printable;
+use crate::systemd::{After, Properties, Systemd};
 use crate::town::Town;
 
 /// The pause before a run that could not work is tried again; it doubles each time.
@@ -24,6 +25,9 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 
 /// The longest such pause: this soon it is noticed that the cause is mended.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// What a job that tries again says after the reason.
+const AGAIN: &str = "; trying again";
 
 /// How long a run tries to reach the manager. Without it no timer can be armed; the service may
 /// run for 5 min.
@@ -74,7 +78,28 @@ pub struct Done {
 ///
 /// # Errors
 /// There is no manager or no town, another run holds the lock, or the work or a part of it failed.
-pub fn run(job: &Job, mut work: impl FnMut(&Desk<'_>) -> Result<Done>) -> Result<Exit> {
+pub fn run(job: &Job, work: impl FnMut(&Desk<'_>) -> Result<Done>) -> Result<Exit> {
+    let done = run_patiently(job, work);
+    if let Err(e) = &done {
+        let _ = sd_notify::notify(&[NotifyState::Status(&format!("{e:#}"))]);
+    }
+    done
+}
+
+/// What is wrong with a job that has failed or tries again, in its own words, by the properties of
+/// its service.
+pub fn trouble(service: &Properties) -> Option<String> {
+    let text = |name| service.text(name).unwrap_or_default();
+    let said = printable::line(&text("StatusText"));
+    let has_told = match text("ActiveState").as_str() {
+        // A run that was killed could not say why.
+        "failed" => !said.is_empty() && text("Result") == "exit-code",
+        _ => said.contains(AGAIN),
+    };
+    has_told.then_some(said)
+}
+
+fn run_patiently(job: &Job, mut work: impl FnMut(&Desk<'_>) -> Result<Done>) -> Result<Exit> {
     let is_service = std::env::var_os("NOTIFY_SOCKET").is_some();
     if is_service {
         starts::note(job.name);
@@ -106,7 +131,7 @@ pub fn run(job: &Job, mut work: impl FnMut(&Desk<'_>) -> Result<Done>) -> Result
         }
         let _ = sd_notify::notify(&[
             NotifyState::ExtendTimeoutUsec(120_000_000),
-            NotifyState::Status(&format!("{text}; trying again in {} s", pause.as_secs())),
+            NotifyState::Status(&format!("{text}{AGAIN} in {} s", pause.as_secs())),
         ]);
         told = text;
         std::thread::sleep(pause);

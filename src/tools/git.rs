@@ -366,7 +366,7 @@ fn quiet(git: &mut Command) -> &mut Command {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tools::run;
+    use crate::tools::{run, script};
     use std::fs;
 
     struct Setup {
@@ -439,9 +439,7 @@ mod tests {
         let work = setup.path("work");
         for deaf in ["", "trap '' TERM; "] {
             let smudge = setup.path("smudge");
-            fs::write(&smudge, format!("#!/bin/sh\n{deaf}sleep 100\n")).unwrap();
-            use std::os::unix::fs::PermissionsExt;
-            fs::set_permissions(&smudge, fs::Permissions::from_mode(0o755)).unwrap();
+            script(&smudge, &format!("#!/bin/sh\n{deaf}sleep 100\n"));
             let filter = format!("config filter.slow.smudge {}", smudge.display());
             setup.git("work", &filter);
             fs::write(work.join(".git/info/attributes"), "a filter=slow\n").unwrap();
@@ -606,8 +604,7 @@ mod tests {
         setup.commit("work", "b", "mine\n");
         fs::write(setup.path("work/new"), "untracked\n").unwrap();
         let hook = setup.path("work/.git/hooks/post-checkout");
-        fs::write(&hook, "#!/bin/sh\nsleep 100\n").unwrap();
-        fs::set_permissions(&hook, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        script(&hook, "#!/bin/sh\nsleep 100\n");
         let (ours, mut theirs) = std::os::unix::net::UnixStream::pair().unwrap();
         let work = setup.path("work");
         let rebasing = work.join(".git/rebase-merge");

@@ -104,22 +104,21 @@ fn stamp(program: &Path) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
+    use crate::tools::script;
 
     /// A town, and a `gt` on the path that does what the script says.
     struct Fixture(tempfile::TempDir);
 
     impl Fixture {
-        fn gt(&self, script: &str) {
+        fn gt(&self, text: &str) {
             let path = self.0.path().join("bin/gt");
             let new = path.with_extension("new");
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            let script = format!(
-                "#!/bin/sh\necho x >>'{}'\n{script}\n",
-                self.calls().display()
+            let calls = self.calls();
+            script(
+                &new,
+                &format!("#!/bin/sh\necho x >>'{}'\n{text}\n", calls.display()),
             );
-            std::fs::write(&new, script).unwrap();
-            std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o755)).unwrap();
             std::fs::rename(new, path).unwrap();
         }
 

@@ -134,7 +134,7 @@ pub fn parse(text: &str) -> Result<Vec<Mail>, Unknown> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
+    use crate::tools::script;
 
     #[test]
     fn lists_of_both_eras() {
@@ -225,10 +225,9 @@ mod tests {
             assert_eq!(inbox(&tools, &town, "deacon/"), Ok(Vec::new()));
             assert!(send(&tools, &town, "mayor/", "s", "b").is_err());
             let gt = home.join(".local/bin/gt");
-            let script =
+            let text =
                 "#!/bin/sh\necho \"$PWD $*\" >>calls\n[ \"$2\" = inbox ] && echo null\nexit 0\n";
-            std::fs::write(&gt, script).unwrap();
-            std::fs::set_permissions(&gt, std::fs::Permissions::from_mode(0o755)).unwrap();
+            script(&gt, text);
             let tools = Tools::locate(&home);
             assert_eq!(inbox(&tools, &town, "deacon/"), Ok(Vec::new()));
             let mail = Mail {

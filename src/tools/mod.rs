@@ -356,6 +356,18 @@ pub fn shown(path: impl AsRef<OsStr>) -> String {
     format!("'{}'", path.as_ref().to_string_lossy())
 }
 
+/// Writes a script for tests. Another process writes the file: of a file that this one has open,
+/// a process that another test forks meanwhile keeps a copy, and then the script is "busy".
+#[cfg(test)]
+fn script(path: &Path, text: &str) {
+    let draft = path.with_extension("draft");
+    std::fs::write(&draft, text).unwrap();
+    let mut install = Command::new("install");
+    let status = install.args(["-m755", "-T"]).arg(&draft).arg(path).status();
+    assert!(status.unwrap().success(), "{}", path.display());
+    std::fs::remove_file(draft).unwrap();
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

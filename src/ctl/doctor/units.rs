@@ -11,7 +11,7 @@ use crate::ctl::{status, words};
 use crate::files;
 use crate::heartbeat::observe::OWN_UNIT;
 use crate::heartbeat::observed::{JOBS, KEPT_UNITS};
-use crate::job::starts;
+use crate::job::{self, starts};
 use crate::session::rival::UNIT as GO_DAEMON;
 use crate::systemd::{Properties, Systemd, Unit};
 use crate::town::{Town, env_file as env};
@@ -227,7 +227,8 @@ fn one_unit(report: &mut Report, unit: &Unit, properties: &Properties) {
                 format!("journalctl --user -u {name}, then systemctl --user restart {name}"),
             ),
         };
-        let what = format!("{name} failed: {}", status::last_end(properties));
+        let end = job::trouble(properties).unwrap_or_else(|| status::last_end(properties));
+        let what = format!("{name} failed: {end}");
         report.find("units", what, why, command);
     }
 }

@@ -15,6 +15,9 @@ use crate::alert;
 use crate::ctl::words::{one_line, printable};
 use crate::ctl::{directory, dismiss, events, user};
 use crate::heartbeat::memory::Memory;
+use crate::heartbeat::observe::OWN_UNIT;
+use crate::heartbeat::observed::JOBS;
+use crate::job;
 use crate::session::rival;
 use crate::spool::Spool;
 use crate::systemd::{Systemd, Unit};
@@ -61,15 +64,22 @@ pub fn collect(town: &Town, systemd: Result<&Systemd, String>) -> Status {
                 status.next_tick = Some(next);
                 status.next_reason = why;
             }
-            if units.contains_key("gt-heartbeat.service")
-                && let Ok(properties) = systemd.properties("gt-heartbeat.service")
-                && properties
-                    .text("Result")
-                    .is_some_and(|result| result != "success")
-            {
-                status.tick_failure = Some(last_end(&properties));
+            let mut troubles = BTreeMap::new();
+            for name in JOBS.iter().chain([&OWN_UNIT]) {
+                let busy = |unit: &Unit| matches!(unit.active.as_str(), "failed" | "activating");
+                if units.get(*name).is_some_and(busy)
+                    && let Ok(properties) = systemd.properties(name)
+                {
+                    troubles.extend(job::trouble(&properties).map(|why| (*name, why)));
+                    if *name == OWN_UNIT
+                        && properties.text("Result").is_some_and(|r| r != "success")
+                    {
+                        let why = troubles.get(name).cloned();
+                        status.tick_failure = why.or_else(|| Some(last_end(&properties)));
+                    }
+                }
             }
-            found.extend(problems::of_units(&status, units));
+            found.extend(problems::of_units(&status, units, &troubles));
         }
         (_, Err(why)) | (Err(why), _) => found.push(why.clone()),
     }

@@ -83,8 +83,12 @@ pub fn of_spools(town: &Town) -> Vec<String> {
     dismiss::SPOOLS.into_iter().filter_map(line).collect()
 }
 
-/// What is wrong with the town's own units.
-pub fn of_units(status: &Status, units: &BTreeMap<String, Unit>) -> Vec<String> {
+/// What is wrong with the town's own units; `troubles` has the jobs' own words.
+pub fn of_units(
+    status: &Status,
+    units: &BTreeMap<String, Unit>,
+    troubles: &BTreeMap<&str, String>,
+) -> Vec<String> {
     let mut problems = Vec::new();
     let on = status.target.active == Some(true);
     if !on {
@@ -93,10 +97,16 @@ pub fn of_units(status: &Status, units: &BTreeMap<String, Unit>) -> Vec<String> 
     for name in KEPT_UNITS.iter().chain(JOBS).chain(&[OWN_UNIT]) {
         let failed = units.get(*name).is_some_and(|u| u.active == "failed");
         if failed || (on && KEPT_UNITS.contains(name) && is_down(units, name)) {
-            let how = if failed { "failed" } else { "does not run" };
+            let how = match troubles.get(name) {
+                Some(why) => &format!("failed: {why}"),
+                None if failed => "failed",
+                None => "does not run",
+            };
             problems.push(format!(
                 "{name} {how}; see 'journalctl --user -u {name}', then run 'systemctl --user restart {name}'"
             ));
+        } else if let Some(why) = troubles.get(name) {
+            problems.push(format!("{name} cannot work: {why}"));
         }
     }
     for unit in units.values().filter(|unit| unit.active == "failed") {
