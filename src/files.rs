@@ -209,6 +209,12 @@ pub fn is_there(path: &Path) -> Result<bool> {
     metadata(path).map(|found| found.is_some())
 }
 
+/// Whether two paths lead to one directory or file.
+pub fn is_same(one: &Path, other: &Path) -> bool {
+    let real = |path: &Path| path.canonicalize().ok();
+    one == other || real(one).is_some_and(|one| Some(one) == real(other))
+}
+
 /// Whether there is a directory of that name, or a link to one.
 ///
 /// # Errors
@@ -216,16 +222,16 @@ pub fn is_there(path: &Path) -> Result<bool> {
 pub fn is_dir(path: &Path) -> Result<bool> {
     match path.metadata() {
         Ok(found) => Ok(found.is_dir()),
-        Err(e) if is_absent(&e) => Ok(false),
+        Err(e) if is_absent(&e) && !leads_nowhere(path) => Ok(false),
         Err(e) => Err(anyhow!("Failed to look into '{}': {e}", path.display())),
     }
 }
 
-/// Whether a file, or the directory that it would be in, is a link to nothing: what was there may
-/// be back soon, as on a disk that is not mounted.
+/// Whether a file, or a directory above it, is a link to nothing: what was there may be back soon,
+/// as on a disk that is not mounted.
 fn leads_nowhere(path: &Path) -> bool {
-    let is_broken = |path: &Path| path.is_symlink() && !path.exists();
-    is_broken(path) || path.parent().is_some_and(is_broken)
+    path.ancestors()
+        .any(|path| path.is_symlink() && !path.exists())
 }
 
 fn is_absent(e: &io::Error) -> bool {
@@ -243,6 +249,20 @@ fn is_absent(e: &io::Error) -> bool {
 /// Any step failed; then the old file is as it was.
 pub fn write(path: &Path, content: &[u8]) -> Result<()> {
     write_inner(path, content, false, PRIVATE)
+}
+
+/// Replaces `path` by `content`, atomically but not durably: for what is of no worth after a crash.
+///
+/// # Errors
+/// Any step failed; then the old file is as it was.
+pub fn replace(path: &Path, content: &[u8]) -> Result<()> {
+    let failed = || format!("Failed to write '{}'", path.display());
+    let dir = path.parent().unwrap_or(Path::new("/"));
+    make_dir(dir)?;
+    let file = tempfile::Builder::new().prefix(".tmp-").tempfile_in(dir);
+    let mut file = file.with_context(failed)?;
+    file.write_all(content).with_context(failed)?;
+    file.persist(path).with_context(failed).map(drop)
 }
 
 /// Like [`write()`], for what a person wants to show to others: a new file gets 0644.
@@ -495,8 +515,18 @@ mod tests {
             ("none/below", true),
             ("nowhere", true),
             ("nowhere/below", false),
+            ("nowhere/below/it", false),
         ] {
             assert_eq!(metadata(&at(name)).is_ok(), is_known, "{name}");
+        }
+        for (name, is_known) in [
+            ("plain", true),
+            ("none/below", true),
+            ("nowhere", false),
+            ("nowhere/below", false),
+            ("nowhere/below/it", false),
+        ] {
+            assert_eq!(is_dir(&at(name)).ok(), is_known.then_some(false), "{name}");
         }
     }
 

@@ -1,4 +1,4 @@
-//! `gastownctl start`, `stop`, `restart` and `recover`.
+//! `gastownctl start`, `stop`, `restart`, `cycle` and `recover`.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -12,9 +12,11 @@ use super::{cli, directory, request};
 use crate::agent::Agent;
 use crate::alert;
 use crate::exit::Exit;
-use crate::session::{server, whose};
+use crate::session::{check, server, whose};
 use crate::systemd::{Properties, Systemd, Verb};
-use crate::town::{Town, marks, poke};
+use crate::tmux::Tmux;
+use crate::town::marks::{self, Mark};
+use crate::town::{Town, poke};
 
 /// How long a job may take: the unit's own limits for stop and start, and a reserve.
 const JOB_LIMIT: Duration = Duration::from_secs(120);
@@ -27,6 +29,9 @@ const AGENTS: &str = "gt-agent@*.service";
 /// What is said when the town is stopped, so that no agent can be started.
 const STOPPED: &str = "The town is stopped; run 'gastownctl up' first";
 
+/// What is said where a command is for agents that run.
+const NONE_RUNS: &str = "None of these agents runs; 'gastownctl start' starts them";
+
 /// Starts agents and lifts their hold; waits until each runs. Of a rig or the town: those on a
 /// patrol, those that are held, and those that gave up.
 ///
@@ -35,6 +40,12 @@ const STOPPED: &str = "The town is stopped; run 'gastownctl up' first";
 pub fn start(args: &cli::Agents) -> Result<Exit> {
     let (town, systemd) = (Town::load()?, Systemd::connect()?);
     let units = systemd.units(&[AGENTS])?;
+    let means_many = args.all || args.agents.iter().any(|name| town.rigs().contains(name));
+    if let Err(e) = town.roster()
+        && means_many
+    {
+        bail!("{e:#}; until then name the agents to start, for it is not known who is on a patrol");
+    }
     let mut whole = directory::listed(&town, None);
     let failed = units.values().filter(|unit| unit.active == "failed");
     whole.extend(failed.filter_map(|unit| Agent::from_unit(&unit.name).ok()));
@@ -50,6 +61,9 @@ pub fn start(args: &cli::Agents) -> Result<Exit> {
 pub fn restart(args: &cli::Agents) -> Result<Exit> {
     let (town, systemd) = (Town::load()?, Systemd::connect()?);
     let agents = directory::find_all(&town, Some(&systemd), args, &running(&systemd)?)?;
+    if agents.is_empty() {
+        say(NONE_RUNS)?;
+    }
     bring_all_up(&town, &systemd, &agents, Verb::Restart, args.change.dry_run)
 }
 
@@ -61,6 +75,9 @@ pub fn restart(args: &cli::Agents) -> Result<Exit> {
 pub fn cycle(args: &cli::Agents) -> Result<Exit> {
     let (town, systemd) = (Town::load()?, Systemd::connect()?);
     let agents = directory::find_all(&town, Some(&systemd), args, &running(&systemd)?)?;
+    if agents.is_empty() {
+        say(NONE_RUNS)?;
+    }
     request::cycle(&town, &systemd, &agents, args.change.dry_run)
 }
 
@@ -100,6 +117,8 @@ pub fn stop(args: &cli::Agents) -> Result<Exit> {
             )
         })
         .collect();
+    // Where tmux does not answer, this is not known; who is in a unit is stopped all the same.
+    let panes = Tmux::on(town.socket()).panes().unwrap_or_default();
     each(&stopping, |(agent, held, job)| {
         stopped(&systemd, agent, job, JOB_LIMIT)?;
         if let Err(e) = held {
@@ -107,6 +126,9 @@ pub fn stop(args: &cli::Agents) -> Result<Exit> {
                 "Stopped {agent}, which will be started again, since its hold is not written: \
                  {e:#}; mend that and run 'gastownctl stop {agent}' again"
             );
+        }
+        if let Some(place) = whose::outside(&town, &panes, agent) {
+            bail!("{agent} is held, but it runs outside of its unit, in {place}");
         }
         let done = if up.contains(agent) {
             "Stopped"
@@ -161,12 +183,18 @@ pub fn recover(args: &cli::Recover) -> Result<Exit> {
 
 /// Starts one of our own units that failed; a unit that delivers alerts is only forgotten.
 fn restore(systemd: &Systemd, unit: &str, dry_run: bool) -> Result<()> {
+    let is_alert = unit.starts_with("gt-alert@");
     if dry_run {
-        return say(&format!("Would start {unit}"));
+        let would = if is_alert {
+            "forget the failure of"
+        } else {
+            "start"
+        };
+        return say(&format!("Would {would} {unit}"));
     }
     systemd.reset_failed(unit)?;
-    if unit.starts_with("gt-alert@") {
-        return Ok(());
+    if is_alert {
+        return say(&format!("Forgot the failure of {unit}"));
     }
     let after = systemd.run(Verb::Start, unit, JOB_LIMIT)?;
     if after.text("ActiveState").as_deref() == Some("failed") {
@@ -229,9 +257,19 @@ fn bring_up(
     if systemd.town_is_stopped()? {
         bail!(STOPPED);
     }
+    let before = systemd.units(&[&unit])?;
+    let runs = before.get(&unit).is_some_and(|u| u.active == "active");
     if dry_run {
+        let refusal = marks::refusal(town, agent).filter(|refusal| refusal.mark != Mark::Held);
+        if let Some(refusal) = refusal {
+            bail!("{agent} would not be started: {refusal}");
+        }
         let hold = match marks::held(town, agent)? {
             Some(_) => "lift the hold of and ",
+            None if runs && verb == Verb::Start => {
+                say(&format!("{agent} runs already"))?;
+                return Ok(None);
+            }
             None => "",
         };
         let word = match verb {
@@ -241,7 +279,6 @@ fn bring_up(
         say(&format!("Would {hold}{word} {agent}"))?;
         return Ok(None);
     }
-    let before = systemd.units(&[&unit])?;
     marks::release(town, agent)?;
     if let Some(refusal) = marks::refusal(town, agent) {
         bail!("{agent} is not started: {refusal}");
@@ -253,7 +290,6 @@ fn bring_up(
             &format!("{agent} runs again"),
         )
     };
-    let runs = before.get(&unit).is_some_and(|u| u.active == "active");
     if runs && verb == Verb::Start {
         well()?;
         say(&format!("{agent} runs already"))?;
@@ -268,7 +304,7 @@ fn bring_up(
     }
     let after = systemd.run(verb, &unit, JOB_LIMIT)?;
     if after.text("ActiveState").as_deref() != Some("active") {
-        return Err(why_not(town, systemd, agent, &after)?);
+        return Err(why_not(town, agent, &after));
     }
     well()?;
     let done = if runs { "Restarted" } else { "Started" };
@@ -279,28 +315,20 @@ fn bring_up(
 }
 
 /// Why an agent does not run after it was started. Somebody may have stopped it meanwhile.
-fn why_not(
-    town: &Town,
-    systemd: &Systemd,
-    agent: &Agent,
-    properties: &Properties,
-) -> Result<anyhow::Error> {
-    if systemd.town_is_stopped()? {
-        return Ok(anyhow!("{STOPPED}"));
-    }
-    if let Some(refusal) = marks::refusal(town, agent) {
-        return Ok(anyhow!("{agent} is not started: {refusal}"));
-    }
+fn why_not(town: &Town, agent: &Agent, properties: &Properties) -> anyhow::Error {
     let elsewhere = whose::elsewhere(town, agent).ok().flatten();
-    Ok(match elsewhere {
+    match elsewhere {
         Some(place) => {
             // From now on ticks look whether it has ended there.
             poke::heartbeat(town.root());
             anyhow!("{agent} is not started: it runs already, in {place}")
         }
+        None if let Some(refusal) = check::refusal(Some(&agent.instance())) => {
+            anyhow!("{agent} is not started: {refusal}")
+        }
         None => anyhow!(
             "{agent} did not start: {}; see 'gastownctl logs {agent}'",
             last_end(properties)
         ),
-    })
+    }
 }

@@ -10,7 +10,9 @@ use super::status::frozen_for_good;
 use super::{cli, directory};
 use crate::agent::{Agent, Role};
 use crate::exit::Exit;
+use crate::session::whose;
 use crate::systemd::{Systemd, Unit, Verb};
+use crate::tmux::Tmux;
 use crate::town::{Town, marks};
 
 const AGENTS: &[&str] = &["gt-agent@*.service"];
@@ -70,6 +72,21 @@ pub fn estop(args: &cli::Estop) -> Result<Exit> {
             ),
         })
     });
+    // Crew that people have started in sessions of their own.
+    if let Ok(town) = &town
+        && let Ok(panes) = Tmux::on(town.socket()).panes()
+    {
+        for agent in town.workers() {
+            let unit = agent.unit();
+            if (rig.is_none() || agent.rig() == rig)
+                && !frozen.contains(&unit)
+                && !left.iter().any(|stopped| stopped.name == unit)
+                && let Some(place) = whose::outside(town, &panes, &agent)
+            {
+                log::warn!("{agent} goes on, for it runs outside of its unit, in {place}");
+            }
+        }
+    }
     marked.context(
         "The emergency stop will not hold: who was stopped is started again, since the mark is \
          not written; mend that and run 'gastownctl estop' again, or run 'gastownctl down'",

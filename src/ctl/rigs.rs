@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use super::change::{each, stopped, tick};
 use super::output::say;
 use super::{cli, directory};
-use crate::agent::Agent;
+use crate::agent::{Agent, Role};
 use crate::exit::Exit;
 use crate::systemd::{Systemd, Verb};
+use crate::town::marks::{self, Mark};
 use crate::town::{Town, wisp};
 
 /// How long one agent's stop may take.
@@ -23,6 +24,11 @@ const STOP_LIMIT: Duration = Duration::from_secs(60);
 pub fn park(args: &cli::Rig) -> Result<Exit> {
     let (town, systemd) = (Town::load()?, Systemd::connect()?);
     let rig = directory::rig(&town, &args.rig)?;
+    if wisp::load(&town, rig).is_ok_and(|found| found.status.as_deref() == Some("docked")) {
+        bail!(
+            "{rig} is docked, which keeps its agents down as well; 'gt rig undock {rig}' ends that"
+        );
+    }
     let (workers, running): (Vec<_>, Vec<_>) = running(&systemd, rig)?
         .into_iter()
         .partition(|agent| agent.role().is_worker());
@@ -76,16 +82,32 @@ pub fn unpark(args: &cli::Rig) -> Result<Exit> {
         Some("parked") => {
             wisp::set_status(&town, rig, None)?;
             tick();
-            say(&format!(
-                "Unparked {rig}; its agents start with the next tick"
-            ))?;
+            say(&match still_down(&town, rig) {
+                Some(why) => format!("Unparked {rig}, whose agents stay down: {why}"),
+                None => format!("Unparked {rig}; its agents start with the next tick"),
+            })?;
         }
         Some("docked") => {
-            anyhow::bail!("{rig} is docked, not parked; run 'gt rig undock {rig}'")
+            bail!("{rig} is docked, not parked; run 'gt rig undock {rig}'")
         }
-        _ => say(&format!("{rig} was not parked"))?,
+        _ => match still_down(&town, rig) {
+            Some(why) => bail!("{rig} was not parked by 'gastownctl', and stays down: {why}"),
+            None => say(&format!("{rig} was not parked"))?,
+        },
     }
     Ok(Exit::Ok)
+}
+
+/// Why the rig's agents do not start, parked or not.
+fn still_down(town: &Town, rig: &str) -> Option<String> {
+    let stopped = Systemd::connect().and_then(|systemd| systemd.town_is_up());
+    if let Ok(false) = stopped {
+        return Some("the town is stopped; 'gastownctl up' starts it".into());
+    }
+    let witness = Agent::new(Role::Witness, Some(rig), None).ok()?;
+    marks::refusal(town, &witness)
+        .filter(|refusal| refusal.mark != Mark::Held)
+        .map(|refusal| refusal.to_string())
 }
 
 /// The rig's agents that are not down.

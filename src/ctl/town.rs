@@ -9,7 +9,7 @@ use super::{cli, status};
 use crate::exit::Exit;
 use crate::heartbeat::observed::KEPT_UNITS;
 use crate::systemd::{Systemd, TARGET, Unit, Verb};
-use crate::town::{Town, left};
+use crate::town::{Town, left, marks};
 
 /// How long the stop of the town may take: that of its agents, and after it that of the server.
 const STOP_LIMIT: Duration = Duration::from_secs(120);
@@ -53,7 +53,13 @@ pub fn up(args: cli::Change) -> Result<Exit> {
         }
     }
     systemd.queue(Verb::Start, "gt-heartbeat.service")?;
-    say("The town is up, its agents are being started; see 'gastownctl status'")?;
+    match marks::estop(&town, None) {
+        Ok(None) => say("The town is up, its agents are being started; see 'gastownctl status'")?,
+        Ok(Some(note)) => say(&format!(
+            "The town is up under an emergency stop{note}: no agent starts before 'gastownctl thaw'"
+        ))?,
+        Err(e) => log::warn!("The town is up; {}", marks::unknown(&e)),
+    }
     let enabled = systemd.unit_file_state(TARGET)?.as_deref() == Some("enabled");
     for problem in status::short_lived(Some(enabled)) {
         log::warn!("{problem}");

@@ -10,6 +10,7 @@ use anyhow::{Result, bail};
 use super::cli::Command;
 use super::status::RESTART;
 use super::words::printable;
+use crate::files;
 use crate::session::run::town_of;
 use crate::systemd::Systemd;
 use crate::town::env_file::{FILE, ROOT, locate, locate_with};
@@ -130,10 +131,7 @@ fn find() -> Option<(PathBuf, Other)> {
 /// What the units are for, if that is not `meant`: what they `run` for, and where none runs `theirs`,
 /// which they would use.
 fn other(meant: &Path, theirs: &Path, running: &BTreeSet<PathBuf>) -> Option<Other> {
-    let is_meant = |root: &Path| {
-        let real = |path: &Path| path.canonicalize().ok();
-        root == meant || real(root).is_some_and(|root| Some(root) == real(meant))
-    };
+    let is_meant = |root: &Path| files::is_same(root, meant);
     if running.iter().any(|root| is_meant(root)) {
         return None;
     }

@@ -3,11 +3,12 @@
 //!
 //! The times of the starts are in the user's runtime directory, one file per job.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
 
+use crate::files;
 use crate::systemd::runtime_dir;
 
 /// For how long a start is remembered.
@@ -43,9 +44,8 @@ pub fn note(name: &str) {
         .map(|t| format!("{}\n", t.as_millis()))
         .collect();
     // Lost with the next boot, and of no worth after a minute: this need not be durable.
-    let written = path.parent().map(std::fs::create_dir_all);
-    if let Some(Err(e)) = written.map(|made| made.and_then(|()| std::fs::write(&path, text))) {
-        log::debug!("Failed to write '{}', ignoring: {e}", path.display());
+    if let Err(e) = files::replace(&path, text.as_bytes()) {
+        log::debug!("{e:#}, ignoring");
     }
 }
 
@@ -72,9 +72,9 @@ fn brake(starts: &[Duration], now: Duration) -> Option<Duration> {
 }
 
 /// The starts within [`MEMORY`], as times since the boot.
-fn recent(path: &PathBuf, now: Duration) -> Vec<Duration> {
-    let text = std::fs::read_to_string(path).unwrap_or_default();
-    parse(&text, now)
+fn recent(path: &Path, now: Duration) -> Vec<Duration> {
+    let text = files::read_untrusted(path, files::ENTRY_LIMIT);
+    parse(&text.ok().flatten().unwrap_or_default(), now)
 }
 
 fn parse(text: &str, now: Duration) -> Vec<Duration> {

@@ -17,9 +17,12 @@ use crate::town::marks;
 /// start, and a reserve.
 const JOB_LIMIT: Duration = Duration::from_secs(120);
 
-/// An agent that asks to be restarted after less than this counts towards the limit that ends a
-/// crash loop.
+/// After less than this since its start a restart is a short life.
 const SHORT_LIFE: SignedDuration = SignedDuration::from_secs(20);
+
+/// After so many short lives within [`LOOP_WINDOW`](super::state::LOOP_WINDOW) an agent is in a
+/// loop, such as one whose hook requests a restart at every start: it is left as it is.
+const LOOP: usize = 8;
 
 impl Run<'_> {
     /// Begins what is planned for an agent, or finds that an earlier run has done it: only a
@@ -58,15 +61,22 @@ impl Run<'_> {
         if let Some(refusal) = marks::refusal(self.town, agent).filter(|_| resumed) {
             bail!("{agent} may not run: {refusal}");
         }
-        // An agent that requests its restart at every start is in a crash loop too, so these
-        // starts count towards the limit: it is reset only for an agent that lived for a while.
-        let lived = properties
-            .main_started()
-            .map(|at| Timestamp::now().duration_since(at));
-        let failed = properties.text("ActiveState").as_deref() == Some("failed");
-        if failed || lived.is_none_or(|lived| lived >= SHORT_LIFE || lived.is_negative()) {
-            self.systemd.reset_failed(&unit)?;
+        let now = Timestamp::now();
+        let lived = properties.main_started().map(|at| now.duration_since(at));
+        let is_up = properties.text("ActiveState").as_deref() == Some("active");
+        if is_up && lived.is_some_and(|lived| lived < SHORT_LIFE && !lived.is_negative()) {
+            let ends = self.state.short_lives(agent, now);
+            if ends.len() >= LOOP {
+                bail!(
+                    "requests have restarted {agent} {LOOP} times within 15 min, each less than \
+                     20 s after its start; it is left running, 'gastownctl restart {agent}' \
+                     restarts it"
+                );
+            }
+            ends.push(now);
         }
+        // What somebody asks for is no crash.
+        self.systemd.reset_failed(&unit)?;
         self.systemd.queue(Verb::Restart, &unit)?;
         Ok(())
     }

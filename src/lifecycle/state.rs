@@ -15,6 +15,9 @@ use crate::files;
 /// For how long it is known what was done.
 const KNOWN: SignedDuration = SignedDuration::from_mins(10);
 
+/// For how long it is known how often an agent was restarted a moment after its start.
+pub const LOOP_WINDOW: SignedDuration = SignedDuration::from_mins(15);
+
 /// What is about to be done to an agent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Planned {
@@ -38,6 +41,8 @@ pub struct State {
     pub planned: BTreeMap<Agent, Planned>,
     /// Finished lately, and when.
     pub done: BTreeMap<Agent, (Action, Timestamp)>,
+    /// When agents were restarted a moment after their start.
+    pub short: BTreeMap<Agent, Vec<Timestamp>>,
     /// Mails whose requests are finished; they may be in the inbox still.
     pub mails: BTreeSet<String>,
     #[serde(skip)]
@@ -78,6 +83,13 @@ impl State {
         Ok(state)
     }
 
+    /// When the agent was restarted a moment after its start, within [`LOOP_WINDOW`].
+    pub fn short_lives(&mut self, agent: &Agent, now: Timestamp) -> &mut Vec<Timestamp> {
+        let times = self.short.entry(agent.clone()).or_default();
+        times.retain(|at| now.duration_since(*at).abs() < LOOP_WINDOW);
+        times
+    }
+
     /// Writes the file, without what is too long ago.
     ///
     /// # Errors
@@ -85,6 +97,11 @@ impl State {
     pub fn save(&mut self, now: Timestamp) -> Result<()> {
         self.done
             .retain(|_, (_, at)| now.duration_since(*at) < KNOWN);
+        self.short.retain(|_, times| {
+            times
+                .iter()
+                .any(|at| now.duration_since(*at).abs() < LOOP_WINDOW)
+        });
         files::write(&self.path, &serde_json::to_vec(self)?)
     }
 }

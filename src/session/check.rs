@@ -39,7 +39,8 @@ fn storm(agent: &Agent) -> Option<String> {
     (count >= alert::STORM).then(|| alert::storm(rig, count))
 }
 
-fn refusal(instance: Option<&str>) -> Option<String> {
+/// Why a start of the agent, or without one of the tmux server, is refused.
+pub fn refusal(instance: Option<&str>) -> Option<String> {
     if let Ok(true) = Systemd::connect().and_then(|s| s.town_is_stopped()) {
         return Some("the town is stopped; start it with 'gastownctl up'".into());
     }

@@ -78,12 +78,12 @@ fn command(release: Release) -> Result<(Command, String)> {
                  the settings, or its directory as PATH in the agent's 'env' there"
         )
     })?;
+    std::env::set_current_dir(&release.dir).with_context(|| {
+        let dir = release.dir.display();
+        format!("Failed to enter '{dir}', where the agent works; see 'ls -ld {dir}'")
+    })?;
     let mut command = Command::new(&program);
-    command
-        .args(args)
-        .current_dir(&release.dir)
-        .env_clear()
-        .envs(environment::clean());
+    command.args(args).env_clear().envs(environment::clean());
     // These name the pane itself.
     for own in ["TMUX", "TMUX_PANE"] {
         if let Some(value) = std::env::var_os(own) {

@@ -54,7 +54,14 @@ pub fn tmux_server() -> Result<Exit> {
     }
     let tmux = server_to_be(&town)?;
     let socket_file = town.path(SOCKET_FILE);
-    crate::files::write(&socket_file, format!("{}\n", tmux.socket()).as_bytes())?;
+    if town.socket() != tmux.socket() || !files::is_there(&socket_file)? {
+        let written = files::write(&socket_file, format!("{}\n", tmux.socket()).as_bytes());
+        match written {
+            // Without the file the others take the socket that the settings ask for.
+            Err(e) if town.socket() == tmux.socket() => log::warn!("{e:#}"),
+            written => written?,
+        }
+    }
     if let Some(pid) = tmux.server()? {
         log::info!(
             "Using the tmux server that already answers on socket '{}' (process {pid})",
@@ -101,7 +108,7 @@ fn server_to_be(town: &Town) -> Result<Tmux> {
 /// to it that every gt can use it.
 ///
 /// # Errors
-/// It does not answer within ten seconds, or has no room for a session.
+/// It does not answer within 30 seconds, or has no room for a session.
 pub fn tmux_ready() -> Result<Exit> {
     let town = Town::load()?;
     let tmux = Tmux::on(town.socket());
@@ -249,9 +256,15 @@ pub fn town_stop() -> Result<Exit> {
         return Ok(Exit::Ok);
     };
     // The manager may have refused to stop what is frozen.
-    for agent in running(&systemd)? {
+    let agents = running(&systemd)?.into_iter();
+    let stops: Vec<_> = agents
+        .map(|agent| systemd.queue_awaited(Verb::Stop, &agent))
+        .collect();
+    let deadline = Instant::now() + STOP_LIMIT;
+    for stop in stops {
         // One that does not stop is told of below, and keeps no other up.
-        if let Err(e) = systemd.run(Verb::Stop, &agent, STOP_LIMIT) {
+        let limit = deadline.saturating_duration_since(Instant::now());
+        if let Err(e) = stop.and_then(|job| systemd.wait(&job, limit)) {
             log::warn!("{e:#}");
         }
     }

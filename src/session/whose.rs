@@ -186,6 +186,18 @@ pub fn elsewhere(town: &Town, agent: &Agent) -> Result<Option<String>, TmuxError
     Ok((names.find(&panes) == Found::Nowhere).then_some(place))
 }
 
+/// Where an agent whose unit is down runs all the same, such as crew that a person has started; in
+/// words. `None`: nowhere, as far as the panes tell.
+pub fn outside(town: &Town, panes: &[Pane], agent: &Agent) -> Option<String> {
+    let names = Names::of(town, agent);
+    match names.find(panes) {
+        Found::Own(pane) | Found::Session(pane) if names.runs_in(pane) => {
+            Some(place(town.socket(), pane))
+        }
+        _ => None,
+    }
+}
+
 /// Whether there is a socket of that name; it need not have a server.
 fn is_there(socket: &str) -> bool {
     let uid = nix::unistd::getuid();

@@ -27,6 +27,12 @@ impl Properties {
         self.get(name).unwrap_or_default()
     }
 
+    /// The paths that a path unit watches.
+    pub fn watched(&self) -> Vec<String> {
+        let paths: Vec<(String, String)> = self.get("Paths").unwrap_or_default();
+        paths.into_iter().map(|(_, path)| path).collect()
+    }
+
     /// An unsigned property of any width. systemd says "not set" by the largest number: `None`.
     pub fn number(&self, name: &str) -> Option<u64> {
         match self.get::<u64>(name) {

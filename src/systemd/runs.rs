@@ -7,13 +7,17 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use zbus::OwnedVariant;
 
 use super::{Properties, Systemd, Unit, runtime_dir};
+use crate::files;
+
+/// The most that is read of the file, in bytes.
+const LIMIT: u64 = 16 << 20;
 
 /// The property that tells a run from another.
 const PID: &str = "MainPID";
@@ -97,8 +101,9 @@ impl Systemd {
         let left = before.len();
         before.retain(|_, run| run.is_on());
         if let Some(path) = path.filter(|_| !new.is_empty() || before.len() < left) {
-            let all = before.into_iter().chain(runs.clone()).collect();
-            save(&path, &all);
+            let all: Runs = before.into_iter().chain(runs.clone()).collect();
+            // If it fails, the manager is asked again next time.
+            let _ = serde_json::to_vec(&all).map(|text| files::replace(&path, &text));
         }
         for (name, run) in &runs {
             all.entry(name.clone())
@@ -219,21 +224,9 @@ fn group(pid: u32) -> Option<String> {
 }
 
 fn load(path: &Path) -> Runs {
-    let text = fs::read(path).unwrap_or_default();
-    serde_json::from_slice(&text).unwrap_or_default()
-}
-
-/// Not durable on purpose; if it fails, the manager is asked again next time.
-fn save(path: &Path, runs: &Runs) {
-    let write = || -> std::io::Result<()> {
-        let new: PathBuf = path.with_extension(format!("new-{}", std::process::id()));
-        if let Some(dir) = path.parent() {
-            fs::create_dir_all(dir)?;
-        }
-        fs::write(&new, serde_json::to_vec(runs)?)?;
-        fs::rename(&new, path)
-    };
-    let _ = write();
+    let text = files::read_untrusted(path, LIMIT).ok().flatten();
+    text.and_then(|text| serde_json::from_str(&text).ok())
+        .unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -45,8 +45,8 @@ impl std::error::Error for TmuxError {}
 /// have made one of that name. `None`: nothing that is known.
 pub fn squatted() -> Option<String> {
     let uid = nix::unistd::geteuid().as_raw();
-    let base = std::env::var_os("TMUX_TMPDIR").filter(|base| !base.is_empty());
-    let dir = Path::new(&base.unwrap_or_else(|| "/tmp".into())).join(format!("tmux-{uid}"));
+    // TMUX_TMPDIR does not reach our tmux.
+    let dir = Path::new("/tmp").join(format!("tmux-{uid}"));
     let found = dir.symlink_metadata().ok()?;
     let shown = dir.display();
     if found.uid() != uid {

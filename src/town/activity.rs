@@ -70,11 +70,11 @@ pub fn by_us<T>(root: &Path, call: impl FnOnce() -> T) -> T {
 fn noted<T>(note: &Path, root: &Path, call: impl FnOnce() -> T) -> T {
     let files = || [FILE, EVENTS].map(|file| stamp(&root.join(file)));
     let write = |text: &str| {
-        if let Err(e) = std::fs::write(note, text) {
-            log::debug!("Failed to note a call of our own: {e}");
+        if let Err(e) = files::replace(note, text.as_bytes()) {
+            log::debug!("Failed to note a call of our own: {e:#}");
         }
     };
-    let earlier = std::fs::read_to_string(note).unwrap_or_default();
+    let earlier = read(note).unwrap_or_default();
     let before = files();
     let event = event_before(note, root).map(|time| time.to_string());
     let event = event.unwrap_or_default();
@@ -87,10 +87,14 @@ fn noted<T>(note: &Path, root: &Path, call: impl FnOnce() -> T) -> T {
     done
 }
 
+fn read(note: &Path) -> Option<String> {
+    files::read_untrusted(note, files::ENTRY_LIMIT).ok()?
+}
+
 /// Whether `file`, one of the two, is as our own last call left it, or such a call is under way;
 /// and the last event before it.
 fn own(note: &Path, root: &Path, file: &str) -> Option<Option<Timestamp>> {
-    let text = std::fs::read_to_string(note).ok()?;
+    let text = read(note)?;
     let mut lines = text.lines();
     let (activity, events) = (lines.next()?, lines.next()?);
     let ours = match file {

@@ -70,6 +70,7 @@ impl Town {
             Role::Dog => format!("deacon/dogs/{name}"),
             Role::Crew => format!("{rig}/crew/{name}"),
             Role::Polecat => format!("{rig}/polecats/{name}"),
+            Role::Witness | Role::Refinery => rig.to_string(),
             _ => return Ok(None),
         };
         let dir = self.path(&dir);

@@ -8,13 +8,12 @@ use super::mend::Mend;
 use super::report::Report;
 use crate::agent::Agent;
 use crate::ctl::{status, words};
-use crate::files;
 use crate::heartbeat::observe::OWN_UNIT;
 use crate::heartbeat::observed::{JOBS, KEPT_UNITS};
 use crate::job::{self, starts};
 use crate::session::rival::UNIT as GO_DAEMON;
 use crate::systemd::{Properties, Systemd, Unit};
-use crate::town::{Town, env_file as env};
+use crate::town::Town;
 
 /// The unit files of the package that everything starts from.
 const UNIT_FILES: [&str; 5] = [
@@ -159,11 +158,9 @@ pub fn units(report: &mut Report, systemd: &Systemd, town: Option<&Town>) -> Res
     if let Some(town) = town
         && let Some(path) = loaded.get("gt-lifecycle.path")
     {
-        let text = unit_text(&systemd.properties(&path.name)?);
-        let usual = env::home().is_ok_and(|home| home.join("gt") == town.root());
-        let line = format!("={}/daemon/lifecycle/new", town.root().display()).replace('%', "%%");
-        let watches = text.lines().any(|l| l.ends_with(&line)) || usual && text.is_empty();
-        if !watches {
+        let spool = town.path("daemon/lifecycle/new");
+        let watched = systemd.properties(&path.name)?.watched();
+        if !watched.iter().any(|path| Path::new(path) == spool) {
             report
                 .find(
                     "units",
@@ -175,15 +172,6 @@ pub fn units(report: &mut Report, systemd: &Systemd, town: Option<&Town>) -> Res
         }
     }
     Ok(())
-}
-
-/// The text of a unit's drop-ins.
-fn unit_text(properties: &Properties) -> String {
-    let paths = properties.texts("DropInPaths");
-    paths
-        .iter()
-        .filter_map(|path| files::read(Path::new(path)).ok().flatten())
-        .collect()
 }
 
 fn one_unit(report: &mut Report, unit: &Unit, properties: &Properties) {

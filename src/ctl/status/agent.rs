@@ -1,12 +1,14 @@
 //! One agent, as the manager, tmux and the files have it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::agent::{Agent, Role};
 use crate::ctl::words::{self, one_line, printable};
+use crate::files;
 use crate::heartbeat::memory::Hook;
 use crate::session::process::{self, Head};
 use crate::session::run::{town_of, why_failed};
@@ -392,7 +394,7 @@ fn on_hook(agent: &Agent, hook: &Hook, was_closed: bool, stays: bool) -> String 
 /// The root of the town that an agent's unit runs for, if that is another one than ours.
 pub fn elsewhere(town: &Town, properties: &Properties) -> Option<String> {
     let said = properties.text("StatusText")?;
-    let root = town_of(&said).filter(|root| *root != town.root().display().to_string())?;
+    let root = town_of(&said).filter(|root| !files::is_same(Path::new(root), town.root()))?;
     Some(printable(root))
 }
 

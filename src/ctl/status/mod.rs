@@ -46,6 +46,7 @@ pub fn run(args: &cli::Status) -> Result<Exit> {
             }
         }
         if let (Some(agent), true) = (&agent, args.check || args.problems) {
+            depth::find(&status, agent)?;
             status.narrow(&agent.to_string());
         }
         let exit = match (&systemd, args.check) {

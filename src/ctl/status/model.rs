@@ -34,13 +34,10 @@ pub struct Status {
     #[serde(skip)]
     pub now: Timestamp,
     /// Why the next tick begins then.
-    #[serde(skip)]
     pub next_reason: Option<String>,
     /// How the last one ended, if not well.
-    #[serde(skip)]
     pub tick_failure: Option<String>,
     /// The spools.
-    #[serde(skip)]
     pub queues: Vec<Queue>,
 }
 
@@ -63,7 +60,7 @@ pub struct Target {
 }
 
 /// A spool, by the number of its entries; those in `new` and `cur` are pending.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Queue {
     /// What its entries are: `request` or `spawn`.
     pub what: &'static str,
@@ -82,14 +79,23 @@ impl Status {
         let (ours, others): (Vec<_>, Vec<_>) =
             self.agents.drain(..).partition(|agent| is_of(&agent.agent));
         self.agents = ours;
-        let names = others.iter().map(|other| other.agent.as_str());
-        let rigs = names
-            .clone()
-            .filter_map(|name| Some(name.split_once('/')?.0));
-        let of_others: BTreeSet<&str> = names.chain(rigs).collect();
+        let is_other = |word: &str| others.iter().any(|other| other.agent == word);
+        let rigs = others
+            .iter()
+            .filter_map(|other| other.agent.split_once('/'));
+        let rigs: BTreeSet<&str> = rigs.map(|(rig, _)| rig).collect();
         self.problems.retain(|problem| {
-            let mut words = problem.split(|c: char| !(c.is_alphanumeric() || "-_/.".contains(c)));
-            words.clone().any(is_of) || !words.any(|word| of_others.contains(word))
+            let words = problem.split(|c: char| !(c.is_alphanumeric() || "-_/.".contains(c)));
+            let words: Vec<&str> = words.filter(|word| !word.is_empty()).collect();
+            // A rig may be called as any word is: it is meant where it is called a rig, or where an
+            // agent of it is named.
+            let of_other = |at: usize, word: &&str| match word.split_once('/') {
+                Some((rig, _)) => is_other(word) || rigs.contains(rig),
+                None if at == 0 => is_other(word),
+                None => words[at - 1].eq_ignore_ascii_case("rig") && rigs.contains(word),
+            };
+            let mut others = words.iter().enumerate();
+            words.iter().any(|word| is_of(word)) || !others.any(|(at, word)| of_other(at, word))
         });
     }
 

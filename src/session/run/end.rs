@@ -16,7 +16,9 @@ use crate::journal;
 use crate::printable;
 use crate::session::process::{self, Head};
 use crate::systemd::{Systemd, TARGET};
+use crate::tmux::Pane;
 use crate::tools;
+use crate::town::left::Left;
 use crate::town::{Town, marks};
 
 /// How long tmux may take to collect the status of a process that has ended.
@@ -27,6 +29,12 @@ const REAP_POLL: Duration = Duration::from_millis(10);
 
 /// How long after an end by SIGTERM or Ctrl-C the session may be closed.
 const CLOSE_LIMIT: Duration = Duration::from_secs(10);
+
+/// How long the end of a server may be seen after that of its terminals.
+const SERVER_END: Duration = Duration::from_millis(500);
+
+/// How an agent ended whose tmux server did.
+pub(super) const SERVER_GONE: &str = "the tmux server has gone";
 
 /// How often that is looked at.
 const CLOSE_POLL: Duration = Duration::from_millis(100);
@@ -206,7 +214,7 @@ impl Run {
         let deadline = Instant::now() + REAP_LIMIT;
         loop {
             let Some(pane) = self.tmux.pane(&self.pane)? else {
-                return Ok(After::Ended(End::Closed));
+                return Ok(After::Ended(self.closed()));
             };
             match (pane.signal, pane.status) {
                 (Some(signal), _) => {
@@ -223,9 +231,9 @@ impl Run {
                 (None, None) => {}
             }
             if !pane.dead && pane.pid != self.pid && process::watch(self.pid).is_none() {
-                return Ok(match process::head(pane.pid) {
-                    Head::Process(pid) if pid == pane.pid => After::Respawned(pid),
-                    _ => After::Ended(End::LeftShell),
+                return Ok(match self.successor(&pane) {
+                    Some(pid) => After::Respawned(pid),
+                    None => After::Ended(End::LeftShell),
                 });
             }
             if Instant::now() >= deadline {
@@ -235,9 +243,33 @@ impl Run {
         }
     }
 
+    /// What it means that the pane is gone. The terminals of a server of ours that dies hang up
+    /// before its own end can be seen.
+    fn closed(&self) -> End {
+        let server = process::watch(self.server).filter(|_| self.is_own_server);
+        let has_ended = server.is_none_or(|server| {
+            let mut fds = [PollFd::new(server.as_fd(), PollFlags::POLLIN)];
+            poll(&mut fds, tools::timeout(SERVER_END)).is_ok_and(|n| n > 0)
+        });
+        match self.is_own_server && has_ended {
+            true => End::Unknown(SERVER_GONE),
+            false => End::Closed,
+        }
+    }
+
+    /// The process that somebody has started in the pane after the agent: in its place, or from the
+    /// shell that the agent was started from.
+    fn successor(&self, pane: &Pane) -> Option<u32> {
+        match process::head(pane.pid) {
+            Head::Process(pid) if !pane.dead && pid != self.pid => Some(pid),
+            _ => None,
+        }
+    }
+
     /// Whether somebody ended the agent on purpose: `gt` ends the processes of a session by Ctrl-C
-    /// and SIGTERM, and closes it up to eight seconds later. `None`: meanwhile we are to stop.
-    pub(super) fn or_closed(&self, end: End) -> Result<Option<End>> {
+    /// and SIGTERM, and closes it up to eight seconds later. A person may start another one in the
+    /// shell that it was started from. `None`: meanwhile we are to stop.
+    pub(super) fn or_closed(&self, end: End) -> Result<Option<After>> {
         const ASKED: [i32; 3] = [
             Signal::SIGTERM as i32,
             Signal::SIGINT as i32,
@@ -252,15 +284,18 @@ impl Run {
         };
         let deadline = Instant::now() + CLOSE_LIMIT;
         while was_asked && Instant::now() < deadline {
-            if self.tmux.pane(&self.pane)?.is_none() {
-                return Ok(Some(End::Closed));
+            let Some(pane) = self.tmux.pane(&self.pane)? else {
+                return Ok(Some(After::Ended(self.closed())));
+            };
+            if let Some(pid) = self.successor(&pane) {
+                return Ok(Some(After::Respawned(pid)));
             }
             let mut fds = [PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
             if poll(&mut fds, tools::timeout(CLOSE_POLL))? > 0 {
                 return Ok(None);
             }
         }
-        Ok(Some(end))
+        Ok(Some(After::Ended(end)))
     }
 
     /// tmux 3.3 misses the SIGCHLD at times, and leaves a zombie behind.
@@ -269,10 +304,12 @@ impl Run {
     }
 
     pub(super) fn report(&self, end: &End) {
-        let screen = self
-            .tmux
-            .screen(&self.pane, SCREEN_LINES)
-            .unwrap_or_default();
+        // A new server gives the same ids to other panes.
+        let screen = match process::watch(self.server) {
+            Some(_) => self.tmux.screen(&self.pane, SCREEN_LINES),
+            None => Ok(String::new()),
+        }
+        .unwrap_or_default();
         let level = match end {
             End::Exited(0) | End::Closed => log::Level::Info,
             _ => log::Level::Error,
@@ -292,7 +329,7 @@ impl Run {
     pub(super) fn stop(&self) -> Result<u8> {
         let _ = sd_notify::notify(&[NotifyState::Stopping]);
         if self.is_alone() {
-            self.note.forget()?;
+            self.forget_note();
         }
         if process::oom_kills() > self.oom_kills && self.is_out_of_memory() {
             self.report(&End::OutOfMemory);
@@ -300,21 +337,47 @@ impl Run {
             return Ok(End::OutOfMemory.status());
         }
         self.end_agent();
+        self.await_reaped();
+        if !self.keeps_pane() {
+            self.close_pane();
+        }
+        log::info!(message_id = journal::AGENT_STOPPED, gt_agent:% = self.agent;
+            "{} was stopped", self.agent);
+        Ok(0)
+    }
+
+    /// Waits until tmux has collected the status of the agent, which has ended.
+    pub(super) fn await_reaped(&self) {
         let deadline = Instant::now() + REAP_LIMIT;
         let pid = Pid::from_raw(self.pid.cast_signed());
         while kill(pid, None).is_ok() && Instant::now() < deadline {
             self.have_reaped();
             std::thread::sleep(REAP_POLL);
         }
-        if !self.keeps_pane()
+    }
+
+    /// Closes the pane of the agent, which has ended. If that fails, its next start finds the pane.
+    pub(super) fn close_pane(&self) {
+        if process::watch(self.server).is_some()
             && let Err(e) = self.tmux.kill_pane(&self.pane)
         {
-            // The agent is stopped all the same; its next start finds the pane.
             log::warn!(gt_agent:% = self.agent; "The pane of {} stays: {e}", self.agent);
         }
-        log::info!(message_id = journal::AGENT_STOPPED, gt_agent:% = self.agent;
-            "{} was stopped", self.agent);
-        Ok(0)
+    }
+
+    /// Notes for the ticks how the agent has ended, or that it is at work. On a full disk it goes
+    /// on all the same.
+    pub(super) fn save_note(&self, left: Left) {
+        if let Err(e) = self.note.save(left) {
+            log::warn!(gt_agent:% = self.agent; "{e:#}; later ticks do not know what {} was doing", self.agent);
+        }
+    }
+
+    /// Forgets the note, where it can be.
+    pub(super) fn forget_note(&self) {
+        if let Err(e) = self.note.forget() {
+            log::warn!(gt_agent:% = self.agent; "{e:#}; later ticks believe that {} is at work", self.agent);
+        }
     }
 
     /// Kills what an agent that has ended left in the unit, as systemd does between two runs.

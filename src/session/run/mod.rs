@@ -20,12 +20,13 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use sd_notify::NotifyState;
 
+use self::end::SERVER_GONE;
 pub use self::end::why_failed;
 use self::end::{After, End, Event};
 use self::place::Place;
 use self::start::START_LIMIT;
 use super::whose::{Names, OtherServers};
-use super::{looks, process, secrets};
+use super::{looks, process, secrets, server};
 use crate::agent::{Agent, Role};
 use crate::exit::{self, Exit};
 use crate::journal;
@@ -35,6 +36,7 @@ use crate::tmux::{Pane, Terminal, Tmux};
 use crate::town::first_words::{FirstWords, Occasion};
 use crate::town::launch::Launch;
 use crate::town::left::{Left, Note};
+use crate::town::marks::{self, Mark, Refusal};
 use crate::town::{Town, poke};
 
 /// More clean exits than this within [`CLEAN_WINDOW`] are a failure, after which the manager
@@ -79,6 +81,8 @@ struct Run {
     /// The process whose end is the agent's end.
     pid: u32,
     server: u32,
+    /// Whether that is the server of the town's own unit, which ends with no session.
+    is_own_server: bool,
     /// When to check once more that the process is still in the unit.
     look: Option<Instant>,
     /// What [`process::oom_kills`] said at the start.
@@ -142,6 +146,7 @@ fn prepared_and_run(instance: &str) -> Result<u8> {
         session: String::new(),
         pid: 0,
         server: 0,
+        is_own_server: false,
         look: None,
         oom_kills: process::oom_kills(),
         note: Note::of(&town, &agent),
@@ -149,7 +154,7 @@ fn prepared_and_run(instance: &str) -> Result<u8> {
     };
     drop(town);
     if !matches!(run.note.load(), Ok(Some(Left::AtWork))) {
-        run.note.forget()?;
+        run.forget_note();
     }
     if let Err(e) = secrets::refresh(&run.tmux) {
         log::warn!("{e:#}, leaving the tmux server's environment as it is");
@@ -165,16 +170,16 @@ fn prepared_and_run(instance: &str) -> Result<u8> {
             if exit::of(&e) != Exit::TryAgain {
                 return Ok(127);
             }
-            run.note.save(Left::Waiting(Timestamp::now()))?;
+            run.save_note(Left::Waiting(Timestamp::now()));
             return Ok(Exit::TryAgain as u8);
         }
     }
     if run.agent.role().is_worker() {
-        run.note.save(Left::AtWork)?;
+        run.save_note(Left::AtWork);
     }
     let status = run.supervise()?;
     if status == Exit::TryAgain as u8 {
-        run.note.save(Left::Waiting(Timestamp::now()))?;
+        run.save_note(Left::Waiting(Timestamp::now()));
     }
     Ok(status)
 }
@@ -216,6 +221,7 @@ impl Run {
         if let (Place::Running(pane, pid), true) = (&place, asked) {
             self.take_over(pane, *pid)?;
             self.end_agent();
+            self.await_reaped();
             self.end_leftovers()?;
             place = self.place()?;
         }
@@ -286,6 +292,7 @@ impl Run {
         self.look = Some(Instant::now() + LOOK_AFTER);
         self.pid = pid;
         self.server = pane.server;
+        self.is_own_server = process::is_in(pane.server, server::SERVICE);
         self.session.clone_from(&pane.session);
     }
 
@@ -293,6 +300,24 @@ impl Run {
         self.rename();
         let status = status_text(self.pid, &self.session, &self.town);
         let _ = sd_notify::notify(&[NotifyState::Ready, NotifyState::Status(&status)]);
+    }
+
+    /// Takes what settings say by now for the next start in this pane; `Some`: a mark refuses it. A
+    /// town that cannot be read changes nothing.
+    fn renew(&mut self) -> Result<Option<Refusal>> {
+        if let Ok(town) = Town::load() {
+            let refusal = marks::refusal(&town, &self.agent);
+            if let Some(refusal) = refusal.filter(|refusal| refusal.mark != Mark::Unknown) {
+                return Ok(Some(refusal));
+            }
+            let run = std::mem::take(&mut self.launch.env).remove_entry("GT_RUN");
+            self.launch = town.launch(&self.agent)?;
+            self.launch.env.extend(run);
+            self.words = town.first_words(&self.agent);
+            self.dir = town.workdir(&self.agent);
+        }
+        self.launch.env.remove("GT_HANDOFF");
+        Ok(None)
     }
 
     /// Waits for ends until one is final.
@@ -303,7 +328,7 @@ impl Run {
                 Event::Stop => return self.stop(),
                 Event::ServerEnded => {
                     self.end_agent();
-                    self.report(&End::Unknown("the tmux server has gone"));
+                    self.report(&End::Unknown(SERVER_GONE));
                     return Ok(1);
                 }
                 Event::Look => {
@@ -312,7 +337,14 @@ impl Run {
                 }
                 Event::AgentEnded => {}
             }
-            let end = match self.after_end()? {
+            let after = match self.after_end()? {
+                After::Ended(end) => match self.or_closed(end)? {
+                    Some(after) => after,
+                    None => return self.stop(),
+                },
+                respawned @ After::Respawned(_) => respawned,
+            };
+            let end = match after {
                 After::Respawned(pid) => {
                     self.look = Some(Instant::now() + LOOK_AFTER);
                     self.pid = pid;
@@ -323,22 +355,19 @@ impl Run {
                     self.ready();
                     continue;
                 }
-                After::Ended(end) => match self.or_closed(end)? {
-                    Some(end) => end,
-                    None => return self.stop(),
-                },
+                After::Ended(end) => end,
             };
             self.report(&end);
             if end == End::Closed {
-                self.note.save(Left::Closed(Timestamp::now()))?;
+                self.save_note(Left::Closed(Timestamp::now()));
                 poke::heartbeat(Path::new(&self.town));
                 return Ok(0);
             }
             // A polecat has no patrol to go on with: its work is done.
             let is_final = matches!(self.agent.role(), Role::Polecat | Role::Dog | Role::Boot);
             if is_final && end == End::Exited(0) {
-                self.note.forget()?;
-                self.tmux.kill_pane(&self.pane)?;
+                self.forget_note();
+                self.close_pane();
                 return Ok(0);
             }
             if end != End::Exited(0) {
@@ -358,8 +387,13 @@ impl Run {
                 return Ok(Exit::BadConfig as u8);
             }
             self.end_leftovers()?;
+            if let Some(refusal) = self.renew()? {
+                log::warn!(message_id = journal::AGENT_REFUSED, gt_agent:% = self.agent, gt_reason:% = refusal;
+                    "{} is not started again: {refusal}", self.agent);
+                self.close_pane();
+                return Ok(0);
+            }
             let pane = self.pane.clone();
-            self.launch.env.remove("GT_HANDOFF");
             self.occasion = Occasion::Start;
             self.start(&Terminal::Pane { id: &pane })?;
         }
