@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 use futures_util::future::join_all;
@@ -27,6 +27,12 @@ pub use transient::After;
 
 /// How long one D-Bus call may take.
 const CALL_LIMIT: Duration = Duration::from_secs(15);
+
+/// How long a manager may be off the bus.
+const AWAY_LIMIT: Duration = Duration::from_secs(5);
+
+/// How often it is asked meanwhile.
+const AWAY_POLL: Duration = Duration::from_millis(50);
 
 /// How many calls wait for their answers at the same time.
 const CALLS_MAX: usize = 500;
@@ -124,6 +130,24 @@ impl Unit {
     }
 }
 
+/// Asks the manager. While it executes itself anew it is off the bus for a moment, and what it was
+/// asked just before gets no answer: then it is asked again.
+fn ask<T>(call: impl AsyncFn() -> zbus::Result<T>) -> zbus::Result<T> {
+    let deadline = Instant::now() + AWAY_LIMIT;
+    loop {
+        match zbus::block_on(call()) {
+            Err(e) if is_away(&e) && Instant::now() < deadline => std::thread::sleep(AWAY_POLL),
+            answer => return answer,
+        }
+    }
+}
+
+fn is_away(e: &zbus::Error) -> bool {
+    use zbus::fdo::Error::{NameHasNoOwner, NoReply, ServiceUnknown};
+    let zbus::Error::FDO(e) = e else { return false };
+    matches!(**e, NoReply(_) | ServiceUnknown(_) | NameHasNoOwner(_))
+}
+
 /// A connection to the user manager of the calling user.
 #[derive(Debug)]
 pub struct Systemd {
@@ -204,7 +228,7 @@ impl Systemd {
     /// # Errors
     /// The manager does not answer.
     pub fn units(&self, patterns: &[&str]) -> Result<BTreeMap<String, Unit>> {
-        let rows = zbus::block_on(self.manager.list_units_by_patterns(&[], patterns))
+        let rows = ask(async || self.manager.list_units_by_patterns(&[], patterns).await)
             .map_err(|e| anyhow!("Failed to list units: {e}"))?;
         let unit = |(name, description, _, active, sub, _, path, id, kind, _): Row| {
             let job = (id != 0).then_some(kind);
@@ -268,17 +292,18 @@ impl Systemd {
     /// # Errors
     /// The manager does not answer.
     pub fn properties(&self, unit: &str) -> Result<Properties> {
-        let path = zbus::block_on(self.manager.load_unit(unit))
+        let path = ask(async || self.manager.load_unit(unit).await)
             .map_err(|e| anyhow!("Failed to load unit '{unit}': {e}"))?;
         let failed = |e: zbus::Error| anyhow!("Failed to read properties of '{unit}': {e}");
-        let reply = zbus::block_on(self.connection.call_method(
-            Some("org.freedesktop.systemd1"),
-            &path,
-            Some("org.freedesktop.DBus.Properties"),
-            "GetAll",
-            &(""),
-        ))
-        .map_err(failed)?;
+        let all = async || {
+            let properties = Some("org.freedesktop.DBus.Properties");
+            let manager = Some("org.freedesktop.systemd1");
+            let call = self
+                .connection
+                .call_method(manager, &path, properties, "GetAll", &(""));
+            call.await
+        };
+        let reply = ask(all).map_err(failed)?;
         let body = reply.body();
         Ok(Properties(body.deserialize().map_err(failed)?))
     }
@@ -342,7 +367,7 @@ impl Systemd {
     /// # Errors
     /// The manager does not answer.
     pub fn reset_failed(&self, unit: &str) -> Result<()> {
-        match zbus::block_on(self.manager.reset_failed_unit(unit)) {
+        match ask(async || self.manager.reset_failed_unit(unit).await) {
             Ok(()) | Err(zbus::Error::MethodError(..)) => Ok(()),
             Err(e) => Err(anyhow!("Failed to reset '{unit}': {e}")),
         }

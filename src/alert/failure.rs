@@ -33,8 +33,14 @@ pub fn handle(unit: &str) -> Result<Exit> {
     if unit != DELIVER {
         let systemd = Systemd::connect()?;
         let properties = systemd.properties(unit)?;
-        if properties.text("ActiveState").as_deref() == Some("failed") {
+        let state = properties.text("ActiveState").unwrap_or_default();
+        // A path unit may have started a job again by now. Why we are here, systemd tells.
+        let again = std::env::var("MONITOR_SERVICE_RESULT")
+            .ok()
+            .filter(|_| state == "activating" && Agent::from_unit(unit).is_err());
+        if state == "failed" || again.is_some() {
             let result = properties.text("Result").unwrap_or_default();
+            let result = again.unwrap_or(result);
             let status = properties.int("ExecMainStatus").unwrap_or_default();
             let (mut summary, agent) = match Agent::from_unit(unit) {
                 Ok(agent) => {

@@ -10,7 +10,7 @@ use futures_util::StreamExt;
 use zbus::OwnedObjectPath;
 use zbus::fdo::Error::UnknownObject;
 
-use super::{Properties, Systemd};
+use super::{Properties, Systemd, ask};
 use crate::exit::Exit;
 
 /// What a job is to do.
@@ -77,7 +77,8 @@ impl Systemd {
     /// # Errors
     /// The manager refuses, for example because the unit hit its start limit.
     pub fn queue(&self, verb: Verb, unit: &str) -> Result<Job> {
-        zbus::block_on(async {
+        // Where the manager has queued the job and could not answer, the second is that one.
+        ask(async || {
             if verb != Verb::Start {
                 // It may not be frozen, nor run.
                 let _ = self.manager.thaw_unit(unit).await;
