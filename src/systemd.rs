@@ -282,9 +282,21 @@ impl Systemd {
     /// # Errors
     /// The manager does not answer.
     pub fn unit_file_state(&self, name: &str) -> Result<Option<String>> {
-        let rows = zbus::block_on(self.manager.list_unit_files_by_patterns(&[], &[name]))
-            .map_err(|e| anyhow!("Failed to look up unit file '{name}': {e}"))?;
-        Ok(rows.into_iter().next().map(|(_, state)| state))
+        Ok(self.unit_files(&[name])?.into_values().next())
+    }
+
+    /// The states of installed unit files by their names, `masked` among them.
+    ///
+    /// # Errors
+    /// The manager does not answer.
+    pub fn unit_files(&self, names: &[&str]) -> Result<BTreeMap<String, String>> {
+        let rows = ask(async || self.manager.list_unit_files_by_patterns(&[], names).await)
+            .map_err(|e| anyhow!("Failed to look up unit files '{}': {e}", names.join("', '")))?;
+        let named = |(path, state): (String, String)| {
+            let name = path.rsplit('/').next().unwrap_or_default();
+            (name.to_string(), state)
+        };
+        Ok(rows.into_iter().map(named).collect())
     }
 
     /// All properties of a unit, in one call after it is loaded.

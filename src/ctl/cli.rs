@@ -18,7 +18,7 @@ Examples:
   gastownctl restart gastown            restart all agents of a rig
   gastownctl attach mayor               look over the Mayor's shoulder
   gastownctl logs -f gastown/refinery   follow an agent's journal
-  gastownctl park gastown               no agent of this rig runs
+  gastownctl park gastown               no agent of this rig is started
   gastownctl estop -m 'runaway costs'   freeze every agent; 'thaw' undoes it
 
 Exit statuses: 0 done, 1 failed, or 'doctor' or 'status --check' found something, 2 wrong command
@@ -113,7 +113,7 @@ pub enum Command {
     Recover(Recover),
     /// Have status no longer show refused requests and failed spawns; they stay in 'failed/'
     Dismiss(Dismiss),
-    /// Keep a rig's agents down
+    /// Keep a rig's agents down; its crew and polecats that run go on
     Park(Rig),
     /// Let a rig's agents run again
     Unpark(Rig),

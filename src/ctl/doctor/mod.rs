@@ -139,6 +139,7 @@ fn examine() -> Report {
             .as_ref()
             .is_some_and(|s| s.town_is_up().unwrap_or(false));
         town::spools(&mut report, town, up);
+        town::shared(&mut report, town);
         town::go_daemon(&mut report, town);
         town::server(&mut report, town, systemd.as_ref());
         if let Some(systemd) = &systemd {

@@ -273,6 +273,22 @@ pub fn spools(report: &mut Report, town: &Town, up: bool) {
     }
 }
 
+/// Whether others can replace the files that say which programs run, and where.
+pub fn shared(report: &mut Report, town: &Town) {
+    for dir in ["", "daemon", "mayor", "roles", "settings"] {
+        let path = town.path(dir);
+        if fs::metadata(&path).is_ok_and(|meta| is_shared(&meta)) {
+            let shown = path.display();
+            report.find(
+                "town",
+                format!("'{shown}' is writable by others"),
+                "They can replace the files there, which say what is run in your name",
+                format!("chmod go-w '{shown}'"),
+            );
+        }
+    }
+}
+
 /// Whether others may write. A group of one's own, as Debian gives every user, is not others.
 fn is_shared(meta: &fs::Metadata) -> bool {
     let group = nix::unistd::Group::from_gid(meta.gid().into())

@@ -15,13 +15,26 @@ use crate::session::rival::UNIT as GO_DAEMON;
 use crate::systemd::{Properties, Systemd, Unit};
 use crate::town::Town;
 
-/// The unit files of the package that everything starts from.
-const UNIT_FILES: [&str; 5] = [
+/// The unit files of the package.
+const UNIT_FILES: [&str; 18] = [
+    "gastown.slice",
     "gastown.target",
     "gt-agent@.service",
-    "gt-tmux.service",
+    "gt-alert@.service",
+    "gt-heartbeat-changed.service",
+    "gt-heartbeat-look.service",
+    "gt-heartbeat-next.service",
+    "gt-heartbeat.path",
+    "gt-heartbeat.service",
     "gt-heartbeat.timer",
+    "gt-lifecycle-next.service",
     "gt-lifecycle.path",
+    "gt-lifecycle.service",
+    "gt-spawn-trigger-next.service",
+    "gt-spawn-trigger.path",
+    "gt-spawn-trigger.service",
+    "gt-tmux.service",
+    "gt-town.service",
 ];
 
 /// Looks at the unit files, and at every unit of ours that is loaded.
@@ -40,18 +53,26 @@ pub fn units(report: &mut Report, systemd: &Systemd, town: Option<&Town>) -> Res
     {
         report.fact("PATH", path);
     }
+    let mut files = systemd.unit_files(&UNIT_FILES)?;
     for name in UNIT_FILES {
-        if systemd.unit_file_state(name)?.is_none() {
-            report.find(
+        match files.get(name).map(String::as_str) {
+            None => report.find(
                 "units",
                 format!("Unit file {name} is not installed"),
                 "The town cannot run without it",
                 "apt install --reinstall gastown-systemd",
-            );
-        }
+            ),
+            Some("masked" | "masked-runtime") => report.find(
+                "units",
+                format!("{name} is masked, so nothing can start it"),
+                "The town cannot run without it",
+                format!("systemctl --user unmask {name}"),
+            ),
+            Some(_) => continue,
+        };
     }
-    let enabled = systemd.unit_file_state("gastown.target")?;
-    if enabled.as_deref().is_some_and(|state| state != "enabled") {
+    let enabled = files.remove("gastown.target");
+    if enabled.is_some_and(|state| state != "enabled") {
         report.find(
             "units",
             "gastown.target is not enabled",

@@ -147,6 +147,7 @@ pub fn collect(town: &Town, systemd: Result<&Systemd, String>) -> Status {
         two_towns(town, &roots).map(|what| format!("{what}; run '{RESTART}' to mend that")),
     );
     found.extend(problems::of_marks(town));
+    found.extend(problems::frozen_for_nothing(town, &status.agents));
     found.extend(rival::go_daemon(town).map(|(what, command)| format!("{what}; run '{command}'")));
     for summary in problems::of_alerts(town, &status.agents, units.is_ok()) {
         if !found.iter().any(|p| p.starts_with(&summary)) {

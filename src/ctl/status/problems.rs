@@ -133,6 +133,24 @@ pub fn forget(unit: &str) -> String {
     format!("systemctl --user reset-failed \"{unit}\"")
 }
 
+/// Agents that are frozen although no emergency stop says so.
+pub fn frozen_for_nothing(town: &Town, agents: &[AgentStatus]) -> Option<String> {
+    let has_mark = |rig| !matches!(marks::estop(town, rig), Ok(None));
+    let mut frozen = agents.iter().filter(|agent| agent.frozen);
+    let is_stopped = has_mark(None) || town.rigs().names().any(|rig| has_mark(Some(rig)));
+    let first = frozen.next().filter(|_| !is_stopped)?;
+    Some(match frozen.count() {
+        0 => format!(
+            "{} is frozen, and no emergency stop is set; 'gastownctl thaw' lets it go on",
+            first.agent
+        ),
+        more => format!(
+            "{} and {more} more are frozen, and no emergency stop is set; 'gastownctl thaw' lets them go on",
+            first.agent
+        ),
+    })
+}
+
 /// The marks that keep agents down, and those of which it is not known, once each.
 pub fn of_marks(town: &Town) -> Vec<String> {
     let mut problems = Vec::new();
@@ -189,6 +207,8 @@ pub fn of_alerts(town: &Town, agents: &[AgentStatus], units_known: bool) -> Vec<
     let is_told = |key: &str| {
         (key.starts_with("unit-") && units_known)
             || key.starts_with("spawn-")
+            // What is wrong with files now is among the problems of the town itself.
+            || (key.starts_with("config-") && key != "config-heartbeat")
             || key == "go-daemon"
             || is_over(town, agents, others.as_ref(), key)
     };
@@ -219,6 +239,11 @@ fn is_over(town: &Town, agents: &[AgentStatus], others: Option<&OtherServers>, k
         }
         "hook" => is(&["active", "activating"]) || lacks_directory(),
         "gone" => has_directory(),
+        "rigs" => !agents.iter().any(|one| {
+            let rig = one.agent.parse::<Agent>().ok();
+            let rig = rig.as_ref().and_then(Agent::rig);
+            one.active_state == "active" && rig.is_some_and(|rig| !town.rigs().contains(rig))
+        }),
         "elsewhere" => others.is_some_and(|all| all.find(&Names::of(town, &agent)).is_none()),
         _ => false,
     }
