@@ -35,6 +35,9 @@ pub struct Alert {
     /// How many deliveries have failed in a row.
     #[serde(default)]
     pub failures: u32,
+    /// Why the last one failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
     /// When the next one is due; `None`: nothing is to be told.
     #[serde(default)]
     pub next: Option<Timestamp>,
@@ -42,6 +45,9 @@ pub struct Alert {
 
 /// The longest pause before somebody is told again.
 pub const LONGEST_PAUSE: SignedDuration = SignedDuration::from_hours(1);
+
+/// After so many deliveries in a row that failed, within seven hours, nobody is told any more.
+pub const MOST_FAILURES: u32 = 12;
 
 impl Alert {
     /// When the next telling is due; at once where it is further away than any pause, for then the

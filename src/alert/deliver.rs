@@ -38,8 +38,8 @@ pub fn deliver(dir: &Path, root: &Path, town: Option<&Town>) -> Result<()> {
         mails: town.is_some_and(|town| town.ours().alert_mail),
         tools: Tools::locate(&home),
         home,
-        mail_fails: false,
-        hook_fails: false,
+        mail_failure: None,
+        hook_failure: None,
     };
     let begin = Instant::now();
     // Conditions may change meanwhile: look again until nothing is due.
@@ -66,32 +66,38 @@ pub fn deliver(dir: &Path, root: &Path, town: Option<&Town>) -> Result<()> {
             end.told.mail = knows.mail && told.told.mail;
             end.told.hook = knows.hook && told.told.hook;
         }
+        told.failure = teller.failure();
         settle(dir, &path, &alert, told)?;
     }
     Ok(())
 }
 
-/// The ways to deliver, and which of them failed in this run: those are not tried again for every alert.
+/// The ways to deliver, and why one failed in this run: it is not tried again for every alert.
 struct Teller<'a> {
     root: &'a Path,
     mails: bool,
     tools: Tools,
     home: PathBuf,
-    mail_fails: bool,
-    hook_fails: bool,
+    mail_failure: Option<String>,
+    hook_failure: Option<String>,
 }
 
 impl Teller<'_> {
     /// Tells the beginning or the end of a condition to whoever does not know it.
     fn tell(&mut self, alert: &Alert, at_end: bool, knows: &mut Told) {
-        if !knows.mail && !self.mail_fails {
-            knows.mail = told(alert, self.tell_mayor(alert, at_end));
-            self.mail_fails = !knows.mail;
+        if !knows.mail && self.mail_failure.is_none() {
+            self.mail_failure = failure(alert, self.tell_mayor(alert, at_end));
+            knows.mail = self.mail_failure.is_none();
         }
-        if !knows.hook && !self.hook_fails {
-            knows.hook = told(alert, self.run_hook(alert, at_end));
-            self.hook_fails = !knows.hook;
+        if !knows.hook && self.hook_failure.is_none() {
+            self.hook_failure = failure(alert, self.run_hook(alert, at_end));
+            knows.hook = self.hook_failure.is_none();
         }
+    }
+
+    /// Why not everybody could be told.
+    fn failure(&self) -> Option<String> {
+        self.mail_failure.clone().or(self.hook_failure.clone())
     }
 
     fn tell_mayor(&self, alert: &Alert, at_end: bool) -> Result<()> {
@@ -146,12 +152,10 @@ impl Teller<'_> {
     }
 }
 
-fn told(alert: &Alert, result: Result<()>) -> bool {
-    if let Err(e) = &result {
-        let key = &alert.key;
-        log::warn!("Failed to tell of '{key}', trying again later: {e:#}");
-    }
-    result.is_ok()
+fn failure(alert: &Alert, result: Result<()>) -> Option<String> {
+    let why = format!("{:#}", result.err()?);
+    log::warn!("Failed to tell of '{}': {why}", alert.key);
+    Some(why)
 }
 
 fn text(alert: &Alert, at_end: bool) -> (String, String) {

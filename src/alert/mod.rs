@@ -61,6 +61,15 @@ pub fn summaries(town: &Town) -> BTreeMap<String, String> {
     held.map(|(_, alert)| (alert.key, alert.summary)).collect()
 }
 
+/// How many conditions could not be told to everybody, more than once, and why not the last one.
+pub fn untold(town: &Town) -> Option<(usize, String)> {
+    let all = of_all(&dirs(town)).into_iter();
+    let failed = all.filter(|(_, alert)| alert.failures > 1);
+    let mut why: Vec<String> = failed.filter_map(|(_, alert)| alert.failure).collect();
+    let count = why.len();
+    why.pop().map(|why| (count, why))
+}
+
 /// When something is next to be told; `None`: everybody knows everything.
 pub fn next_delivery(town: &Town) -> Option<Timestamp> {
     let all = of_all(&dirs(town));

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use jiff::{SignedDuration, Timestamp};
 
-use super::condition::{Alert, End, LONGEST_PAUSE, Told};
+use super::condition::{Alert, End, LONGEST_PAUSE, MOST_FAILURES, Told};
 use crate::digest::digest;
 use crate::systemd::runtime_dir;
 use crate::town::Town;
@@ -146,6 +146,7 @@ pub fn begin(
         told,
         end: None,
         failures: 0,
+        failure: None,
         next: Some(now),
     };
     save(&path, &alert)?;
@@ -243,6 +244,7 @@ pub fn settle(dir: &Path, path: &Path, before: &Alert, told: Alert) -> Result<()
         Some(end) => end.told.all(),
         None => current.told.all(),
     };
+    current.failure = told.failure.filter(|_| !done);
     if done {
         (current.failures, current.next) = (0, None);
     } else if !is_same_end {
@@ -250,7 +252,19 @@ pub fn settle(dir: &Path, path: &Path, before: &Alert, told: Alert) -> Result<()
     } else {
         let pause = SignedDuration::from_mins(1 << current.failures.min(6));
         current.failures = current.failures.saturating_add(1);
-        current.next = Some(Timestamp::now() + pause.min(LONGEST_PAUSE));
+        let is_last = current.failures >= MOST_FAILURES;
+        current.next = (!is_last).then(|| Timestamp::now() + pause.min(LONGEST_PAUSE));
+        if is_last {
+            let why = current.failure.as_deref().unwrap_or("nobody could be told");
+            log::warn!(
+                "Not everybody is told of '{}', for the last of {MOST_FAILURES} tries failed: {why}",
+                current.key
+            );
+            if current.end.is_some() {
+                files::remove(path)?;
+                return Ok(());
+            }
+        }
     }
     save(path, &current)
 }
@@ -258,7 +272,7 @@ pub fn settle(dir: &Path, path: &Path, before: &Alert, told: Alert) -> Result<()
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::alert::{next_delivery, open, summaries};
+    use crate::alert::{next_delivery, open, summaries, untold};
     use std::fs;
 
     fn at(minute: i64) -> Timestamp {
@@ -336,6 +350,38 @@ mod tests {
         told.end.as_mut().unwrap().told = both;
         settle(&dir(&town), &path, &alert, told).unwrap();
         assert!(all(&dir(&town)).is_empty() && next_delivery(&town).is_none());
+    }
+
+    #[test]
+    fn what_nobody_takes_is_given_up() {
+        let root = tempfile::tempdir().unwrap();
+        let town = Town::at(root.path(), None).unwrap();
+        let dir = dir(&town);
+        begin(&dir, "k", "it broke", &[], at(1)).unwrap();
+        let fail = || {
+            let (path, alert) = all(&dir).remove(0);
+            let mut told = alert.clone();
+            told.failure = Some("no mail".into());
+            settle(&dir, &path, &alert, told).unwrap();
+        };
+        fail();
+        assert_eq!(untold(&town), None);
+        for _ in 2..MOST_FAILURES {
+            fail();
+            assert_eq!(untold(&town), Some((1, "no mail".into())));
+            assert!(next_delivery(&town).is_some());
+        }
+        fail();
+        assert_eq!(untold(&town), Some((1, "no mail".into())));
+        assert_eq!(next_delivery(&town), None);
+        // It still holds, and its end is tried to be told too.
+        assert_eq!(summaries(&town)["k"], "it broke");
+        end(&dir, "k", "mended", at(2)).unwrap();
+        assert_eq!(next_delivery(&town), Some(at(2)));
+        for _ in 0..MOST_FAILURES {
+            fail();
+        }
+        assert!(all(&dir).is_empty());
     }
 
     #[test]

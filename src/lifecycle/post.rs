@@ -2,6 +2,7 @@
 //! the spool first, and are deleted before they are executed. Mails that tell of a spawn become
 //! entries of the other spool.
 
+use std::path::Path;
 use std::sync::mpsc::{self, Receiver, Sender, TryRecvError};
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,7 @@ use super::run::Run;
 use super::{mail, step};
 use crate::tools::Tools;
 use crate::tools::mail::{self as gt_mail, Mail};
-use crate::{files, spawn, town};
+use crate::{alert, files, spawn, town};
 
 /// How often mail is read by runs that find work in the spool; one that finds none is there for it.
 const MAIL_EVERY: Duration = Duration::from_secs(60);
@@ -20,6 +21,15 @@ const MAIL_EVERY: Duration = Duration::from_secs(60);
 /// How long after it was read the mail is read again, idle or not: no request by mail waits longer
 /// than a minute.
 const MAIL_PAUSE: Duration = Duration::from_secs(55);
+
+/// How long the mail may fail to be read before that is a condition: it is tried twice more.
+const MAIL_PATIENCE: Duration = Duration::from_secs(100);
+
+/// The key of that condition.
+const CONDITION: &str = "mail";
+
+/// When the mail was first not to be read, in the spool; no such file: it was read last time.
+const FAILS: &str = "mail-fails";
 
 /// After so many failures no more mails are deleted in this run.
 const DELETE_FAILURES: usize = 3;
@@ -40,6 +50,11 @@ pub(super) enum Post {
     Done,
 }
 
+/// How long ago a file was written; `None`: it is not there, or in the future.
+fn age(path: &Path) -> Option<Duration> {
+    path.metadata().ok()?.modified().ok()?.elapsed().ok()
+}
+
 impl Run<'_> {
     /// When the next run is due, for the mail: without `gt`, never.
     pub(super) fn next_mail(&self) -> Option<(Instant, String)> {
@@ -56,14 +71,14 @@ impl Run<'_> {
     }
 
     /// Has the inbox read apart from us: `gt` may hang, and no request waits for it.
-    pub(super) fn begin_mail(&self, spooled: bool) -> Result<Post> {
+    pub(super) fn begin_mail(&mut self, spooled: bool) -> Result<Post> {
         let stamp = self.spool.dir("mail-read");
-        let age = || stamp.metadata().ok()?.modified().ok()?.elapsed().ok();
-        if spooled && age().is_some_and(|age| age < MAIL_EVERY) {
+        if spooled && age(&stamp).is_some_and(|age| age < MAIL_EVERY) {
             return Ok(Post::Done);
         }
         let tools = Tools::locate(&town::home()?);
         if tools.path("gt").is_none() {
+            self.note_mail(None);
             return Ok(Post::Done);
         }
         files::write(&stamp, b"")?;
@@ -94,11 +109,12 @@ impl Run<'_> {
                 Ok(false)
             }
             Ok(News::Inbox(Err(e))) => {
-                self.errors.push(e.to_string());
+                self.note_mail(Some(&e));
                 *post = Post::Done;
                 Ok(false)
             }
             Ok(News::Inbox(Ok(inbox))) => {
+                self.note_mail(None);
                 let mails = self.spool_mails(inbox)?;
                 step("mail-spooled");
                 if mails.is_empty() || orders.send(mails).is_err() {
@@ -114,6 +130,38 @@ impl Run<'_> {
                 self.held_back.clear();
                 *post = Post::Done;
                 Ok(true)
+            }
+        }
+    }
+
+    /// Notes whether the mail could be read. Where it could not, no run fails for that: requests in
+    /// the spool do not need it, and it is read again at its time. Where that lasts, it is one
+    /// condition, which ends when the mail is read again, or there is no `gt` any more.
+    fn note_mail(&mut self, failure: Option<&gt_mail::Unknown>) {
+        let since = self.spool.dir(FAILS);
+        let noted = match failure {
+            Some(why) => self.mail_fails(&since, why),
+            None if since.exists() => alert::clear(self.town, CONDITION, "The mail is read again")
+                .and_then(|()| files::remove(&since).map(drop)),
+            None => Ok(()),
+        };
+        if let Err(e) = noted {
+            self.errors.push(format!("{e:#}"));
+        }
+    }
+
+    fn mail_fails(&self, since: &Path, why: &gt_mail::Unknown) -> Result<()> {
+        log::warn!("Requests by mail are not seen now, the mail is read again in a minute: {why}");
+        match age(since) {
+            None => files::write(since, b""),
+            Some(age) if age < MAIL_PATIENCE => Ok(()),
+            Some(_) => {
+                let summary = format!(
+                    "Requests by mail are not seen: {why}; try 'gt mail inbox --identity {}' in \
+                     the town, and without mail use 'gastownctl request'",
+                    mail::IDENTITY
+                );
+                alert::raise(self.town, CONDITION, &summary, &[])
             }
         }
     }

@@ -154,6 +154,7 @@ pub fn collect(town: &Town, systemd: Result<&Systemd, String>) -> Status {
             found.push(format!("{summary}; see 'gastownctl history'"));
         }
     }
+    found.extend(problems::of_telling(town));
     found.extend(problems::of_spools(town));
     found.extend(short_lived(status.target.enabled));
     status.problems = found.iter().map(|problem| one_line(problem)).collect();

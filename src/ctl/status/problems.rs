@@ -219,6 +219,16 @@ pub fn of_alerts(town: &Town, agents: &[AgentStatus], units_known: bool) -> Vec<
         .collect()
 }
 
+/// Alerts that did not get to everybody.
+pub fn of_telling(town: &Town) -> Option<String> {
+    let (count, why) = alert::untold(town)?;
+    Some(format!(
+        "{} did not get to everybody: {why}; see 'journalctl --user -u gt-alert@deliver', and without \
+         mail set '\"alert_mail\": false' in 'settings/systemd.json'",
+        words::counted(count, "alert")
+    ))
+}
+
 /// Whether the agent that an alert is about is by now not as the alert says.
 fn is_over(town: &Town, agents: &[AgentStatus], others: Option<&OtherServers>, key: &str) -> bool {
     let (kind, agent) = match key.split_once('-') {
