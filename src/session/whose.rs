@@ -12,6 +12,9 @@ use crate::tmux::{Pane, Tmux, TmuxError};
 use crate::town::Town;
 use crate::town::dialect::Dialect;
 
+/// Where tmux makes its directory of sockets by itself.
+const SOCKETS: &str = "/tmp";
+
 /// What is to be known of an agent to find its terminal.
 #[derive(Debug, Clone)]
 pub struct Names {
@@ -145,11 +148,9 @@ impl OtherServers {
     /// # Errors
     /// tmux fails: then it is not known what runs there.
     pub fn look(town: &Town) -> Result<OtherServers, TmuxError> {
-        let mut sockets = Vec::from(Dialect::sockets(town.root()));
-        sockets.push(town.wanted_socket().to_string());
-        sockets.retain(|socket| socket != town.socket() && is_there(socket));
-        sockets.sort();
-        sockets.dedup();
+        let directory = std::env::var_os("TMUX_TMPDIR").map(PathBuf::from);
+        let mut sockets = sockets(town, directory.as_deref());
+        sockets.retain(|socket| is_there(socket));
         let panes = |socket: String| Ok((socket.clone(), Tmux::on(&socket).panes()?));
         let servers: Result<_, TmuxError> = sockets.into_iter().map(panes).collect();
         servers.map(OtherServers)
@@ -164,11 +165,31 @@ impl OtherServers {
     }
 }
 
+/// What the sockets of such servers would be called: the names in /tmp, where the town's server is
+/// whatever the environment says, and the paths in the directory that `TMUX_TMPDIR` names instead,
+/// where a person's tmux and `gt` have theirs.
+fn sockets(town: &Town, directory: Option<&Path>) -> Vec<String> {
+    let mut names = Vec::from(Dialect::sockets(town.root()));
+    names.extend([town.wanted_socket(), town.socket()].map(String::from));
+    names.sort();
+    names.dedup();
+    let directory = directory.filter(|dir| dir.is_absolute() && *dir != Path::new(SOCKETS));
+    let paths = directory.into_iter().flat_map(|dir| {
+        let path = |name: &String| socket_path(dir, name).display().to_string();
+        names.iter().map(path).collect::<Vec<_>>()
+    });
+    let paths: Vec<String> = paths.collect();
+    names.retain(|name| name != town.socket());
+    names.extend(paths);
+    names
+}
+
 /// Where an agent runs, and what ends it there, in words.
 fn place(socket: &str, pane: &Pane) -> String {
+    let flag = if socket.contains('/') { "-S" } else { "-L" };
     format!(
         "session '{0}' on tmux socket '{socket}' (process {1}; \
-         'tmux -L {socket} kill-session -t ={0}' ends it)",
+         'tmux {flag} {socket} kill-session -t ={0}' ends it)",
         pane.session, pane.pid
     )
 }
@@ -198,12 +219,17 @@ pub fn outside(town: &Town, panes: &[Pane], agent: &Agent) -> Option<String> {
     }
 }
 
-/// Whether there is a socket of that name; it need not have a server.
+/// Whether there is a socket of that name or path; it need not have a server.
 fn is_there(socket: &str) -> bool {
-    let uid = nix::unistd::getuid();
-    let path = Path::new("/tmp").join(format!("tmux-{uid}")).join(socket);
-    path.metadata()
-        .is_ok_and(|meta| meta.file_type().is_socket())
+    // What is absolute is not joined to anything.
+    let meta = socket_path(Path::new(SOCKETS), socket).metadata();
+    meta.is_ok_and(|meta| meta.file_type().is_socket())
+}
+
+/// Where tmux has its socket of a name, in a directory for temporary files.
+fn socket_path(dir: &Path, name: &str) -> PathBuf {
+    dir.join(format!("tmux-{}", nix::unistd::getuid()))
+        .join(name)
 }
 
 /// By the town that a pane's process, or what runs in the foreground of its shell, names in its
@@ -280,6 +306,22 @@ mod tests {
                 .collect();
             assert_eq!(said(&root, &environment), want, "{pairs:?}");
         }
+    }
+
+    #[test]
+    fn sockets_of_other_releases_and_of_another_directory() {
+        let (_dir, town) = crate::town::tests::town(1);
+        let here = sockets(&town, None);
+        assert!(!here.is_empty() && !here.contains(&town.socket().to_string()));
+        assert!(here.iter().all(|socket| !socket.contains('/')));
+        for nowhere in ["", "tmp", "/tmp"] {
+            assert_eq!(sockets(&town, Some(Path::new(nowhere))), here, "{nowhere}");
+        }
+        let there = sockets(&town, Some(Path::new("/run/x")));
+        // The town's own name is another server there.
+        let own = socket_path(Path::new("/run/x"), town.socket());
+        assert!(there.contains(&own.display().to_string()), "{there:?}");
+        assert_eq!(there.len(), 2 * here.len() + 1);
     }
 
     #[test]
