@@ -3,7 +3,7 @@
 use jiff::SignedDuration;
 
 use super::decide::{Deciding, SILENT, rounded};
-use super::memory::{Pokes, Shown};
+use super::memory::{Pokes, Record, Shown};
 use super::observed::{Beat, Seen};
 use super::plan::{Action, CEILING, Step};
 use super::tips;
@@ -20,15 +20,6 @@ const STARTS: SignedDuration = SignedDuration::from_mins(2);
 /// How often.
 const SOON: SignedDuration = SignedDuration::from_secs(2);
 
-/// Why nothing is typed into a terminal in a state in which it takes no text.
-fn unfit(seen: &Seen) -> Option<String> {
-    if seen.words.is_some() {
-        return Some("its first words are still to be typed".into());
-    }
-    let state = seen.terminal.as_ref().filter(|_| seen.withheld)?;
-    why_unfit(state)
-}
-
 /// Why a text is not typed into a terminal in this state.
 pub(super) fn why_unfit(state: &State) -> Option<String> {
     Some(match state {
@@ -44,6 +35,14 @@ pub(super) fn why_unfit(state: &State) -> Option<String> {
     })
 }
 
+/// The last poke came while the program worked, which it has done since, so it waits in the
+/// program's queue: more of them would only pile up there.
+fn is_queued(record: &Record) -> bool {
+    let watch = record.terminal.as_ref();
+    let busy = watch.filter(|watch| watch.state == State::Busy);
+    busy.is_some_and(|busy| record.pokes.last >= Some(busy.since))
+}
+
 /// A person has to do with why nothing is typed, so that is no sign of being stuck.
 fn is_a_persons(state: &State) -> bool {
     matches!(state, State::Asks(_) | State::Draft | State::Shell)
@@ -54,6 +53,19 @@ fn is_a_persons(state: &State) -> bool {
 const BUSY_SHARE: u64 = 8;
 
 impl Deciding<'_> {
+    /// Why nothing is typed into an agent's terminal now.
+    fn unfit(&self, agent: &Agent, seen: &Seen) -> Option<String> {
+        if seen.words.is_some() {
+            return Some("its first words are still to be typed".into());
+        }
+        let record = self.memory.agents.get(agent);
+        if record.is_some_and(is_queued) {
+            return Some("it works, and its last poke waits until it is done".into());
+        }
+        let state = seen.terminal.as_ref().filter(|_| seen.withheld)?;
+        why_unfit(state)
+    }
+
     /// The Deacon is poked when its heartbeat is very stale, and restarted when that, three
     /// times, brought no sign of life at all.
     pub(super) fn deacon(&mut self, agent: &Agent, seen: &Seen) {
@@ -172,7 +184,7 @@ impl Deciding<'_> {
             self.memory.record(agent).pokes = pokes;
             return self.leave(agent, format!("{age}, and the last poke was not long ago"));
         }
-        let unfit = unfit(seen);
+        let unfit = self.unfit(agent, seen);
         // Whatever a terminal shows that cannot be read may be a question to a person.
         let keeps_waiting = |state: &State| is_a_persons(state) || *state == State::Unknown;
         if let Some(why) = &unfit
@@ -281,9 +293,10 @@ impl Deciding<'_> {
             pokes.last = pokes.last.min(Some(now));
             return self.leave(agent, "it was poked not long ago");
         }
-        if let Some(why) = unfit(seen) {
+        if let Some(why) = self.unfit(agent, seen) {
             return self.wait(agent, None, &why);
         }
+        let pokes = &mut self.memory.record(agent).pokes;
         let (tip, text) = tips::after(tips::WITNESS, pokes.tip);
         pokes.waits = None;
         pokes.last = Some(now);
