@@ -95,6 +95,15 @@ fn what_says_most_is_told() {
             "claude-2.1.197/asks-question",
             "Delete the production database?",
         ),
+        ("claude-2.1.197/asks-config", "Settings"),
+        ("claude-2.1.197/asks-help", "Help"),
+        ("claude-2.1.197/asks-model", "Select model"),
+        ("claude-2.1.197/asks-permissions", "Permissions"),
+        ("claude-2.1.197/asks-resume", "Resume session"),
+        (
+            "claude-2.1.197/asks-transcript",
+            "Showing detailed transcript · ctrl+o to toggle · ctrl+e to show all",
+        ),
         ("codex-0.169.0/asks-trust", "Trust this folder?"),
         (
             "codex-0.169.0/asks-login",

@@ -110,6 +110,8 @@ pub const LOOKS: &[Look] = &[
             ("do you want to ", Kind::Permission),
             // By Ctrl-Z: nobody but a person continues it, by SIGCONT or a restart.
             ("claude code has been suspended", Kind::Other),
+            // By Ctrl-O: what is typed there is lost.
+            ("showing detailed transcript", Kind::Menu),
         ],
         while_busy: Typing::Queues,
         clear: &["C-u"],

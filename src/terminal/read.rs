@@ -330,6 +330,7 @@ impl View<'_> {
         let first = first.unwrap_or(rows.end);
         let barred = self.line(first.saturating_sub(1)).contains('┃');
         let mut text: Vec<&str> = Vec::new();
+        let mut ruled = false;
         for row in (rows.start..first).rev() {
             let raw = self.line(row);
             // A box in the dialog, such as one to search in, is indented.
@@ -338,12 +339,17 @@ impl View<'_> {
                 || raw.starts_with(|c| MARKS.contains(&c) || look.spinners.contains(&c));
             match (ends, text.is_empty()) {
                 (true, true) => {}
-                (true, false) => break,
+                (true, false) => {
+                    ruled = is_rule(raw);
+                    break;
+                }
                 // Without letters it is a rule or a picture.
                 _ if !raw.contains(char::is_alphabetic) => {}
                 _ => text.push(bare(raw).trim_end_matches('─')),
             }
         }
+        // Below a rule a menu begins with its title.
+        let title = text.last().copied().filter(|_| ruled);
         text.truncate(TEXT);
         text.reverse();
         let choices = (first..rows.end).flat_map(|row| match choice(plain(row)) {
@@ -357,13 +363,17 @@ impl View<'_> {
             let line = line.to_lowercase();
             known.is_some_and(|(says, _)| line.contains(says))
         };
-        let headline = text.iter().find(says).map_or("", |line| *line);
         let asks = text.iter().any(|line| line.ends_with('?'));
         let other = if asks { Kind::Other } else { Kind::Menu };
+        let kind = known.map_or(other, |(_, kind)| *kind);
+        let title = title.filter(|_| kind == Kind::Menu);
+        let headline = text.iter().find(says).copied().or(title);
+        // Tabs stand behind a title, and other words at the right.
+        let headline = headline.and_then(|line| line.split("  ").next());
         Question {
-            kind: known.map_or(other, |(_, kind)| *kind),
+            kind,
             text: text.join("\n"),
-            headline: headline.into(),
+            headline: headline.unwrap_or_default().into(),
             choices,
         }
     }

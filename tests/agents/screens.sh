@@ -147,6 +147,14 @@ screens_of_claude() {
     keys Escape
     keys Escape
     still
+    enter '/help'
+    shows 'Esc' asks-help
+    keys Escape
+    still
+    keys C-o
+    shows 'ctrl+o' asks-transcript
+    keys C-o
+    still
     enter '/model'
     shows 'Esc' asks-model
     keys Escape
