@@ -21,6 +21,7 @@ use crate::systemd::{TARGET, Unit, Verb};
 use crate::terminal::{self, Once, Outcome, State, Text, answer};
 use crate::tools::{Tools, bd, mail};
 use crate::town::docked::Labels;
+use crate::town::left::Left;
 use crate::town::{home, state};
 
 /// The stem of the service that path units start, and of the transient one among them: see
@@ -68,11 +69,13 @@ pub fn act(
     acting.mails(&plan.steps);
     if full {
         acting.beads(begin);
-        // What is new there is for the next tick to act on.
-        if acting.docked(begin) {
-            let now = Timestamp::now();
-            plan.bring_forward(now, Some(now), "what is docked has changed");
-        }
+    }
+    // What is new there is for the next tick to act on.
+    if (full || closes(observed, Timestamp::now())) && acting.docked(begin) {
+        let now = Timestamp::now();
+        plan.bring_forward(now, Some(now), "what is docked has changed");
+    }
+    if full {
         acting.memory.full = acting.memory.ticked;
     }
     let kept = world.town.keep_good();
@@ -107,6 +110,16 @@ struct Acting<'a> {
     observed: &'a Observed,
     memory: Memory,
     failures: Vec<String>,
+}
+
+/// Whether somebody has just closed the session of an agent of a rig, which may be docked so.
+fn closes(observed: &Observed, now: Timestamp) -> bool {
+    let pause = observed.rules.closed_pause;
+    let is_recent = |since| (SignedDuration::ZERO..=pause).contains(&now.duration_since(since));
+    observed.agents.iter().any(|(agent, seen)| {
+        let closed = matches!(seen.left, Some(Left::Closed(since)) if is_recent(since));
+        closed && seen.wanted && agent.rig().is_some()
+    })
 }
 
 impl Acting<'_> {

@@ -417,7 +417,14 @@ impl Deciding<'_> {
         if back <= self.now || since > self.now {
             return false;
         }
-        self.at(back, format!("{agent}, whose session was closed"));
+        // `gt rig dock` closes sessions before it sets the label, which is asked for meanwhile.
+        let half = since + rules.closed_pause / 2;
+        let again = if agent.rig().is_some() && half > self.now {
+            half
+        } else {
+            back
+        };
+        self.at(again, format!("{agent}, whose session was closed"));
         self.leave(
             agent,
             format!("somebody closed its session; it comes back at {back:.0}"),
