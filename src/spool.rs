@@ -153,10 +153,13 @@ impl Spool {
         Ok(names.into_iter().take(limit).filter_map(entry).collect())
     }
 
-    /// The names of all files of one state, as [`Entry`] has them; none where they cannot be read.
-    pub fn shown(&self, state: &str) -> Vec<String> {
-        let names = names(&self.dir(state)).unwrap_or_default();
-        names.iter().map(|name| shown(name)).collect()
+    /// The names of all files of one state, as [`Entry`] has them.
+    ///
+    /// # Errors
+    /// The directory cannot be read.
+    pub fn shown(&self, state: &str) -> Result<Vec<String>> {
+        let names = names(&self.dir(state))?;
+        Ok(names.iter().map(|name| shown(name)).collect())
     }
 
     /// Puts a file into `new/`, unless one of that name waits there or is being worked on. `stem`
@@ -214,11 +217,15 @@ impl Spool {
     /// # Errors
     /// The reason cannot be written or the file cannot be moved; then it is where it was.
     pub fn fail(&self, entry: &Entry, reason: &str) -> Result<PathBuf> {
-        let Some(path) = self.shift(&entry.path, "failed")? else {
+        // The reason first: who finds the entry in `failed/` finds why, even if we end in between.
+        let text = format!("{reason}\n");
+        let explain = |path: &Path| files::write(&beside(path, REASON), text.as_bytes());
+        let Some(path) = self.shift_after(&entry.path, "failed", explain)? else {
             return Ok(entry.path.clone());
         };
-        files::write(&beside(&path, REASON), format!("{reason}\n").as_bytes())?;
-        files::sync_dir(&self.dir("cur")).context("Failed to sync the spool")?;
+        for state in ["failed", "cur"] {
+            files::sync_dir(&self.dir(state)).context("Failed to sync the spool")?;
+        }
         Ok(path)
     }
 
@@ -304,11 +311,28 @@ impl Spool {
     /// Moves a file to the directory of a state, under another name if its own is taken there or
     /// too long; `None` when it is gone.
     fn shift(&self, from: &Path, state: &str) -> Result<Option<PathBuf>> {
+        self.shift_after(from, state, |_| Ok(()))
+    }
+
+    /// As [`Spool::shift`], after `prepare` has been called with the new path.
+    fn shift_after(
+        &self,
+        from: &Path,
+        state: &str,
+        prepare: impl Fn(&Path) -> Result<()>,
+    ) -> Result<Option<PathBuf>> {
+        if !files::is_there(from)? {
+            return Ok(None);
+        }
         let name = from.file_name().unwrap_or_default();
         // The time is a number that no file has, should all the small ones be taken.
         let unique = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
         let numbers = (0..NAMES_TRIED).chain([unique.as_nanos()]);
         for to in numbers.map(|n| self.dir(state).join(numbered(name, n))) {
+            if files::is_there(&to)? {
+                continue;
+            }
+            prepare(&to)?;
             match rename_new(from, &to) {
                 Ok(()) => return Ok(Some(to)),
                 Err(Errno::EEXIST) => {}

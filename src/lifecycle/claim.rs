@@ -35,6 +35,7 @@ impl Run<'_> {
         let mut standings = BTreeMap::new();
         let mut wanted: BTreeMap<Agent, Vec<Taken>> = BTreeMap::new();
         let mut joined = false;
+        let mut waits = false;
         // Those that something else was being done to, and are to be stopped now.
         let mut stopping = BTreeSet::new();
         for entry in entries.into_iter().filter(|e| !busy.contains(&e.path)) {
@@ -79,7 +80,7 @@ impl Run<'_> {
                 let joins = (!stops && invocation == planned.invocation)
                     || match request.action > planned.action {
                         true => request.action == Action::Shutdown,
-                        false => request.made.is_before(pending.begun),
+                        false => pending.begun.is_some_and(|at| request.made.is_before(at)),
                     };
                 if !joins {
                     // Its turn comes when what is being done now is done.
@@ -87,6 +88,10 @@ impl Run<'_> {
                 }
                 // The unit may have been started since this one was made.
                 standing.started = None;
+            } else if planned.is_some() {
+                // What an earlier run has begun comes first, for it may do for this one too.
+                waits = true;
+                continue;
             }
             match judge(&request, &standing, self.town.ours().request_max_age, now) {
                 Verdict::Refuse(why) => {
@@ -112,22 +117,22 @@ impl Run<'_> {
                 },
             }
         }
-        let found: usize = wanted.values().map(Vec::len).sum();
-        let resumed = self.plan(&mut wanted, &standings, joined, now)?;
-        let waits = wanted.values().map(Vec::len).sum::<usize>() < found;
+        let resumed = self.plan(&wanted, &standings, joined, now)?;
         for agent in stopping {
             if let Err(e) = self.begin(&agent, false) {
                 self.give_up(&agent, &format!("{e:#}"))?;
             }
         }
         for (agent, taken) in wanted {
+            let is_resumed = resumed.contains(&agent);
             let pending = Pending {
-                begun: now,
+                begun: (!is_resumed).then_some(now),
                 since: Instant::now(),
                 taken,
+                queued: false,
             };
             self.pending.insert(agent.clone(), pending);
-            if let Err(e) = self.begin(&agent, resumed.contains(&agent)) {
+            if let Err(e) = self.begin(&agent, is_resumed) {
                 self.give_up(&agent, &format!("{e:#}"))?;
             }
         }
@@ -135,23 +140,18 @@ impl Run<'_> {
         Ok(waits || (all == CLAIM_LIMIT && self.executed + self.refused > before))
     }
 
-    /// Writes down what is about to be done. An agent whose earlier plan is not finished keeps
-    /// that one first; tells which these are.
+    /// Writes down what is about to be done, and tells for whom an earlier run has done so.
     fn plan(
         &mut self,
-        wanted: &mut BTreeMap<Agent, Vec<Taken>>,
+        wanted: &BTreeMap<Agent, Vec<Taken>>,
         standings: &BTreeMap<Agent, (Standing, String)>,
         joined: bool,
         now: Timestamp,
     ) -> Result<BTreeSet<Agent>> {
         let mut changed = joined;
         let mut resumed = BTreeSet::new();
-        for (agent, taken) in wanted.iter_mut() {
-            let planned = self.state.planned.get(agent);
-            if let Some(planned) =
-                planned.filter(|p| taken.iter().any(|t| p.entries.contains_key(&t.entry.name)))
-            {
-                taken.retain(|t| planned.entries.contains_key(&t.entry.name));
+        for (agent, taken) in wanted {
+            if self.state.planned.contains_key(agent) {
                 resumed.insert(agent.clone());
                 continue;
             }

@@ -30,15 +30,23 @@ impl Run<'_> {
     pub(super) fn begin(&mut self, agent: &Agent, resumed: bool) -> Result<()> {
         let planned = self.planned(agent)?.clone();
         let unit = agent.unit();
+        let has_job = |unit: &Unit| unit.job.is_some();
+        if resumed && self.systemd.units(&[&unit])?.values().any(has_job) {
+            // What the earlier run has queued may be done between our look and our own job:
+            // `advance` comes back when it is.
+            return Ok(());
+        }
+        if let Some(pending) = self.pending.get_mut(agent) {
+            pending.queued = true;
+        }
         let properties = self.systemd.properties(&unit)?;
-        let renewed = resumed && {
-            let down = properties.text("ActiveState").as_deref() == Some("inactive");
-            properties.invocation() != planned.invocation
-                && !(down && planned.action != Action::Shutdown)
-        };
+        let down = properties.text("ActiveState").as_deref() == Some("inactive");
+        let renewed = resumed
+            && properties.invocation() != planned.invocation
+            && !(down && planned.action != Action::Shutdown);
         if planned.action == Action::Shutdown {
-            if planned.held && renewed {
-                // It was stopped, and somebody has started it since.
+            // It was stopped, and somebody may have started it since, or is about to.
+            if planned.held && (renewed || (resumed && down)) {
                 return Ok(());
             }
             if !matches!(marks::held(self.town, agent), Ok(Some(_))) {
@@ -46,8 +54,10 @@ impl Run<'_> {
                 marks::hold(self.town, agent, &reason, Timestamp::now())?;
             }
             step("held");
+            // From here on nobody starts it who has not lifted the hold.
+            let invocation = self.systemd.properties(&unit)?.invocation();
             if let Some(planned) = self.state.planned.get_mut(agent) {
-                planned.held = true;
+                (planned.held, planned.invocation) = (true, invocation);
             }
             self.state.save(Timestamp::now())?;
             step("hold-noted");
@@ -113,16 +123,34 @@ impl Run<'_> {
             .try_into()
             .unwrap_or_default();
         let limit = JOB_LIMIT + presync;
-        let (mut done, mut late) = (Vec::new(), Vec::new());
+        let (mut free, mut done, mut late) = (Vec::new(), Vec::new(), Vec::new());
         for (agent, pending) in &self.pending {
             if !units.get(&agent.unit()).is_some_and(is_busy) {
-                done.push(agent.clone());
+                let list = if pending.queued { &mut done } else { &mut free };
+                list.push(agent.clone());
             } else if pending.since.elapsed() > limit {
                 late.push(agent.clone());
             }
         }
+        for agent in &free {
+            if let Err(e) = self.begin(agent, true) {
+                self.give_up(agent, &format!("{e:#}"))?;
+            }
+        }
+        let mut finished = Vec::new();
         for agent in &done {
-            self.settle(agent)?;
+            finished.extend(self.settle(agent)?.map(|action| (agent, action)));
+        }
+        // A run that is killed from here on leaves what those need that were made meanwhile: see
+        // `Verdict::Overtaken`.
+        if !finished.is_empty() {
+            self.state.save(Timestamp::now())?;
+        }
+        step("noted");
+        for (agent, action) in finished {
+            let taken = self.pending.remove(agent).map(|pending| pending.taken);
+            self.finish(agent, taken.unwrap_or_default(), Some(action))?;
+            self.state.planned.remove(agent);
         }
         for agent in &late {
             let unit = agent.unit();
@@ -140,8 +168,9 @@ impl Run<'_> {
         Ok(true)
     }
 
-    /// Asks the manager what became of an agent whose job is done.
-    fn settle(&mut self, agent: &Agent) -> Result<()> {
+    /// Asks the manager what became of an agent whose job is done; gives what was done, which is
+    /// noted. What came to nothing is given up.
+    fn settle(&mut self, agent: &Agent) -> Result<Option<Action>> {
         step("job-done");
         let properties = self.systemd.properties(&agent.unit())?;
         let active = properties.text("ActiveState").unwrap_or_default();
@@ -164,19 +193,19 @@ impl Run<'_> {
             }),
         };
         if let Some(why) = failure {
-            return self.give_up(agent, &why);
+            self.give_up(agent, &why)?;
+            return Ok(None);
         }
         let started = properties.main_started();
         let at = match action {
-            Action::Shutdown => Timestamp::now(),
-            _ => started.unwrap_or_else(Timestamp::now),
+            // What was asked of it since then is another matter.
+            Action::Shutdown if runs => None,
+            Action::Shutdown => Some(Timestamp::now()),
+            _ => Some(started.unwrap_or_else(Timestamp::now)),
         };
-        let Some(pending) = self.pending.remove(agent) else {
-            return Ok(());
-        };
-        self.state.done.insert(agent.clone(), (action, at));
-        self.finish(agent, pending.taken, Some(action))?;
-        self.state.planned.remove(agent);
-        Ok(())
+        if let Some(at) = at {
+            self.state.done.insert(agent.clone(), (action, at));
+        }
+        Ok(Some(action))
     }
 }

@@ -23,9 +23,13 @@ pub(super) struct Taken {
 
 /// What is being done to one agent: the manager has a job for its unit.
 pub(super) struct Pending {
-    pub begun: Timestamp,
+    /// When; `None`: an earlier run has begun it, so it may have been done before any moment of ours.
+    pub begun: Option<Timestamp>,
     pub since: Instant,
     pub taken: Vec<Taken>,
+    /// What is planned has been queued, or was found done: not while the unit has a job of an
+    /// earlier run.
+    pub queued: bool,
 }
 
 /// A run: what it works on, and how far it is.

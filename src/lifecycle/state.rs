@@ -24,7 +24,8 @@ pub struct Planned {
     /// What.
     pub action: Action,
     /// The unit's invocation that it is done to; empty for a unit that has none. Once the unit
-    /// has another one, a restart is done.
+    /// has another one, a restart is done. Of an agent that is held already it is the last one
+    /// before it is stopped.
     pub invocation: String,
     /// Whether the agent is held already, so that a start since then was somebody's wish.
     #[serde(default)]
@@ -90,6 +91,24 @@ impl State {
         times
     }
 
+    /// Forgets what is planned for requests that are gone; `there` has those in `cur/`. A run that
+    /// was killed after it had done them has left that. Tells whether there was anything.
+    pub fn forget_gone(&mut self, there: &[String]) -> bool {
+        let count = |state: &State| {
+            state
+                .planned
+                .values()
+                .map(|p| p.entries.len())
+                .sum::<usize>()
+        };
+        let before = count(self);
+        self.planned.retain(|_, planned| {
+            planned.entries.retain(|name, _| there.contains(name));
+            !planned.entries.is_empty()
+        });
+        count(self) < before
+    }
+
     /// Writes the file, without what is too long ago.
     ///
     /// # Errors
@@ -133,6 +152,10 @@ mod tests {
         assert_eq!(state.planned[&Agent::deacon()], planned);
         assert_eq!(state.done.keys().collect::<Vec<_>>(), [&Agent::deacon()]);
         assert!(state.mails.contains("m1"));
+
+        let mut gone = State::load(&path).unwrap();
+        assert!(!gone.forget_gone(&["b.json".into(), "a.json".into()]));
+        assert!(gone.forget_gone(&["b.json".into()]) && gone.planned.is_empty());
 
         std::fs::write(&path, "{\"planned\":7}").unwrap();
         assert!(State::load(&path).unwrap().planned.is_empty());

@@ -41,7 +41,11 @@ pub fn run() -> Result<Exit> {
 /// the next one finds on disk.
 fn attempt(desk: &Desk<'_>) -> Result<Done> {
     let spool = Spool::open(&desk.town.path(SPOOL))?;
-    let state = State::load(&spool.dir(STATE))?;
+    let mut state = State::load(&spool.dir(STATE))?;
+    // Before anything new is claimed: it may have the name of one that is gone.
+    if state.forget_gone(&spool.shown("cur")?) {
+        state.save(Timestamp::now())?;
+    }
     job::ready();
     let mut run = Run {
         town: desk.town,

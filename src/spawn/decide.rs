@@ -351,7 +351,7 @@ mod tests {
     fn words(waiting: &mut [Waiting], sight: &Sight, now: Timestamp) -> Vec<String> {
         for w in waiting.iter_mut() {
             if let Some(pane) = w.target(&sight.panes).cloned() {
-                w.record.see(&pane.pane, now);
+                w.see(&pane, now);
             }
         }
         let word = |action: &Action| match action {
@@ -465,6 +465,7 @@ mod tests {
             other.pane.pid = 7;
             let got = word(&w, &sight(vec![(other, text)]), at(1));
             let want = match pane.marks.len() {
+                // The new one can be told, for the old one was not.
                 0 => "tell",
                 _ => doubt,
             };
@@ -476,6 +477,23 @@ mod tests {
         let got = word(&w, &sight(vec![(reborn, "> ")]), at(1));
         assert!(got.starts_with(doubt), "{got}");
         assert!(word(&w, &sight(vec![]), at(1)).starts_with("fail true: session 's' is gone"));
+    }
+
+    #[test]
+    fn who_starts_anew_before_the_word_was_typed_is_told() {
+        let mut w = waiting(1, "s", "");
+        w.see(&pane(1, "s"), at(0));
+        w.record.typing = true;
+        let mut again = pane(1, "s");
+        again.pane.pid = 7;
+        w.see(&again, at(1));
+        assert_eq!(w.word(false).unwrap().pid, 7);
+        // It was typed for the one before: that stays known.
+        w.record.typing = true;
+        again.marks = vec![w.marks(7).typed];
+        again.pane.pid = 8;
+        w.see(&again, at(2));
+        assert!(w.record.typing && w.word(false).unwrap().pid == 7);
     }
 
     #[test]
@@ -729,7 +747,7 @@ mod tests {
                 let mut records = spool.clone();
                 for w in &mut records {
                     if let Some(pane) = w.target(&sight.panes).cloned() {
-                        w.record.see(&pane.pane, now);
+                        w.see(&pane, now);
                     }
                 }
                 let mut actions = decide(&records, &sight, now);

@@ -13,6 +13,8 @@
 //!
 //! The next run asks the pane for the marks and goes on from there. When pane or server are gone
 //! after (1), nobody can know, and the spawn fails rather than being told twice.
+//! `tests/model/spawns.rs` goes through every course of these steps. Who changes their order
+//! changes it there first.
 //!
 //! An agent that says it is ready (`gastownctl ready`) marks its pane with the process that said
 //! so, so that the mark of an earlier process means nothing, and then puts a file `ready-...` into

@@ -208,7 +208,7 @@ impl Pass<'_> {
         for w in waiting {
             if let Some(target) = w.target(&panes).cloned() {
                 by_env |= target.ready_env;
-                w.record.see(&target.pane, now);
+                w.see(&target, now);
                 ids.insert(target.pane.id);
             }
         }

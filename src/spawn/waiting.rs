@@ -57,6 +57,18 @@ impl Waiting {
             .or_else(|| here.next())
     }
 
+    /// Notes where its agent is now. Where the word may have been typed is not forgotten, unless
+    /// the marks of that pane say that it was not.
+    pub fn see(&mut self, target: &Marked, now: Timestamp) {
+        let pane = &target.pane;
+        let seen = self.record.seen.as_ref();
+        let is_there = seen.is_some_and(|s| (s.server, &s.pane) == (pane.server, &pane.id));
+        if is_there && self.typed_for(target).is_none() {
+            self.record.typing = false;
+        }
+        self.record.see(pane, now);
+    }
+
     /// The word for the process where it was last seen.
     pub fn word(&self, is_ready: bool) -> Option<Text> {
         let seen = self.record.seen.as_ref()?;
