@@ -30,8 +30,8 @@ impl Run<'_> {
     pub(super) fn begin(&mut self, agent: &Agent, resumed: bool) -> Result<()> {
         let planned = self.planned(agent)?.clone();
         let unit = agent.unit();
-        let has_job = |unit: &Unit| unit.job.is_some();
-        if resumed && self.systemd.units(&[&unit])?.values().any(has_job) {
+        let properties = self.systemd.properties(&unit)?;
+        if resumed && properties.job().is_some() {
             // What the earlier run has queued may be done between our look and our own job:
             // `advance` comes back when it is.
             return Ok(());
@@ -39,7 +39,6 @@ impl Run<'_> {
         if let Some(pending) = self.pending.get_mut(agent) {
             pending.queued = true;
         }
-        let properties = self.systemd.properties(&unit)?;
         let down = properties.text("ActiveState").as_deref() == Some("inactive");
         let renewed = resumed
             && properties.invocation() != planned.invocation
@@ -75,10 +74,13 @@ impl Run<'_> {
         let lived = properties.main_started().map(|at| now.duration_since(at));
         let is_up = properties.text("ActiveState").as_deref() == Some("active");
         if is_up && lived.is_some_and(|lived| lived < SHORT_LIFE && !lived.is_negative()) {
+            // Who lets a unit fail more often lets it be asked for more often too.
+            let limit = properties.number("StartLimitBurst");
+            let limit = limit.map_or(LOOP, |burst| LOOP.max(burst as usize));
             let ends = self.state.short_lives(agent, now);
-            if ends.len() >= LOOP {
+            if ends.len() >= limit {
                 bail!(
-                    "requests have restarted {agent} {LOOP} times within 15 min, each less than \
+                    "requests have restarted {agent} {limit} times within 15 min, each less than \
                      20 s after its start; it is left running, 'gastownctl restart {agent}' \
                      restarts it"
                 );
