@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 use futures_util::future::join_all;
-use zbus::fdo::Error::{UnknownInterface, UnknownObject, UnknownProperty};
+use zbus::fdo::Error::{FileNotFound, UnknownInterface, UnknownObject, UnknownProperty};
 use zbus::{Connection, OwnedObjectPath, OwnedVariant, Variant};
 
 use crate::exit::Exit;
@@ -65,12 +65,12 @@ type Row = (
 )]
 trait Manager {
     fn list_units_by_patterns(&self, states: &[&str], patterns: &[&str]) -> zbus::Result<Vec<Row>>;
+    fn get_unit_file_state(&self, name: &str) -> zbus::Result<String>;
     fn list_unit_files_by_patterns(
         &self,
         states: &[&str],
         patterns: &[&str],
     ) -> zbus::Result<Vec<(String, String)>>;
-    fn load_unit(&self, name: &str) -> zbus::Result<OwnedObjectPath>;
     #[zbus(name = "GetUnitByPID")]
     fn get_unit_by_pid(&self, pid: u32) -> zbus::Result<OwnedObjectPath>;
     fn start_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
@@ -120,7 +120,6 @@ pub struct Unit {
     pub sub: String,
     /// The kind of its queued job (`start`, `stop`, `restart`, ...), if there is one.
     pub job: Option<String>,
-    path: OwnedObjectPath,
 }
 
 impl Unit {
@@ -230,7 +229,7 @@ impl Systemd {
     pub fn units(&self, patterns: &[&str]) -> Result<BTreeMap<String, Unit>> {
         let rows = ask(async || self.manager.list_units_by_patterns(&[], patterns).await)
             .map_err(|e| anyhow!("Failed to list units: {e}"))?;
-        let unit = |(name, description, _, active, sub, _, path, id, kind, _): Row| {
+        let unit = |(name, description, _, active, sub, _, _, id, kind, _): Row| {
             let job = (id != 0).then_some(kind);
             let unit = Unit {
                 name: name.clone(),
@@ -238,7 +237,6 @@ impl Systemd {
                 active,
                 sub,
                 job,
-                path,
             };
             (name, unit)
         };
@@ -282,7 +280,12 @@ impl Systemd {
     /// # Errors
     /// The manager does not answer.
     pub fn unit_file_state(&self, name: &str) -> Result<Option<String>> {
-        Ok(self.unit_files(&[name])?.into_values().next())
+        // Of a list of unit files, the manager would read every one that there is.
+        match ask(async || self.manager.get_unit_file_state(name).await) {
+            Ok(state) => Ok(Some(state)),
+            Err(zbus::Error::FDO(e)) if matches!(*e, FileNotFound(_)) => Ok(None),
+            Err(e) => Err(anyhow!("Failed to look up unit file '{name}': {e}")),
+        }
     }
 
     /// The states of installed unit files by their names, `masked` among them.
@@ -299,14 +302,13 @@ impl Systemd {
         Ok(rows.into_iter().map(named).collect())
     }
 
-    /// All properties of a unit, in one call after it is loaded.
+    /// All properties of a unit, which the manager loads for that, in one call.
     ///
     /// # Errors
     /// The manager does not answer.
     pub fn properties(&self, unit: &str) -> Result<Properties> {
-        let path = ask(async || self.manager.load_unit(unit).await)
-            .map_err(|e| anyhow!("Failed to load unit '{unit}': {e}"))?;
         let failed = |e: zbus::Error| anyhow!("Failed to read properties of '{unit}': {e}");
+        let path = path(unit).map_err(failed)?;
         let all = async || {
             let properties = Some("org.freedesktop.DBus.Properties");
             let manager = Some("org.freedesktop.systemd1");
@@ -325,18 +327,18 @@ impl Systemd {
     ///
     /// # Errors
     /// The manager does not answer.
-    pub fn read(&self, units: &[&Unit], names: &[&str]) -> Result<BTreeMap<String, Properties>> {
+    pub fn read(&self, units: &[&str], names: &[&str]) -> Result<BTreeMap<String, Properties>> {
         let mut all: BTreeMap<String, Properties> = BTreeMap::new();
-        let asked: Vec<(&Unit, &str)> = units
+        let asked: Vec<(&str, &str)> = units
             .iter()
             .flat_map(|unit| names.iter().map(move |name| (*unit, *name)))
             .collect();
         for some in asked.chunks(CALLS_MAX) {
-            let calls = some.iter().map(|(unit, name)| self.get(&unit.path, name));
+            let calls = some.iter().map(|(unit, name)| self.get(unit, name));
             let values = zbus::block_on(join_all(calls));
             for ((unit, name), value) in some.iter().zip(values) {
-                let failed = || format!("Failed to read '{name}' of '{}'", unit.name);
-                let properties = all.entry(unit.name.clone()).or_default();
+                let failed = || format!("Failed to read '{name}' of '{unit}'");
+                let properties = all.entry(unit.to_string()).or_default();
                 if let Some(value) = value.with_context(failed)? {
                     properties.0.insert(name.to_string(), value);
                 }
@@ -345,10 +347,19 @@ impl Systemd {
         Ok(all)
     }
 
-    /// One property; `None`: the object has none of that name.
-    async fn get(&self, path: &OwnedObjectPath, name: &str) -> zbus::Result<Option<OwnedVariant>> {
+    /// One property of a unit; `None`: it has none of that name.
+    async fn get(&self, unit: &str, name: &str) -> zbus::Result<Option<OwnedVariant>> {
+        self.get_of(&path(unit)?, name).await
+    }
+
+    async fn get_of(
+        &self,
+        path: &OwnedObjectPath,
+        name: &str,
+    ) -> zbus::Result<Option<OwnedVariant>> {
         let interface = match name {
             "Id" | "FreezerState" => UNIT_INTERFACE,
+            "NextElapseUSecMonotonic" => "org.freedesktop.systemd1.Timer",
             _ if name.ends_with("Timestamp") => UNIT_INTERFACE,
             _ => "org.freedesktop.systemd1.Service",
         };
@@ -416,7 +427,7 @@ impl Systemd {
     pub fn unit_of(&self, pid: u32) -> Result<String> {
         let failed = |e: zbus::Error| anyhow!("Failed to find the unit of process {pid}: {e}");
         let path = zbus::block_on(self.manager.get_unit_by_pid(pid)).map_err(failed)?;
-        let value = zbus::block_on(self.get(&path, "Id")).map_err(failed)?;
+        let value = zbus::block_on(self.get_of(&path, "Id")).map_err(failed)?;
         let name = value.and_then(|value| String::try_from(value).ok());
         name.with_context(|| format!("Process {pid} has an odd unit"))
     }
@@ -456,6 +467,20 @@ impl Systemd {
         zbus::block_on(self.manager.reload())
             .map_err(|e| anyhow!("Failed to reload the user manager: {e}"))
     }
+}
+
+/// The object of a unit, loaded or not: the name with every character but letters and digits as `_`
+/// and two hexadecimal digits, as sd_bus_path_encode(3) has it.
+fn path(unit: &str) -> zbus::Result<OwnedObjectPath> {
+    let mut path = String::from("/org/freedesktop/systemd1/unit/");
+    for (at, byte) in unit.bytes().enumerate() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' => path.push(byte.into()),
+            b'0'..=b'9' if at > 0 => path.push(byte.into()),
+            _ => path += &format!("_{byte:02x}"),
+        }
+    }
+    OwnedObjectPath::try_from(path)
 }
 
 /// The file that is there from the stop of the town to its next start, until the next boot.

@@ -120,7 +120,8 @@ fn find() -> Option<(PathBuf, Other)> {
         values.next().map(|(_, value)| value.to_string())
     });
     let units = systemd.units(&["gt-agent@*.service"]).ok()?;
-    let up: Vec<_> = units.values().filter(|unit| !unit.is_down()).collect();
+    let up = units.values().filter(|unit| !unit.is_down());
+    let up: Vec<&str> = up.map(|unit| unit.name.as_str()).collect();
     let said = systemd.read(&up, &["StatusText"]).ok()?;
     let said = said.values().filter_map(|unit| unit.text("StatusText"));
     let running = said.filter_map(|said| town_of(&said).map(PathBuf::from));

@@ -10,14 +10,14 @@ use jiff::{SignedDuration, Timestamp};
 use super::decide::dead_beads;
 use super::memory::{Hook, Memory};
 use super::observe::{self, OWN_UNIT, World};
-use super::observed::{JOBS, Observed, Seen};
+use super::observed::{Observed, Seen};
 use super::plan::{Action, Plan, Step};
 use super::{changes, pokes};
 use crate::agent::{Agent, Role};
 use crate::alert::{self, unit_key};
 use crate::journal;
 use crate::session::process;
-use crate::systemd::{TARGET, Unit, Verb};
+use crate::systemd::{TARGET, Verb};
 use crate::terminal::{self, Once, Outcome, State, Text, answer};
 use crate::tools::{Tools, bd, mail};
 use crate::town::docked::Labels;
@@ -63,9 +63,6 @@ pub fn act(
     acting.agree(&plan.steps);
     acting.pokes(&plan);
     let decided = Instant::now();
-    if full {
-        acting.jobs();
-    }
     acting.mails(&plan.steps);
     if full {
         acting.beads(begin);
@@ -328,14 +325,6 @@ impl Acting<'_> {
         }
     }
 
-    /// Starts the other two jobs in units of their own, so that a tool that hangs in one delays no other.
-    fn jobs(&mut self) {
-        for unit in JOBS {
-            let queued = self.world.systemd.queue(Verb::Start, unit).map(drop);
-            self.note(queued);
-        }
-    }
-
     /// Asks `bd` which rigs are docked; tells whether that has changed.
     fn docked(&mut self, begin: Instant) -> bool {
         let Ok(home) = home() else { return false };
@@ -532,10 +521,8 @@ impl Acting<'_> {
         // What `gt status` shows; when it is junk, there is nothing in it to keep.
         let mut state = state::load(town).unwrap_or_default();
         let systemd = self.world.systemd;
-        let units = systemd.units(&[TARGET])?;
-        let target: Vec<&Unit> = units.values().collect();
         let since = "ActiveEnterTimestamp";
-        let target = systemd.read(&target, &[since])?.remove(TARGET);
+        let target = systemd.read(&[TARGET], &[since])?.remove(TARGET);
         state.running = true;
         state.pid = std::process::id().into();
         state.started_at = target

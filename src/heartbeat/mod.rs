@@ -35,7 +35,7 @@ use crate::tools::{Tools, gt};
 use crate::town::{Town, home};
 use memory::Memory;
 use observe::World;
-use observed::Observed;
+use observed::{JOBS, Observed};
 use plan::Plan;
 
 /// Why the tick runs. The manager does tell what started it, but keeps telling it of later
@@ -133,6 +133,8 @@ fn tend(desk: &Desk<'_>) -> Result<Done> {
     Ok(Done {
         failures,
         next: Some(next),
+        // In units of their own, so that a tool that hangs in one delays no other.
+        starts: if full { JOBS } else { &[] },
     })
 }
 

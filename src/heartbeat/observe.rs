@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::thread;
 
 use anyhow::{Context, Result};
 use jiff::Timestamp;
@@ -22,11 +23,11 @@ use crate::session::rival;
 use crate::session::whose::{Found, Names, OtherServers};
 use crate::systemd::{Systemd, TARGET, Unit};
 use crate::terminal::{Kind, Reader, State, answer};
-use crate::tmux::{Pane, Screen, Sight, Tmux, TmuxError};
+use crate::tmux::{self, Pane, Screen, Sight, Terminals, Tmux, TmuxError};
 use crate::tools::{Tools, bd};
 use crate::town::deacon::Freshness;
 use crate::town::left::Note;
-use crate::town::marks;
+use crate::town::marks::{self, Marks};
 use crate::town::{Town, activity, deacon, patrols};
 
 /// What is looked at.
@@ -54,9 +55,23 @@ const SCREEN_LINES: usize = 10;
 /// # Errors
 /// The manager does not answer.
 pub fn observe(world: &World<'_>, memory: Memory) -> Result<Observed> {
+    let units = world.systemd.units(&["gt-*", TARGET])?;
+    // tmux takes about as long as all else. It is asked after the manager: what had a terminal then
+    // has one now, unless it has ended.
+    thread::scope(|scope| {
+        let terminals = scope.spawn(|| world.tmux.look());
+        observe_with(world, memory, &units, || tmux::joined(terminals))
+    })
+}
+
+fn observe_with(
+    world: &World<'_>,
+    memory: Memory,
+    units: &BTreeMap<String, Unit>,
+    terminals: impl FnOnce() -> Result<Terminals, TmuxError>,
+) -> Result<Observed> {
     let town = world.town;
     let mut problems = problems(town);
-    let units = world.systemd.units(&["gt-*", TARGET])?;
     let (heartbeat, paused) = (heartbeat(town), paused(town));
     if let Beat::Unreadable = heartbeat {
         let path = town.path(deacon::HEARTBEAT);
@@ -82,7 +97,7 @@ pub fn observe(world: &World<'_>, memory: Memory) -> Result<Observed> {
         memory,
         ..Observed::default()
     };
-    observed.agents = agents(world, &units)?;
+    observed.agents = agents(world, units)?;
     let (stale, very_stale) = (observed.rules.stale, observed.rules.very_stale);
     let beat = match observed.heartbeat {
         Beat::At(time) => Some(time),
@@ -92,7 +107,7 @@ pub fn observe(world: &World<'_>, memory: Memory) -> Result<Observed> {
         && deacon::freshness(beat, Timestamp::now(), stale, very_stale) == Freshness::VeryStale
         && let Some(seen) = observed.agents.get_mut(&Agent::deacon())
     {
-        seen.cpu = cpu(world.systemd, unit);
+        seen.cpu = cpu(world.systemd, &unit.name);
     }
     // In a town that was never started, a tick by hand starts agents and nothing else.
     let is_up = units
@@ -109,7 +124,7 @@ pub fn observe(world: &World<'_>, memory: Memory) -> Result<Observed> {
     let others: Vec<(String, UnitState)> = others.into_iter().map(plain).collect();
     observed.units.extend(others);
     observed.units.extend(states(world.systemd, failed)?);
-    match terminals(world, &mut observed.agents) {
+    match terminals().and_then(|seen| add(seen, town, &mut observed.agents)) {
         Ok(true) => observed.sign = Some(Timestamp::now()),
         Ok(false) => {}
         Err(e) => {
@@ -153,7 +168,12 @@ pub fn beads(world: &World<'_>, tools: &Tools, before: &Observed) -> Result<Opti
     };
     let units = world.systemd.units(&["gt-agent@*.service"])?;
     let mut agents = agents(world, &units)?;
-    if let Err(e) = terminals(world, &mut agents) {
+    // What they show is not asked here.
+    let seen = world.tmux.panes().map(|panes| Terminals {
+        panes,
+        sights: Ok(HashMap::new()),
+    });
+    if let Err(e) = seen.and_then(|seen| add(seen, world.town, &mut agents)) {
         log::debug!("Failed to list the terminals: {e}");
         // An agent whose terminal is not known may be alive in it.
         agents.values_mut().for_each(|seen| seen.session = true);
@@ -188,6 +208,7 @@ pub fn agents(world: &World<'_>, units: &BTreeMap<String, Unit>) -> Result<BTree
     for worker in town.workers() {
         agents.entry(worker).or_default();
     }
+    let marks = Marks::of(town);
     for (agent, seen) in &mut agents {
         seen.wanted = roster.contains(agent);
         let listed = |rig| town.rigs_error().is_some() || town.rigs().contains(rig);
@@ -201,7 +222,7 @@ pub fn agents(world: &World<'_>, units: &BTreeMap<String, Unit>) -> Result<BTree
             _ => false,
         };
         let left = Note::of(town, agent).load();
-        let mut refusal = marks::refusal(town, agent);
+        let mut refusal = marks.refusal(agent);
         // Where its directory cannot be looked into, it would be started in another one.
         match left.and_then(|left| town.lacks(agent).map(|_| left)) {
             Ok(left) => seen.left = left.filter(|_| seen.unit.is_down()),
@@ -253,26 +274,26 @@ fn plain(unit: &Unit) -> (String, UnitState) {
     (unit.name.clone(), state)
 }
 
-/// Adds panes and screens. Tells whether a person looks at one. What tmux does not tell stays
+/// Adds what tmux tells to the agents. Tells whether a person looks at one. What tmux does not tell stays
 /// unknown.
-pub(super) fn terminals(
-    world: &World<'_>,
+fn add(
+    terminals: Terminals,
+    town: &Town,
     agents: &mut BTreeMap<Agent, Seen>,
 ) -> Result<bool, TmuxError> {
-    let panes = world.tmux.panes()?;
-    let others = OtherServers::look(world.town)?;
+    let Terminals { panes, sights } = terminals;
+    let others = OtherServers::look(town)?;
     let by_owner: HashMap<&str, &Pane> = panes
         .iter()
         .filter(|pane| !pane.dead)
         .filter_map(|pane| Some((pane.owner.as_deref()?, pane)))
         .collect();
-    let mut ids = Vec::new();
     for (agent, seen) in agents.iter_mut() {
-        let names = Names::of(world.town, agent);
+        let names = Names::of(town, agent);
         let runs = |p: &Pane| !p.dead && matches!(process::head(p.pid), Head::Process(_));
         seen.elsewhere = others.find(&names);
         if seen.elsewhere.is_none() && !seen.unit.is_down() {
-            seen.elsewhere = names.beside(world.town.socket(), &panes);
+            seen.elsewhere = names.beside(town.socket(), &panes);
         }
         let (is_marked, is_there) = match names.find(&panes) {
             Found::Own(pane) => (true, runs(pane)),
@@ -293,19 +314,18 @@ pub(super) fn terminals(
         seen.pane = own.map(|pane| pane.id.clone());
         let pid = own.map(|pane| pane.pid).filter(|_| seen.unit.is_active());
         seen.strayed = pid.filter(|&pid| process::is_outside(pid, &agent.unit()));
-        ids.extend(seen.pane.clone());
     }
     let reports = panes.iter();
     let reports: HashMap<&str, &Report> = reports
         .filter_map(|pane| Some((pane.id.as_str(), pane.report.as_ref()?)))
         .collect();
-    match world.tmux.sights(&ids) {
+    match sights {
         Ok(sights) => {
             for (agent, seen) in agents.iter_mut() {
                 if let Some(sight) = seen.pane.as_ref().and_then(|pane| sights.get(pane)) {
                     let report = reports.get(seen.pane.as_deref().unwrap_or_default());
-                    terminal(seen, sight, &reader(world.town, agent), report.copied());
-                    seen.agreed = is_agreed(world.town, agent, seen, sight);
+                    terminal(seen, sight, &reader(town, agent), report.copied());
+                    seen.agreed = is_agreed(town, agent, seen, sight);
                 }
             }
         }
@@ -363,8 +383,8 @@ fn is_the_towns(town: &Town, dir: &Path) -> bool {
 
 /// How the terminal of an agent is read.
 pub(super) fn reader(town: &Town, agent: &Agent) -> Reader {
-    let launch = town.launch(agent);
-    launch.map_or_else(|_| Reader::default(), |launch| Reader::of(&launch))
+    let program = town.appearance(agent);
+    program.map_or_else(|_| Reader::default(), |program| Reader::of(&program))
 }
 
 /// What is left of a screen when what we typed is taken out: it tells whether the agent did
@@ -387,11 +407,11 @@ pub fn shown(screen: &Screen) -> Shown {
 
 /// The CPU time that a unit has used, in nanoseconds. Where the kernel does not count it for a
 /// cgroup, its processes are asked.
-fn cpu(systemd: &Systemd, unit: &Unit) -> Option<u64> {
+fn cpu(systemd: &Systemd, unit: &str) -> Option<u64> {
     let read = systemd.read(&[unit], &["CPUUsageNSec"]).ok()?;
-    let counted = read.get(&unit.name)?.number("CPUUsageNSec");
+    let counted = read.get(unit)?.number("CPUUsageNSec");
     counted.or_else(|| {
-        let processes = systemd.processes(&unit.name).ok()?;
+        let processes = systemd.processes(unit).ok()?;
         let pids: Vec<u32> = processes.into_iter().map(|(pid, _)| pid).collect();
         Some(process::cpu_nsec(&pids))
     })

@@ -17,7 +17,7 @@ use sd_notify::NotifyState;
 use crate::exit::{self, Exit};
 use crate::files;
 use crate::printable;
-use crate::systemd::{After, Properties, Systemd};
+use crate::systemd::{After, Properties, Systemd, Verb};
 use crate::town::Town;
 
 /// The pause before a run that could not work is tried again; it doubles each time.
@@ -72,6 +72,9 @@ pub struct Done {
     pub failures: Vec<String>,
     /// When the next run is due, and what for; `None`: when something else starts it.
     pub next: Option<(Instant, String)>,
+    /// Units to start when all else is done: this run does not wait while the manager is busy with
+    /// them.
+    pub starts: &'static [&'static str],
 }
 
 /// Does a job once.
@@ -175,7 +178,13 @@ fn attempt(
         }
         None => systemd.disarm_timer(&next)?,
     }
-    Ok(done.failures)
+    let mut failures = done.failures;
+    if let Err(e) = systemd.queue_all(Verb::Start, done.starts) {
+        log::error!("{e:#}");
+        failures.push(format!("{e:#}"));
+        arm_first(job, &systemd)?;
+    }
+    Ok(failures)
 }
 
 /// The stem of the timer that brings the next run.

@@ -70,6 +70,7 @@ fn attempt(desk: &Desk<'_>) -> Result<Done> {
         );
     }
     Ok(Done {
+        starts: &[],
         next: run.next_mail().filter(|_| !desk.stopped),
         failures: run.errors,
     })

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::agent::{Agent, Role};
+use crate::tmux::Key;
 use crate::tools::{self, search_path};
 use crate::town;
 
@@ -54,21 +55,27 @@ pub fn options(agent: &Agent, session: &str, gt: Option<&Path>) -> Vec<(&'static
 }
 
 /// Keys that `gt` binds on a server, after the prefix: to the next and the previous session of its
-/// kind, and to the feed. In other people's sessions they stay what they are. Each is a key, a
-/// command of gt, and tmux's own meaning.
-pub const KEYS: [(&str, &str, &str); 3] = [
-    ("n", "cycle next --session #{session_name}", "next-window"),
-    (
-        "p",
-        "cycle prev --session #{session_name}",
-        "previous-window",
-    ),
-    (
-        "a",
-        "feed --window",
-        "display-message 'No session of Gas Town'",
-    ),
-];
+/// kind, and to the feed. In other people's sessions they stay what they are.
+pub fn keys(gt: &Path) -> [Key; 3] {
+    [
+        ("n", "cycle next --session #{session_name}", "next-window"),
+        (
+            "p",
+            "cycle prev --session #{session_name}",
+            "previous-window",
+        ),
+        (
+            "a",
+            "feed --window",
+            "display-message 'No session of Gas Town'",
+        ),
+    ]
+    .map(|(key, command, elsewhere)| Key {
+        key,
+        program: format!("{} {command}", gt.display()),
+        elsewhere,
+    })
+}
 
 #[cfg(test)]
 mod tests {

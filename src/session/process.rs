@@ -2,13 +2,17 @@
 //! never to guess whether an agent lives.
 
 use std::collections::HashMap;
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::tmux::is_inside;
+
+/// More than the files have that tell of one process or control group, in bytes.
+const SMALL: usize = 16384;
 
 /// The most processes between a hook and its pane that are looked at.
 const ANCESTORS: usize = 50;
@@ -86,7 +90,7 @@ fn is_hook_chain(shells: &[bool]) -> bool {
 /// The processes of the control group of `pid`, and of those below it; `None` where the hierarchy
 /// cannot be read.
 fn members(pid: u32) -> Option<Vec<u32>> {
-    let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+    let text = small_file(format!("/proc/{pid}/cgroup"))?;
     let path = text.lines().find_map(|line| line.strip_prefix("0::/"))?;
     let mut dirs = vec![Path::new("/sys/fs/cgroup").join(path)];
     let mut pids = Vec::new();
@@ -141,6 +145,13 @@ pub fn directory(pid: u32) -> Option<PathBuf> {
     fs::read_link(format!("/proc/{pid}/cwd")).ok()
 }
 
+/// A small file of the kernel's, which comes whole in one read; `None`: it has gone, or is not small.
+pub fn small_file(path: impl AsRef<Path>) -> Option<String> {
+    let mut text = [0; SMALL];
+    let length = File::open(path).ok()?.read(&mut text).ok()?;
+    (length < SMALL).then(|| String::from_utf8_lossy(&text[..length]).into_owned())
+}
+
 fn all() -> impl Iterator<Item = u32> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     entries.filter_map(|e| e.file_name().to_str()?.parse().ok())
@@ -158,7 +169,7 @@ pub fn is_outside(pid: u32, unit: &str) -> bool {
 
 /// `None`: there is no such process.
 fn belongs(pid: u32, unit: &str) -> Option<bool> {
-    let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+    let text = small_file(format!("/proc/{pid}/cgroup"))?;
     let part = format!("/{unit}");
     let (end, inner) = (&part, format!("{part}/"));
     Some(text.lines().any(|l| l.ends_with(end) || l.contains(&inner)))
@@ -166,18 +177,18 @@ fn belongs(pid: u32, unit: &str) -> Option<bool> {
 
 /// Whether a process is in a scope that tmux has had made for its pane.
 pub fn is_in_scope(pid: u32) -> bool {
-    fs::read_to_string(format!("/proc/{pid}/cgroup"))
-        .is_ok_and(|text| text.lines().any(|line| line.contains("/tmux-spawn-")))
+    small_file(format!("/proc/{pid}/cgroup"))
+        .is_some_and(|text| text.lines().any(|line| line.contains("/tmux-spawn-")))
 }
 
 /// How many processes of our own cgroup the kernel has killed for want of memory; 0 where it does
 /// not count them, which it does with unified cgroups only.
 pub fn oom_kills() -> u64 {
     let count = || -> Option<u64> {
-        let own = fs::read_to_string("/proc/self/cgroup").ok()?;
+        let own = small_file("/proc/self/cgroup")?;
         let path = own.lines().find_map(|line| line.strip_prefix("0::/"))?;
         let events = format!("/sys/fs/cgroup/{path}/memory.events");
-        let events = fs::read_to_string(events).ok()?;
+        let events = small_file(events)?;
         let line = events.lines().find_map(|l| l.strip_prefix("oom_kill "))?;
         line.parse().ok()
     };
@@ -190,7 +201,7 @@ pub fn cpu_nsec(pids: &[u32]) -> u64 {
     let ticks = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK);
     let per_second = ticks.ok().flatten().and_then(|n| u64::try_from(n).ok());
     let nsec = 1_000_000_000 / per_second.unwrap_or(100).max(1);
-    let used = |pid: &u32| cpu_ticks(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?);
+    let used = |pid: &u32| cpu_ticks(&small_file(format!("/proc/{pid}/stat"))?);
     pids.iter().filter_map(used).sum::<u64>() * nsec
 }
 
@@ -277,7 +288,7 @@ fn is_shell(argv: &[String]) -> bool {
 }
 
 fn stat(pid: u32) -> Option<Stat> {
-    parse_stat(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+    parse_stat(&small_file(format!("/proc/{pid}/stat"))?)
 }
 
 /// The command name stands in parentheses and may itself contain any character. A zombie is no

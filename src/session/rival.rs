@@ -15,14 +15,18 @@ pub const UNIT: &str = "gastown-daemon.service";
 /// It holds a lock on `daemon/daemon.lock`, and the first releases only write their pid. The lock
 /// is looked for in `/proc/locks`, not tried: that would make a start of the daemon fail.
 pub fn go_daemon(town: &Town) -> Option<(String, String)> {
-    let lock = fs::read_to_string("/proc/locks").unwrap_or_default();
-    let inode = town.path("daemon/daemon.lock").metadata().ok();
-    let holder = inode.and_then(|meta| holder(&lock, meta.ino()));
-    let pid = holder.filter(|pid| is_go_daemon(*pid)).or_else(|| {
+    let noted = || {
         let text = files::read(&town.path("daemon/daemon.pid")).ok()??;
-        let pid = text.lines().next()?.trim().parse().ok()?;
-        is_go_daemon(pid).then_some(pid)
-    })?;
+        text.lines().next()?.trim().parse().ok()
+    };
+    // The kernel takes some 15 ms for its list, so it is asked last.
+    let locked = || {
+        let lock = town.path("daemon/daemon.lock").metadata().ok()?;
+        let locks = fs::read_to_string("/proc/locks").ok()?;
+        holder(&locks, lock.ino())
+    };
+    let is_it = |pid: &u32| is_go_daemon(*pid);
+    let pid = noted().filter(is_it).or_else(|| locked().filter(is_it))?;
     let command = if process::is_in(pid, UNIT) {
         format!("systemctl --user disable --now {UNIT}")
     } else {

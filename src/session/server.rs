@@ -18,7 +18,7 @@ use crate::files;
 use crate::heartbeat::changes;
 use crate::spool::SPOOLS;
 use crate::systemd::{Systemd, Verb, stop_note};
-use crate::tmux::{self, Pane, Terminal, Tmux};
+use crate::tmux::{self, Dress, Pane, Terminal, Tmux};
 use crate::tools::gt;
 use crate::town::dialect::SOCKET_FILE;
 use crate::town::{self, Town, left, poke};
@@ -141,6 +141,7 @@ fn park(tmux: &Tmux) -> Result<()> {
     let terminal = Terminal::Session {
         name: PARKED,
         environment: &[],
+        dress: &Dress::default(),
     };
     tmux.open(&terminal, PARKED, false, Path::new("/"), &argv)?;
     Ok(())

@@ -142,6 +142,7 @@ fn work(desk: &Desk<'_>) -> Result<Done> {
     Ok(Done {
         failures: outcome.errors,
         next: next.map(|due| (due, TIMER.into())),
+        starts: &[],
     })
 }
 

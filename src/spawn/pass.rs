@@ -390,7 +390,7 @@ fn how_ready(town: &Town, agent: &crate::agent::Agent) -> Readiness {
             return readiness;
         }
     };
-    let mut reader = Reader::of(&launch);
+    let mut reader = Reader::of(&launch.appearance);
     if reader.is_blind() && launch.ready_delay_ms.is_none() {
         reader.prompts = classic();
     }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
 use futures_util::StreamExt;
+use futures_util::future::join_all;
 use zbus::OwnedObjectPath;
 use zbus::fdo::Error::UnknownObject;
 
@@ -78,23 +79,40 @@ impl Systemd {
     /// The manager refuses, for example because the unit hit its start limit.
     pub fn queue(&self, verb: Verb, unit: &str) -> Result<Job> {
         // Where the manager has queued the job and could not answer, the second is that one.
-        ask(async || {
-            if verb != Verb::Start {
-                // It may not be frozen, nor run.
-                let _ = self.manager.thaw_unit(unit).await;
-            }
-            match verb {
-                Verb::Start => self.manager.start_unit(unit, "replace").await,
-                Verb::Stop => self.manager.stop_unit(unit, "replace").await,
-                Verb::StopForGood => {
-                    let mode = "replace-irreversibly";
-                    self.manager.stop_unit(unit, mode).await
-                }
-                Verb::Restart => self.manager.restart_unit(unit, "replace").await,
-            }
-        })
-        .map(|path| Job { path })
-        .map_err(|e| anyhow!("Failed to {} '{unit}': {e}", verb.word()))
+        ask(async || self.queue_one(verb, unit).await)
+            .map(|path| Job { path })
+            .map_err(|e| anyhow!("Failed to {} '{unit}': {e}", verb.word()))
+    }
+
+    /// As [`Systemd::queue`], for units whose order does not matter: all are asked for before the
+    /// manager is busy with the first.
+    ///
+    /// # Errors
+    /// The manager refuses one; the others are queued.
+    pub fn queue_all(&self, verb: Verb, units: &[&str]) -> Result<()> {
+        let all = async || {
+            let queued = units.iter().map(|unit| self.queue_one(verb, unit));
+            let queued = join_all(queued).await.into_iter();
+            queued.collect::<zbus::Result<Vec<_>>>()
+        };
+        let names = units.join("' and '");
+        ask(all)
+            .map(drop)
+            .map_err(|e| anyhow!("Failed to {} '{names}': {e}", verb.word()))
+    }
+
+    async fn queue_one(&self, verb: Verb, unit: &str) -> zbus::Result<OwnedObjectPath> {
+        let manager = &self.manager;
+        if verb != Verb::Start && unit.ends_with(".service") {
+            // It may not be frozen, nor run.
+            let _ = manager.thaw_unit(unit).await;
+        }
+        match verb {
+            Verb::Start => manager.start_unit(unit, "replace").await,
+            Verb::Stop => manager.stop_unit(unit, "replace").await,
+            Verb::StopForGood => manager.stop_unit(unit, "replace-irreversibly").await,
+            Verb::Restart => manager.restart_unit(unit, "replace").await,
+        }
     }
 
     /// Hears from now on of the jobs that leave the queue. Before a job is queued, so that its end

@@ -6,7 +6,6 @@
 //! changes during a run is read from its control group. The file may be lost at any time.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
 
 use anyhow::Result;
@@ -15,6 +14,7 @@ use zbus::OwnedVariant;
 
 use super::{Properties, Systemd, Unit, runtime_dir};
 use crate::files;
+use crate::session::process::small_file;
 
 /// The most that is read of the file, in bytes.
 const LIMIT: u64 = 16 << 20;
@@ -56,6 +56,9 @@ impl Systemd {
     /// # Errors
     /// The manager does not answer.
     pub fn look(&self, units: &[&Unit], names: &[&str]) -> Result<BTreeMap<String, Properties>> {
+        if units.is_empty() {
+            return Ok(BTreeMap::new());
+        }
         let path = runtime_dir().map(|dir| dir.join(FILE));
         let mut before = path.as_deref().map(load).unwrap_or_default();
         let mut runs = Runs::new();
@@ -78,10 +81,10 @@ impl Systemd {
         }
         let mut asked: Vec<&str> = vec![PID];
         asked.extend(names.iter().filter(|name| **name != PID));
-        let mut all = self.read(&new, &asked)?;
+        let mut all = self.read(&names_of(&new), &asked)?;
         // One that has another main process by now is asked again next time.
         let running: Vec<&Unit> = new.iter().filter(|unit| unit.runs()).copied().collect();
-        let now = self.read(&running, &[PID])?;
+        let now = self.read(&names_of(&running), &[PID])?;
         for unit in running {
             let pid = |of: &BTreeMap<String, Properties>| of.get(&unit.name)?.number(PID);
             if let Some(read) = all.get(&unit.name)
@@ -111,6 +114,10 @@ impl Systemd {
         }
         Ok(all)
     }
+}
+
+fn names_of<'a>(units: &[&'a Unit]) -> Vec<&'a str> {
+    units.iter().map(|unit| unit.name.as_str()).collect()
 }
 
 impl Unit {
@@ -186,7 +193,7 @@ fn is_of_group(name: &str) -> bool {
 fn of_group(group: &str, name: &str) -> Option<Value> {
     let read = |file: &str| {
         let path = Path::new("/sys/fs/cgroup").join(group.trim_start_matches('/'));
-        fs::read_to_string(path.join(file)).ok()
+        small_file(path.join(file))
     };
     let field = |file: &str, key: &str| -> Option<u64> {
         let text = read(file)?;
@@ -208,7 +215,7 @@ fn of_group(group: &str, name: &str) -> Option<Value> {
 
 /// When a process was started, in clock ticks since boot: with its pid this tells it from all others.
 fn started(pid: u32) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let stat = small_file(format!("/proc/{pid}/stat"))?;
     // The command name stands in parentheses and may contain any character.
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
     if matches!(fields.next()?, "Z" | "X") {
@@ -218,7 +225,7 @@ fn started(pid: u32) -> Option<u64> {
 }
 
 fn group(pid: u32) -> Option<String> {
-    let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+    let text = small_file(format!("/proc/{pid}/cgroup"))?;
     let path = text.lines().find_map(|line| line.strip_prefix("0::"))?;
     Some(path.to_string())
 }

@@ -44,11 +44,11 @@ impl Systemd {
         self.start_transient(&timer, &properties)
     }
 
-    /// Stops a transient unit and has it forgotten, so that its name is free.
+    /// Stops a transient unit. With that the manager forgets it, even if it has failed, and its name
+    /// is free.
     fn discard(&self, unit: &str) -> Result<()> {
         let job = self.queue_awaited(Verb::Stop, unit)?;
-        self.wait(&job, CALL_LIMIT)?;
-        self.reset_failed(unit)
+        self.wait(&job, CALL_LIMIT).map(drop)
     }
 
     fn start_transient(&self, unit: &str, properties: &[(&str, Variant<'_>)]) -> Result<()> {

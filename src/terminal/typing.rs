@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use super::{Look, State, Typing, input, judge, look, read};
 use crate::hooks::report::Report;
 use crate::tmux::{Keys, Mark, Screen, Sight, Strokes, Typed};
-use crate::town::launch::Launch;
+use crate::town::launch::Appearance;
 
 /// Between a text and its Enter: an Enter too early is taken for a part of a paste.
 pub const DEBOUNCE: Duration = Duration::from_millis(500);
@@ -75,10 +75,10 @@ impl Reader {
     }
 
     /// How an agent's terminal is read, by the settings of its program.
-    pub fn of(launch: &Launch) -> Reader {
-        let prompts = launch.ready_prompt.iter().filter(|p| !p.trim().is_empty());
+    pub fn of(program: &Appearance) -> Reader {
+        let prompts = program.ready_prompt.iter().filter(|p| !p.trim().is_empty());
         Reader {
-            look: launch.kind.and_then(look),
+            look: program.kind.and_then(look),
             prompts: prompts.cloned().collect(),
         }
     }

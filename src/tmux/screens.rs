@@ -1,15 +1,20 @@
 //! What panes show.
 
 use std::collections::HashMap;
+use std::thread::ScopedJoinHandle;
 
 use super::ansi;
 use super::keys::{Typed, Words};
+use super::panes::Pane;
 use super::server::{Tmux, TmuxError, quoted};
 use super::{MARKS, TYPED, WORDS};
 
 /// The most panes whose screens come back in one call: tmux takes no more than 16 KiB of commands,
 /// and [`tools::OUTPUT_LIMIT`] holds what they show.
-const SCREENS: usize = 50;
+const SCREENS: usize = 100;
+
+/// The server option with the format of what is asked of a pane beside its screen.
+const HEAD: &str = "@gastown_head";
 
 /// What a pane shows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -49,6 +54,26 @@ pub struct Sight {
     pub words: Option<Words>,
 }
 
+/// The panes of a server, and what those that are an agent's show.
+#[derive(Debug)]
+pub struct Terminals {
+    /// All panes.
+    pub panes: Vec<Pane>,
+    /// By pane.
+    pub sights: Result<HashMap<String, Sight>, TmuxError>,
+}
+
+/// What another thread has been told by [`Tmux::look`].
+///
+/// # Errors
+/// As of that.
+pub fn joined(
+    look: ScopedJoinHandle<'_, Result<Terminals, TmuxError>>,
+) -> Result<Terminals, TmuxError> {
+    let failed = |_| Err(TmuxError::Failed("the look at it ended early".into()));
+    look.join().unwrap_or_else(failed)
+}
+
 impl Screen {
     /// A pane's id and its screen: from `#{pane_id} #{cursor_x} #{cursor_y} #{cursor_flag}
     /// #{history_size} #{pane_current_command}`, a tab and `#{pane_title}`, and the lines that
@@ -82,7 +107,21 @@ impl Screen {
 }
 
 impl Tmux {
-    /// What panes show, by pane id; one call for up to 50. A pane that is gone is not in it.
+    /// All panes, and then what those that are an agent's show.
+    ///
+    /// # Errors
+    /// As of [`Tmux::panes`].
+    pub fn look(&self) -> Result<Terminals, TmuxError> {
+        let panes = self.panes()?;
+        let ours = panes
+            .iter()
+            .filter(|pane| !pane.dead && pane.owner.is_some());
+        let ids: Vec<String> = ours.map(|pane| pane.id.clone()).collect();
+        let sights = self.sights(&ids);
+        Ok(Terminals { panes, sights })
+    }
+
+    /// What panes show, by pane id; one call for up to 100. A pane that is gone is not in it.
     ///
     /// # Errors
     /// As for [`Tmux::strike`].
@@ -91,7 +130,7 @@ impl Tmux {
         Ok(sights.map(|(id, sight)| (id, sight.screen)).collect())
     }
 
-    /// Panes as they are now, by id; one call for up to 50. A pane that is gone is not in it.
+    /// Panes as they are now, by id; one call for up to 100. A pane that is gone is not in it.
     ///
     /// # Errors
     /// As for [`Tmux::strike`].
@@ -100,13 +139,15 @@ impl Tmux {
         let rule = format!("~{:x}", jiff::Timestamp::now().as_nanosecond());
         let mut found = HashMap::new();
         // Our own fields come first, because a program chooses its name and its title.
-        let head = format!(
-            "{rule} #{{pane_pid}} #{{pane_dead}}\t#{{{MARKS}}}\t#{{{TYPED}}}\t#{{{WORDS}}}\t\
+        let format = format!(
+            "#{{pane_pid}} #{{pane_dead}}\t#{{{MARKS}}}\t#{{{TYPED}}}\t#{{{WORDS}}}\t\
              #{{pane_id}} #{{cursor_x}} #{{cursor_y}} #{{cursor_flag}} #{{history_size}} \
              #{{pane_current_command}}\t#{{pane_title}}"
         );
+        // The server keeps the format for the call, which would have room for few panes with it.
+        let head = format!("{rule} #{{E:{HEAD}}}");
         for panes in panes.chunks(SCREENS) {
-            let mut list: Vec<&str> = Vec::new();
+            let mut list = vec!["set-option", "-g", HEAD, &format, ";"];
             for pane in panes {
                 list.extend(["display-message", "-p", "-t", pane, &head, ";"]);
                 list.extend(["capture-pane", "-e", "-p", "-t", pane, ";"]);

@@ -17,6 +17,8 @@ pub enum Terminal<'a> {
         name: &'a str,
         /// Variables for all that is started in it.
         environment: &'a [(String, String)],
+        /// What it looks like.
+        dress: &'a Dress,
     },
     /// In a new window before all others of a session that is there.
     Window {
@@ -28,6 +30,26 @@ pub enum Terminal<'a> {
         /// tmux's own id of it.
         id: &'a str,
     },
+}
+
+/// What a session looks like to a person, and the keys that are bound for it on its server.
+#[derive(Debug, Clone, Default)]
+pub struct Dress {
+    /// Its options, as name and value; one that tmux does not know is passed over.
+    pub options: Vec<(&'static str, String)>,
+    /// The keys.
+    pub keys: Vec<Key>,
+}
+
+/// A key after the prefix.
+#[derive(Debug, Clone)]
+pub struct Key {
+    /// Its name.
+    pub key: &'static str,
+    /// What tmux runs by a shell in the session of an agent; formats in it are expanded.
+    pub program: String,
+    /// tmux's own command in any other session.
+    pub elsewhere: &'static str,
 }
 
 impl Tmux {
@@ -73,7 +95,9 @@ impl Tmux {
         let mut add = |words: &[&str]| args.extend(words.iter().map(ToString::to_string));
         let print = ["-P", "-F", PANE_FORMAT];
         let target = match terminal {
-            Terminal::Session { name, environment } => {
+            Terminal::Session {
+                name, environment, ..
+            } => {
                 add(&["new-session", "-d", "-s", name, "-x", "200", "-y", "50"]);
                 add(&print);
                 for (key, value) in *environment {
@@ -98,7 +122,18 @@ impl Tmux {
             add(&[&argument(word)]);
         }
         add(&[";"]);
-        if let Terminal::Session { .. } = terminal {
+        if let Terminal::Session { dress, .. } = terminal {
+            for (name, value) in &dress.options {
+                let set = ["set-option", "-q", "-t", &target, name];
+                add(&set);
+                add(&[&argument(value), ";"]);
+            }
+            for key in &dress.keys {
+                let run = format!("run-shell {}", quoted(&key.program));
+                let condition = format!("#{{{HOME}}}");
+                add(&["bind-key", key.key, "if-shell", "-F", &condition, &run]);
+                add(&[key.elsewhere, ";"]);
+            }
             // A person's tmux.conf may have sessions destroyed that nobody is attached to.
             add(&[
                 "set-option",
@@ -146,37 +181,6 @@ impl Tmux {
             Ok(_) | Err(TmuxError::NoServer) => Ok(()),
             Err(e) => Err(e),
         }
-    }
-
-    /// Sets options of a session.
-    ///
-    /// # Errors
-    /// The session is gone, or tmux fails.
-    pub fn set_options(&self, session: &str, options: &[(&str, String)]) -> Result<(), TmuxError> {
-        let target = format!("={session}:");
-        let mut args: Vec<String> = Vec::new();
-        for (name, value) in options {
-            if !args.is_empty() {
-                args.push(";".into());
-            }
-            args.extend(["set-option", "-t", &target, name].map(String::from));
-            args.push(argument(value));
-        }
-        self.run(&args).map(drop)
-    }
-
-    /// Binds a key behind the prefix, on the whole server: in sessions in which an agent has, or
-    /// had, its pane it runs a program, elsewhere a command of tmux.
-    ///
-    /// # Errors
-    /// No server answers, or tmux fails.
-    pub fn bind(&self, key: &str, program: &str, elsewhere: &str) -> Result<(), TmuxError> {
-        let run = format!("run-shell {}", quoted(program));
-        let condition = format!("#{{{HOME}}}");
-        self.run(&[
-            "bind-key", key, "if-shell", "-F", &condition, &run, elsewhere,
-        ])
-        .map(drop)
     }
 }
 

@@ -36,6 +36,9 @@ const GRACE: Duration = Duration::from_secs(2);
 /// How often it is asked whether it has.
 const GRACE_POLL: Duration = Duration::from_millis(10);
 
+/// How much is read at once, in bytes.
+const CHUNK: usize = 16384;
+
 /// The most that a program is given to read, in bytes: a pipe takes that without a reader.
 const INPUT_LIMIT: usize = 60_000;
 
@@ -244,7 +247,8 @@ fn collect(
 
 /// Reads once what is there; tells whether the stream is still open.
 fn take(stream: &mut impl Read, into: &mut Vec<u8>) -> Result<bool, ToolError> {
-    let mut chunk = [0; 65536];
+    // Of the stack, which never shrinks again in a program that stays.
+    let mut chunk = [0; CHUNK];
     match stream.read(&mut chunk) {
         Ok(0) => Ok(false),
         Ok(n) if into.len() + n > OUTPUT_LIMIT => Err(ToolError::TooMuchOutput),

@@ -29,13 +29,20 @@ pub struct Launch {
     pub preset: String,
     /// Where it has its hooks from; `None`: for such a program that is not known.
     pub hooks: Option<Hooks>,
-    /// The preset that the program is, or is built upon: what it looks like is known by that.
-    pub kind: Option<&'static str>,
-    /// How its screen line begins when it waits for input.
-    pub ready_prompt: Option<String>,
+    /// What its program looks like.
+    pub appearance: Appearance,
     /// Milliseconds after which it counts as ready when no such line shows.
     pub ready_delay_ms: Option<u64>,
     prompt: Prompt,
+}
+
+/// What an agent's program looks like.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Appearance {
+    /// The preset that the program is, or is built upon: how that draws its screen is known.
+    pub kind: Option<&'static str>,
+    /// How its screen line begins when it waits for input.
+    pub ready_prompt: Option<String>,
 }
 
 impl Launch {
@@ -78,10 +85,22 @@ impl Town {
             .map_err(|e| e.context(Exit::BadConfig))
     }
 
+    /// What the agent's program looks like: for a look at its terminal, which needs none of the
+    /// files that only its start does.
+    ///
+    /// # Errors
+    /// As of [`Town::launch`].
+    pub fn appearance(&self, agent: &Agent) -> Result<Appearance> {
+        let role = self.role_file(agent)?;
+        let program = self.with_command(agent, self.program(agent)?, &role)?;
+        Ok(program.appearance())
+    }
+
     fn try_launch(&self, agent: &Agent) -> Result<Launch> {
         self.accounts.known()?;
         let role = self.role_file(agent)?;
         let program = self.with_command(agent, self.program(agent)?, &role)?;
+        let appearance = program.appearance();
         let mut env = self.identity(agent, Some(&program));
         for (key, value) in role.env() {
             if !environment::is_fixed(key) {
@@ -124,12 +143,11 @@ impl Town {
             settings::FILE
         );
         Ok(Launch {
+            appearance,
             argv,
             env,
             preset: program.name,
             hooks,
-            kind: program.base.map(|base| base.name),
-            ready_prompt: program.ready_prompt,
             ready_delay_ms: program.ready_delay_ms,
             prompt: program.prompt,
         })

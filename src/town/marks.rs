@@ -3,6 +3,8 @@
 //! `ESTOP` and `ESTOP.<rig>` in the town's root, of `gt estop` and ours; `daemon/held/<instance>`
 //! of `gastownctl stop`. Each may be empty, or have one line: trigger, time, reason, with tabs.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -195,58 +197,107 @@ pub fn clear_estop(town: &Town, rig: Option<&str>) -> Result<bool> {
 /// Whether an agent may run: `None`, or the first mark that speaks against it. Every path to a
 /// start asks here, and asks the files at that moment. What is known counts before what is not.
 pub fn refusal(town: &Town, agent: &Agent) -> Option<Refusal> {
-    let mut unknown = None;
-    for judge in [by_estop, by_rig_estop, by_hold, by_rig] {
-        match judge(town, agent) {
-            Ok(None) => {}
-            Ok(Some((mark, reason))) => return Some(Refusal { mark, reason }),
-            Err(e) => unknown = unknown.or(Some(e)),
-        }
-    }
-    unknown.as_ref().map(self::unknown)
+    Marks::of(town).refusal(agent)
 }
 
-/// That it cannot be told whether an agent may run. The error names the file first.
-pub fn unknown(e: &anyhow::Error) -> Refusal {
+/// What is said where a mark cannot be read: nobody is started, and nobody is stopped.
+pub fn unknown(why: impl fmt::Display) -> Refusal {
     Refusal {
         mark: Mark::Unknown,
         reason: format!(
-            "it is not known whether agents may run: {e:#}; mend that, until then none is started \
+            "it is not known whether agents may run: {why:#}; mend that, until then none is started \
              or stopped for it"
         )
         .replace(char::is_control, " "),
     }
 }
 
-/// What a kind of mark says against an agent.
-type Verdict = Result<Option<(Mark, String)>>;
+/// The mark that speaks against an agent, and how; or why that is not known.
+type Verdict = Result<Option<(Mark, String)>, String>;
 
-fn by_estop(town: &Town, _: &Agent) -> Verdict {
-    let said = |note| format!("the town has an emergency stop{note}; 'gastownctl thaw' ends it");
-    Ok(estop(town, None)?.map(|note| (Mark::Estop, said(note))))
+/// The marks of a town, for one look at many agents: what several of them share is read for the
+/// first who is asked about.
+#[derive(Debug)]
+pub struct Marks<'a> {
+    town: &'a Town,
+    /// By rig; that of the town has none.
+    estops: Shared<Option<String>, Verdict>,
+    rigs: Shared<String, Verdict>,
+    labels: Shared<(), Result<Labels, String>>,
 }
 
-fn by_rig_estop(town: &Town, agent: &Agent) -> Verdict {
-    let Some(rig) = agent.rig() else {
-        return Ok(None);
-    };
-    let said =
-        |note| format!("rig {rig} has an emergency stop{note}; 'gastownctl thaw {rig}' ends it");
-    Ok(estop(town, Some(rig))?.map(|note| (Mark::RigEstop, said(note))))
+impl<'a> Marks<'a> {
+    /// Those of a town; nothing is read yet.
+    pub fn of(town: &'a Town) -> Marks<'a> {
+        Marks {
+            town,
+            estops: Shared::default(),
+            rigs: Shared::default(),
+            labels: Shared::default(),
+        }
+    }
+
+    /// As [`refusal`], by what was read since these are there.
+    pub fn refusal(&self, agent: &Agent) -> Option<Refusal> {
+        let mut unknown = None;
+        for judge in [
+            Self::by_estop,
+            Self::by_rig_estop,
+            Self::by_hold,
+            Self::by_rig,
+        ] {
+            match judge(self, agent) {
+                Ok(None) => {}
+                Ok(Some((mark, reason))) => return Some(Refusal { mark, reason }),
+                Err(why) => unknown = unknown.or(Some(why)),
+            }
+        }
+        unknown.as_deref().map(self::unknown)
+    }
+
+    fn by_estop(&self, _: &Agent) -> Verdict {
+        let said =
+            |note| format!("the town has an emergency stop{note}; 'gastownctl thaw' ends it");
+        self.estops.get(&None, || {
+            let found = known(estop(self.town, None))?;
+            Ok(found.map(|note| (Mark::Estop, said(note))))
+        })
+    }
+
+    fn by_rig_estop(&self, agent: &Agent) -> Verdict {
+        let Some(rig) = agent.rig() else {
+            return Ok(None);
+        };
+        let said = |note| {
+            format!("rig {rig} has an emergency stop{note}; 'gastownctl thaw {rig}' ends it")
+        };
+        self.estops.get(&Some(rig.to_string()), || {
+            let found = known(estop(self.town, Some(rig)))?;
+            Ok(found.map(|note| (Mark::RigEstop, said(note))))
+        })
+    }
+
+    fn by_hold(&self, agent: &Agent) -> Verdict {
+        let said = |note| format!("it is held{note}; 'gastownctl start {agent}' ends it");
+        let found = known(held(self.town, agent))?;
+        Ok(found.map(|note| (Mark::Held, said(note))))
+    }
+
+    fn by_rig(&self, agent: &Agent) -> Verdict {
+        let Some(rig) = agent.rig() else {
+            return Ok(None);
+        };
+        self.rigs.get(&rig.to_string(), || {
+            let wisp = known(wisp::load(self.town, rig))?;
+            let labels = self.labels.get(&(), || known(Labels::load(self.town)))?;
+            Ok(by_settings(rig, &wisp, labels.of(rig)))
+        })
+    }
 }
 
-fn by_hold(town: &Town, agent: &Agent) -> Verdict {
-    let said = |note| format!("it is held{note}; 'gastownctl start {agent}' ends it");
-    Ok(held(town, agent)?.map(|note| (Mark::Held, said(note))))
-}
-
-fn by_rig(town: &Town, agent: &Agent) -> Verdict {
-    let Some(rig) = agent.rig() else {
-        return Ok(None);
-    };
-    let wisp = wisp::load(town, rig)?;
-    let labels = Labels::load(town)?;
-    Ok(match (wisp.status.as_deref(), labels.of(rig)) {
+/// What the settings of a rig on this machine, and the label of its bead, say against its agents.
+fn by_settings(rig: &str, wisp: &wisp::Wisp, label: Option<&str>) -> Option<(Mark, String)> {
+    match (wisp.status.as_deref(), label) {
         (Some("parked"), _) => Some((
             Mark::Parked,
             format!("rig {rig} is parked; 'gastownctl unpark {rig}' ends it"),
@@ -264,7 +315,32 @@ fn by_rig(town: &Town, agent: &Agent) -> Verdict {
             format!("auto_restart of rig {rig} is off; set it by 'gt rig config'"),
         )),
         _ => None,
-    })
+    }
+}
+
+fn known<T>(read: Result<T>) -> Result<T, String> {
+    read.map_err(|e| format!("{e:#}"))
+}
+
+/// What is read once per key.
+#[derive(Debug)]
+struct Shared<K, V>(RefCell<BTreeMap<K, V>>);
+
+impl<K, V> Default for Shared<K, V> {
+    fn default() -> Self {
+        Shared(RefCell::default())
+    }
+}
+
+impl<K: Clone + Ord, V: Clone> Shared<K, V> {
+    fn get(&self, key: &K, read: impl FnOnce() -> V) -> V {
+        if let Some(value) = self.0.borrow().get(key) {
+            return value.clone();
+        }
+        let value = read();
+        self.0.borrow_mut().insert(key.clone(), value.clone());
+        value
+    }
 }
 
 #[cfg(test)]

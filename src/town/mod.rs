@@ -34,6 +34,7 @@ pub mod wisp;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use anyhow::{Context, Result, ensure};
 
@@ -70,7 +71,8 @@ pub struct Town {
     accounts: Kept<Option<String>>,
     ours: Kept<ours::File>,
     sources: Sources,
-    rig_sources: BTreeMap<String, Sources>,
+    /// Read when they are asked for: an agent's start needs those of one rig.
+    rig_sources: BTreeMap<String, OnceLock<Sources>>,
 }
 
 impl Town {
@@ -113,10 +115,10 @@ impl Town {
             .filter(|name| *name != env_file::AUTO)
             .map_or_else(|| dialect.socket(root), String::from);
         let rigs = Kept::load_filled(root, rigs::FILE, rigs::parse, Rigs::is_empty);
-        let rig_sources = rigs.value.names().map(|rig| {
-            let sources = Sources::load(root, &format!("{rig}/"));
-            (rig.to_string(), sources)
-        });
+        let rig_sources = rigs
+            .value
+            .names()
+            .map(|rig| (rig.to_string(), OnceLock::new()));
         Ok(Town {
             root: root.to_path_buf(),
             marker,
@@ -280,7 +282,11 @@ impl Town {
             &self.ours.error,
             &self.said.error,
         ];
-        let sources = [&self.sources].into_iter().chain(self.rig_sources.values());
+        let of_rigs = self
+            .rig_sources
+            .keys()
+            .filter_map(|rig| self.sources_of(rig));
+        let sources = [&self.sources].into_iter().chain(of_rigs);
         let errors = errors.into_iter().chain(sources.flat_map(Sources::errors));
         errors.filter_map(Option::as_deref).collect()
     }
@@ -345,10 +351,18 @@ impl Town {
         self.ours.keep(root, ours::FILE)?;
         self.said.keep(root, dialect::FILE)?;
         self.sources.keep(root, "")?;
-        for (rig, sources) in &self.rig_sources {
-            sources.keep(root, &format!("{rig}/"))?;
+        for rig in self.rig_sources.keys() {
+            if let Some(sources) = self.sources_of(rig) {
+                sources.keep(root, &format!("{rig}/"))?;
+            }
         }
         Ok(())
+    }
+
+    /// The settings of a rig; `None`: it is not registered.
+    fn sources_of(&self, rig: &str) -> Option<&Sources> {
+        let sources = self.rig_sources.get(rig)?;
+        Some(sources.get_or_init(|| Sources::load(&self.root, &format!("{rig}/"))))
     }
 }
 

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use anyhow::{Result, anyhow};
 
 use super::Town;
+use super::launch::Appearance;
 use super::presets::{PRESETS, Preset, Prompt, preset};
 use super::settings::{self, Custom};
 use super::sources::Sources;
@@ -124,7 +125,7 @@ impl Town {
 
     /// The settings of the agent's rig; none for an agent of the town.
     pub(super) fn rig_sources(&self, agent: &Agent) -> Cow<'_, Sources> {
-        match agent.rig().map(|rig| (rig, self.rig_sources.get(rig))) {
+        match agent.rig().map(|rig| (rig, self.sources_of(rig))) {
             None => Cow::Owned(Sources::default()),
             Some((_, Some(sources))) => Cow::Borrowed(sources),
             // Not registered, or not known to be: its settings count all the same.
@@ -134,6 +135,13 @@ impl Town {
 }
 
 impl Program {
+    pub fn appearance(&self) -> Appearance {
+        Appearance {
+            kind: self.base.map(|base| base.name),
+            ready_prompt: self.ready_prompt.clone(),
+        }
+    }
+
     /// It is called by another command than that of what it is based on, so nothing is known of it.
     pub fn forget_base(&mut self) {
         self.base = None;
@@ -244,7 +252,7 @@ mod tests {
             assert_eq!(launch.argv[..2].join(" "), CLAUDE);
             assert_eq!(launch.command("hello").last().unwrap(), "hello");
             assert_eq!(launch.preset, "claude");
-            assert_eq!(launch.ready_prompt.as_deref(), Some("❯ "));
+            assert_eq!(launch.appearance.ready_prompt.as_deref(), Some("❯ "));
             assert_eq!(launch.ready_delay_ms, Some(10_000));
         }
     }
@@ -401,7 +409,11 @@ mod tests {
             let usual = launch.argv.iter().take_while(|arg| *arg != "--settings");
             let usual: Vec<&str> = usual.map(String::as_str).collect();
             assert_eq!(usual.join("|"), argv, "{custom}");
-            assert_eq!(launch.ready_prompt.as_deref(), prompt, "{custom}");
+            assert_eq!(
+                launch.appearance.ready_prompt.as_deref(),
+                prompt,
+                "{custom}"
+            );
             assert_eq!(launch.ready_delay_ms, delay, "{custom}");
             assert_eq!(launch.env["GT_PROCESS_NAMES"], names, "{custom}");
             assert_eq!(launch.env["GT_AGENT"], "x");

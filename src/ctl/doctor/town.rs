@@ -127,7 +127,7 @@ pub fn agents(report: &mut Report, town: &Town) {
                     // A program that is no known agent is not run: it may take `--version` for a
                     // command.
                     Some(path) => {
-                        let look = launch.kind.and_then(look);
+                        let look = launch.appearance.kind.and_then(look);
                         programs.extend(look.map(|look| (path, look)));
                     }
                     None => missing.entry(program).or_default().push(agent.to_string()),

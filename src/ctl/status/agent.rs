@@ -18,7 +18,7 @@ use crate::terminal::State;
 use crate::tmux::Pane;
 use crate::town::deacon::{self, Freshness, freshness};
 use crate::town::left::{Left, Note};
-use crate::town::marks::{self, Mark};
+use crate::town::marks::{self, Mark, Marks};
 use crate::town::ours::Closed;
 use crate::town::{self, Town};
 
@@ -165,6 +165,7 @@ pub const PROPERTIES: &[&str] = &[
 /// What is the same for all agents. `None`: it is not known.
 pub struct Seen<'a> {
     pub town: &'a Town,
+    pub marks: Marks<'a>,
     pub up: bool,
     pub panes: Option<&'a [Pane]>,
     /// What the terminals of agents that run are ready for.
@@ -287,7 +288,7 @@ impl Seen<'_> {
             Some(Some(unit)) => (unit.active.as_str(), unit.sub.as_str()),
         };
         let number = |name| properties.and_then(|p| p.number(name));
-        let refusal = marks::refusal(town, agent);
+        let refusal = self.marks.refusal(agent);
         let frozen = properties.is_some_and(Properties::is_frozen);
         let mut status = AgentStatus {
             agent: agent.to_string(),

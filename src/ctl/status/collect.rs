@@ -1,6 +1,7 @@
 //! Asks the manager, tmux and the files once, and says what is wrong.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::thread;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -20,9 +21,10 @@ use crate::heartbeat::observed::JOBS;
 use crate::job;
 use crate::session::rival;
 use crate::spool::Spool;
-use crate::systemd::{Systemd, Unit};
+use crate::systemd::{Properties, Systemd, Unit};
 use crate::terminal::{Reader, State};
-use crate::tmux::{self, Pane, Tmux};
+use crate::tmux::{self, Pane, Terminals, Tmux};
+use crate::town::marks::Marks;
 use crate::town::{self, Town};
 
 /// The timers of which the earlier one starts the next tick.
@@ -53,49 +55,34 @@ pub fn collect(town: &Town, systemd: Result<&Systemd, String>) -> Status {
         let patterns = ["gt-*", "gastown.target"];
         systemd.units(&patterns).map_err(|e| format!("{e:#}"))
     });
-    match (&systemd, &units) {
-        (Ok(systemd), Ok(units)) => {
-            let enabled = systemd.unit_file_state("gastown.target").ok().flatten();
-            status.target = Target {
-                active: Some(problems::is_active(units, "gastown.target")),
-                enabled: Some(enabled.as_deref() == Some("enabled")),
-            };
-            if let Some((next, why)) = next_tick(systemd, units) {
-                status.next_tick = Some(next);
-                status.next_reason = why;
+    let (terminals, properties, rival) = thread::scope(|scope| {
+        // After the manager, so that what runs has its terminal by then; beside all that is left.
+        let terminals = scope.spawn(|| Tmux::on(town.socket()).look());
+        let rival = scope.spawn(|| rival::go_daemon(town));
+        let properties = match (&systemd, &units) {
+            (Ok(systemd), Ok(units)) => ask(systemd, units, &mut status, &mut found),
+            (_, Err(why)) | (Err(why), _) => {
+                found.push(why.clone());
+                BTreeMap::new()
             }
-            let mut troubles = BTreeMap::new();
-            for name in JOBS.iter().chain([&OWN_UNIT]) {
-                let busy = |unit: &Unit| matches!(unit.active.as_str(), "failed" | "activating");
-                if units.get(*name).is_some_and(busy)
-                    && let Ok(properties) = systemd.properties(name)
-                {
-                    troubles.extend(job::trouble(&properties).map(|why| (*name, why)));
-                    if *name == OWN_UNIT
-                        && properties.text("Result").is_some_and(|r| r != "success")
-                    {
-                        let why = troubles.get(name).cloned();
-                        status.tick_failure = why.or_else(|| Some(last_end(&properties)));
-                    }
-                }
-            }
-            found.extend(problems::of_units(&status, units, &troubles));
-        }
-        (_, Err(why)) | (Err(why), _) => found.push(why.clone()),
-    }
+        };
+        (tmux::joined(terminals), properties, rival.join())
+    });
     let mut agents = directory::listed(town, units.as_ref().ok());
     agents.extend(directory::waiting(town, &memory));
-    let panes = Tmux::on(town.socket()).panes();
-    if let Err(e) = &panes {
+    if let Err(e) = &terminals {
         let why = tmux::squatted().unwrap_or_else(|| format!("{e}"));
         found.push(format!("{why}; sessions are not known"));
     }
-    let panes = panes.ok();
+    let terminals = terminals.ok();
     let seen = Seen {
         town,
+        marks: Marks::of(town),
         up: status.target.active == Some(true),
-        panes: panes.as_deref(),
-        terminals: terminals(town, &agents, panes.as_deref().unwrap_or_default()),
+        panes: terminals.as_ref().map(|seen| seen.panes.as_slice()),
+        terminals: terminals
+            .as_ref()
+            .map_or_else(BTreeMap::new, |seen| states(town, &agents, seen)),
         roster: town.roster().ok(),
         hooks: memory.hooks,
         ended: match &units {
@@ -110,17 +97,6 @@ pub fn collect(town: &Town, systemd: Result<&Systemd, String>) -> Status {
         },
     };
     let mut roots = Vec::new();
-    let theirs = units.iter().flat_map(BTreeMap::values);
-    let theirs: Vec<&Unit> = theirs
-        .filter(|unit| Agent::from_unit(&unit.name).is_ok())
-        .collect();
-    let properties = match &systemd {
-        Ok(systemd) => systemd.look(&theirs, PROPERTIES).unwrap_or_else(|e| {
-            found.push(format!("{e:#}"));
-            BTreeMap::new()
-        }),
-        Err(_) => BTreeMap::new(),
-    };
     for agent in agents {
         let unit = units.as_ref().map(|units| units.get(&agent.unit()));
         let properties = properties.get(&agent.unit());
@@ -148,7 +124,8 @@ pub fn collect(town: &Town, systemd: Result<&Systemd, String>) -> Status {
     );
     found.extend(problems::of_marks(town));
     found.extend(problems::frozen_for_nothing(town, &status.agents));
-    found.extend(rival::go_daemon(town).map(|(what, command)| format!("{what}; run '{command}'")));
+    let rival = rival.ok().flatten();
+    found.extend(rival.map(|(what, command)| format!("{what}; run '{command}'")));
     for summary in problems::of_alerts(town, &status.agents, units.is_ok()) {
         if !found.iter().any(|p| p.starts_with(&summary)) {
             found.push(format!("{summary}; see 'gastownctl history'"));
@@ -159,6 +136,45 @@ pub fn collect(town: &Town, systemd: Result<&Systemd, String>) -> Status {
     found.extend(short_lived(status.target.enabled));
     status.problems = found.iter().map(|problem| one_line(problem)).collect();
     status
+}
+
+/// What the manager says of the town, for the status; gives what it says of each agent's unit.
+fn ask(
+    systemd: &Systemd,
+    units: &BTreeMap<String, Unit>,
+    status: &mut Status,
+    found: &mut Vec<String>,
+) -> BTreeMap<String, Properties> {
+    let enabled = systemd.unit_file_state("gastown.target").ok().flatten();
+    status.target = Target {
+        active: Some(problems::is_active(units, "gastown.target")),
+        enabled: Some(enabled.as_deref() == Some("enabled")),
+    };
+    if let Some((next, why)) = next_tick(systemd, units) {
+        status.next_tick = Some(next);
+        status.next_reason = why;
+    }
+    let mut troubles = BTreeMap::new();
+    for name in JOBS.iter().chain([&OWN_UNIT]) {
+        let busy = |unit: &Unit| matches!(unit.active.as_str(), "failed" | "activating");
+        if units.get(*name).is_some_and(busy)
+            && let Ok(properties) = systemd.properties(name)
+        {
+            troubles.extend(job::trouble(&properties).map(|why| (*name, why)));
+            if *name == OWN_UNIT && properties.text("Result").is_some_and(|r| r != "success") {
+                let why = troubles.get(name).cloned();
+                status.tick_failure = why.or_else(|| Some(last_end(&properties)));
+            }
+        }
+    }
+    found.extend(problems::of_units(status, units, &troubles));
+    let theirs = units.values();
+    let theirs = theirs.filter(|unit| Agent::from_unit(&unit.name).is_ok());
+    let read = systemd.look(&theirs.collect::<Vec<_>>(), PROPERTIES);
+    read.unwrap_or_else(|e| {
+        found.push(format!("{e:#}"));
+        BTreeMap::new()
+    })
 }
 
 /// When the last tick was, and how many there were, by our own bookkeeping. Where that has none,
@@ -174,23 +190,19 @@ fn ticks(town: &Town, memory: &Memory) -> (Option<Timestamp>, Ticks) {
 }
 
 /// What the terminals of these agents are ready for; those that cannot be read are left out.
-fn terminals(town: &Town, agents: &BTreeSet<Agent>, panes: &[Pane]) -> BTreeMap<Agent, State> {
-    let ids: Vec<String> = panes
-        .iter()
-        .filter(|pane| pane.owner.is_some() && !pane.dead)
-        .map(|pane| pane.id.clone())
-        .collect();
-    let Ok(screens) = Tmux::on(town.socket()).screens(&ids) else {
+fn states(town: &Town, agents: &BTreeSet<Agent>, seen: &Terminals) -> BTreeMap<Agent, State> {
+    let Ok(sights) = &seen.sights else {
         return BTreeMap::new();
     };
+    let alive = seen.panes.iter().filter(|pane| !pane.dead);
+    let by_owner: HashMap<&str, &Pane> = alive
+        .filter_map(|pane| Some((pane.owner.as_deref()?, pane)))
+        .collect();
     let state = |agent: &Agent| {
-        let instance = agent.instance();
-        let pane = panes
-            .iter()
-            .find(|pane| pane.owner.as_deref() == Some(&instance) && !pane.dead)?;
-        let reader = Reader::of(&town.launch(agent).ok()?);
-        let report = pane.report.as_ref();
-        let (state, _) = reader.judged(screens.get(&pane.id)?, report, Timestamp::now());
+        let pane = by_owner.get(agent.instance().as_str())?;
+        let reader = Reader::of(&town.appearance(agent).ok()?);
+        let (screen, report) = (&sights.get(&pane.id)?.screen, pane.report.as_ref());
+        let (state, _) = reader.judged(screen, report, Timestamp::now());
         Some((agent.clone(), state))
     };
     agents.iter().filter_map(state).collect()
@@ -202,21 +214,22 @@ fn next_tick(
     systemd: &Systemd,
     units: &BTreeMap<String, Unit>,
 ) -> Option<(Timestamp, Option<String>)> {
-    let (at, timer) = TICK_TIMERS
-        .iter()
-        .filter(|timer| units.contains_key(**timer))
+    const ELAPSES: &str = "NextElapseUSecMonotonic";
+    let timers = TICK_TIMERS.iter().filter_map(|timer| units.get(*timer));
+    let names: Vec<&str> = timers.clone().map(|timer| timer.name.as_str()).collect();
+    let read = systemd.read(&names, &[ELAPSES]).ok()?;
+    let (at, timer) = timers
         .filter_map(|timer| {
-            let properties = systemd.properties(timer).ok()?;
-            let usec = properties.number("NextElapseUSecMonotonic")?;
-            (usec != 0).then_some((Duration::from_micros(usec), properties))
+            let usec = read.get(&timer.name)?.number(ELAPSES)?;
+            (usec != 0).then_some((Duration::from_micros(usec), timer))
         })
         .min_by_key(|(at, _)| *at)?;
     let since_boot = Duration::from(clock_gettime(ClockId::CLOCK_MONOTONIC).ok()?);
     let ahead = jiff::SignedDuration::try_from(at).ok()?
         - jiff::SignedDuration::try_from(since_boot).ok()?;
     let next = (Timestamp::now() + ahead).round(jiff::Unit::Second).ok()?;
-    let described = timer.text("Description").unwrap_or_default();
-    let why = described.split_once(": ").map(|(_, why)| printable(why));
+    let why = timer.description.split_once(": ");
+    let why = why.map(|(_, why)| printable(why));
     Some((next, why))
 }
 

@@ -27,6 +27,9 @@ const REAP_LIMIT: Duration = Duration::from_secs(3);
 /// How often it is asked for it.
 const REAP_POLL: Duration = Duration::from_millis(10);
 
+/// The pause before it is asked a second time; it doubles up to [`REAP_POLL`].
+const FIRST_REAP_POLL: Duration = Duration::from_millis(1);
+
 /// How long after an end by SIGTERM or Ctrl-C the session may be closed.
 const CLOSE_LIMIT: Duration = Duration::from_secs(10);
 
@@ -212,6 +215,7 @@ impl Run {
     /// Asks tmux how the agent ended; tmux learns it a moment after us.
     pub(super) fn after_end(&self) -> Result<After> {
         let deadline = Instant::now() + REAP_LIMIT;
+        let mut pause = FIRST_REAP_POLL;
         loop {
             let Some(pane) = self.tmux.pane(&self.pane)? else {
                 return Ok(After::Ended(self.closed()));
@@ -239,7 +243,8 @@ impl Run {
             if Instant::now() >= deadline {
                 return Ok(After::Ended(End::Unknown("tmux does not know its status")));
             }
-            std::thread::sleep(REAP_POLL);
+            std::thread::sleep(pause);
+            pause = (2 * pause).min(REAP_POLL);
         }
     }
 
@@ -328,7 +333,8 @@ impl Run {
 
     pub(super) fn stop(&self) -> Result<u8> {
         let _ = sd_notify::notify(&[NotifyState::Stopping]);
-        if self.is_alone() {
+        let has_note = !matches!(self.note.load(), Ok(None));
+        if has_note && self.is_alone() {
             self.forget_note();
         }
         if process::oom_kills() > self.oom_kills && self.is_out_of_memory() {
@@ -350,9 +356,11 @@ impl Run {
     pub(super) fn await_reaped(&self) {
         let deadline = Instant::now() + REAP_LIMIT;
         let pid = Pid::from_raw(self.pid.cast_signed());
+        let mut pause = FIRST_REAP_POLL;
         while kill(pid, None).is_ok() && Instant::now() < deadline {
             self.have_reaped();
-            std::thread::sleep(REAP_POLL);
+            std::thread::sleep(pause);
+            pause = (2 * pause).min(REAP_POLL);
         }
     }
 

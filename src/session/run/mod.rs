@@ -32,7 +32,7 @@ use crate::exit::{self, Exit};
 use crate::journal;
 use crate::lifecycle::{self, Action, Worktree};
 use crate::systemd::Systemd;
-use crate::tmux::{Pane, Terminal, Tmux};
+use crate::tmux::{Dress, Pane, Terminal, Tmux};
 use crate::town::first_words::{FirstWords, Occasion};
 use crate::town::launch::Launch;
 use crate::town::left::{Left, Note};
@@ -85,6 +85,8 @@ struct Run {
     is_own_server: bool,
     /// When to check once more that the process is still in the unit.
     look: Option<Instant>,
+    /// The connection by which the first start is made: an agent that runs needs none.
+    systemd: Option<Systemd>,
     /// What [`process::oom_kills`] said at the start.
     oom_kills: u64,
     note: Note,
@@ -120,10 +122,11 @@ fn prepared_and_run(instance: &str) -> Result<u8> {
         launch.env.insert("GT_HANDOFF".into(), "1".into());
     }
     let unit = agent.unit();
+    let systemd = Systemd::connect()?;
     let occasion = match asked {
         Some(Action::Cycle) => Occasion::Handoff,
         Some(_) => Occasion::Restart,
-        None if is_restarted(&unit) => Occasion::Crash,
+        None if is_restarted(&systemd, &unit) => Occasion::Crash,
         None => Occasion::Start,
     };
     let worktree = Worktree::of(&town, &agent, asked.is_some());
@@ -148,6 +151,7 @@ fn prepared_and_run(instance: &str) -> Result<u8> {
         server: 0,
         is_own_server: false,
         look: None,
+        systemd: Some(systemd),
         oom_kills: process::oom_kills(),
         note: Note::of(&town, &agent),
         agent,
@@ -159,7 +163,7 @@ fn prepared_and_run(instance: &str) -> Result<u8> {
     if let Err(e) = secrets::refresh(&run.tmux) {
         log::warn!("{e:#}, leaving the tmux server's environment as it is");
     }
-    match run.begin(asked.is_some(), worktree.as_ref()) {
+    match run.begin(asked.is_some(), worktree) {
         Ok(true) => {}
         Ok(false) => return Ok(0),
         Err(e) => {
@@ -174,6 +178,7 @@ fn prepared_and_run(instance: &str) -> Result<u8> {
             return Ok(Exit::TryAgain as u8);
         }
     }
+    run.systemd = None;
     if run.agent.role().is_worker() {
         run.save_note(Left::AtWork);
     }
@@ -197,10 +202,11 @@ pub fn town_of(status_text: &str) -> Option<&str> {
 }
 
 /// Whether systemd starts the unit again because its last run failed.
-fn is_restarted(unit: &str) -> bool {
-    Systemd::connect()
-        .and_then(|systemd| systemd.properties(unit))
-        .is_ok_and(|unit| unit.number("NRestarts").is_some_and(|n| n > 0))
+fn is_restarted(systemd: &Systemd, unit: &str) -> bool {
+    const COUNT: &str = "NRestarts";
+    let read = systemd.read(&[unit], &[COUNT]);
+    let count = read.ok().and_then(|all| all.get(unit)?.number(COUNT));
+    count.is_some_and(|count| count > 0)
 }
 
 fn catch_signals() -> Result<SignalFd> {
@@ -216,7 +222,7 @@ impl Run {
     /// Finds the agent's place and has a process in it that belongs to the unit; `false`: we are
     /// to stop again already. Where a request `asked` for this start, an agent that still runs is
     /// ended first, and a new one is started.
-    fn begin(&mut self, asked: bool, worktree: Option<&Worktree>) -> Result<bool> {
+    fn begin(&mut self, asked: bool, worktree: Option<Worktree>) -> Result<bool> {
         let mut place = self.place()?;
         if let (Place::Running(pane, pid), true) = (&place, asked) {
             self.take_over(pane, *pid)?;
@@ -225,10 +231,10 @@ impl Run {
             self.end_leftovers()?;
             place = self.place()?;
         }
-        if let (Some(worktree), Place::Running(..)) = (worktree, &place) {
+        if let (Some(worktree), Place::Running(..)) = (&worktree, &place) {
             worktree.leave();
         } else if let Some(worktree) = worktree {
-            self.sync(worktree);
+            self.sync(&worktree);
             if self.is_to_stop() {
                 return Ok(false);
             }
@@ -247,29 +253,24 @@ impl Run {
                 let terminal = Terminal::Session {
                     name: &name,
                     environment: &environment,
+                    dress: &self.dress(),
                 };
                 self.start(&terminal)?;
-                self.dress();
             }
         }
         Ok(true)
     }
 
-    /// Gives a session that we have made the looks of gt's.
-    fn dress(&self) {
+    /// The looks of gt's, for a session that we make.
+    fn dress(&self) -> Dress {
         let gt = looks::gt();
-        let options = looks::options(&self.agent, &self.names.session, gt.as_deref());
-        let mut dressed = self.tmux.set_options(&self.names.session, &options);
-        for (key, command, elsewhere) in looks::KEYS.iter().filter(|_| self.binds_keys) {
-            let Some(gt) = &gt else { break };
-            let program = format!("{} {command}", gt.display());
-            dressed = dressed.and_then(|()| self.tmux.bind(key, &program, elsewhere));
-        }
-        if let Err(e) = dressed {
-            log::warn!(
-                "{e}, leaving session '{}' as tmux made it",
-                self.names.session
-            );
+        let keys = gt
+            .iter()
+            .filter(|_| self.binds_keys)
+            .flat_map(|gt| looks::keys(gt));
+        Dress {
+            options: looks::options(&self.agent, &self.names.session, gt.as_deref()),
+            keys: keys.collect(),
         }
     }
 

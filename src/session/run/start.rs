@@ -37,7 +37,7 @@ impl Run {
         let opened = self.tmux.open(terminal, &self.instance, names, dir, &argv);
         let called = opened.map_err(anyhow::Error::from).and_then(|pane| {
             // Meanwhile the pane's process begins.
-            let systemd = Systemd::connect()?;
+            let systemd = self.systemd.take().map_or_else(Systemd::connect, Ok)?;
             let (stream, pane) = self.await_call(&listener, pane)?;
             Ok((systemd, stream, pane))
         });
@@ -82,7 +82,7 @@ impl Run {
 
     /// Leaves the first words for the ticks, which type them once the program waits for them.
     fn note_words(&self, pid: u32, words: &str) -> Result<()> {
-        let delay = match Reader::of(&self.launch).is_blind() {
+        let delay = match Reader::of(&self.launch.appearance).is_blind() {
             true => self.launch.ready_delay(),
             false => Duration::ZERO,
         };
