@@ -92,6 +92,7 @@ const UNIT_SUFFIX: &str = ".service";
 pub struct AddressError {
     text: String,
     reason: String,
+    unsure: bool,
 }
 
 impl fmt::Display for AddressError {
@@ -113,7 +114,13 @@ impl AddressError {
         AddressError {
             text: text.chars().take(80).flat_map(char::escape_debug).collect(),
             reason: reason.into(),
+            unsure: false,
         }
+    }
+
+    /// Whether it may be one: what would tell cannot be read.
+    pub fn is_unsure(&self) -> bool {
+        self.unsure
     }
 
     /// Why, without the text and the advice.
@@ -245,15 +252,21 @@ impl Agent {
                 match is_crew(rig, name) {
                     Ok(true) => Agent::new(Role::Crew, Some(rig), Some(name)),
                     Ok(false) => Ok(agent),
-                    Err(why) => Err(AddressError::new(
-                        text,
-                        format!("it is not known whether it is crew: {why}"),
-                    )),
+                    Err(why) => Err(AddressError {
+                        unsure: true,
+                        ..AddressError::new(
+                            text,
+                            format!("it is not known whether it is crew: {why}"),
+                        )
+                    }),
                 }
             }),
             _ => Err(AddressError::new(text, "unknown form")),
         };
-        agent.map_err(|e| AddressError::new(text, e.reason))
+        agent.map_err(|e| AddressError {
+            unsure: e.unsure,
+            ..AddressError::new(text, e.reason)
+        })
     }
 
     /// The role.
@@ -574,7 +587,9 @@ mod tests {
             _ => Err("no answer".to_string()),
         };
         let parse = |text| Agent::parse_with(text, is_crew);
-        let unknown = parse("beads/max").unwrap_err().to_string();
+        let unknown = parse("beads/max").unwrap_err();
+        assert!(unknown.is_unsure() && !parse("../max").unwrap_err().is_unsure());
+        let unknown = unknown.to_string();
         let want = "'beads/max' is no agent: it is not known whether it is crew: no answer";
         assert!(unknown.starts_with(want), "{unknown}");
         for (text, want) in [

@@ -1,8 +1,8 @@
 //! Careful reads and durable writes of small files.
 //!
 //! Files of the town are written by agents and by other programs, so a read
-//! never follows a symbolic link in the last component, never blocks on a FIFO,
-//! and never takes more than its limit. A write is complete and on disk, or it
+//! never blocks on a FIFO and never takes more than its limit; where a stranger
+//! may have put the file, it follows no symbolic link either. A write is complete and on disk, or it
 //! did not happen.
 
 use std::ffi::{OsStr, OsString};
@@ -28,7 +28,7 @@ const LOCK_POLL: Duration = Duration::from_millis(20);
 
 /// How the name of a file begins that is being written. The dot keeps path units and those who
 /// read spools from seeing it.
-const TEMPORARY: &str = ".tmp-";
+pub const TEMPORARY: &str = ".tmp-gastown-";
 
 /// How many letters and digits follow.
 const TEMPORARY_END: usize = 6;
@@ -70,6 +70,33 @@ pub fn read(path: &Path) -> Result<Option<String>> {
         Err(e) if e.kind() == io::ErrorKind::NotFound && !leads_nowhere(path) => Ok(None),
         Err(e) => Err(anyhow!("Failed to open '{}': {e}", path.display())),
     }
+}
+
+/// Reads a file of our own by `parse`. One that is broken is put aside as `aside`, and the default
+/// stands for it, as for one that is missing.
+///
+/// # Errors
+/// The file cannot be read, or not be put aside.
+pub fn read_own<T: Default>(
+    path: &Path,
+    aside: &Path,
+    parse: impl Fn(&str) -> Result<T>,
+) -> Result<T> {
+    let parsed = match read(path) {
+        Ok(None) => return Ok(T::default()),
+        Ok(Some(text)) => parse(&text),
+        // What can be read, and is no text, is broken too.
+        Err(e) if path.is_file() && fs::read(path).is_ok() => Err(e),
+        Err(e) => return Err(e),
+    };
+    let Err(e) = parsed else { return parsed };
+    fs::rename(path, aside).with_context(|| format!("Failed to put '{}' aside", path.display()))?;
+    log::warn!(
+        "'{}' is broken, so it is kept as '{}': {e:#}",
+        path.display(),
+        aside.display()
+    );
+    Ok(T::default())
 }
 
 /// Reads a file that a stranger may have put there: regular, owned by us, not a
@@ -259,7 +286,7 @@ pub fn replace(path: &Path, content: &[u8]) -> Result<()> {
     let failed = || format!("Failed to write '{}'", path.display());
     let dir = path.parent().unwrap_or(Path::new("/"));
     make_dir(dir)?;
-    let file = tempfile::Builder::new().prefix(".tmp-").tempfile_in(dir);
+    let file = tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(dir);
     let mut file = file.with_context(failed)?;
     file.write_all(content).with_context(failed)?;
     file.persist(path).with_context(failed).map(drop)
@@ -569,16 +596,21 @@ mod tests {
             file.set_modified(at).unwrap();
             path
         };
-        let gone = [root.path(), &below].map(|dir| file(dir, ".tmp-aB3dE6", old));
+        let gone = [root.path(), &below].map(|dir| file(dir, ".tmp-gastown-aB3dE6", old));
         let kept = [
-            file(root.path(), ".tmp-young1", SystemTime::now()),
-            file(root.path(), ".tmp-future", SystemTime::now() + ABANDONED),
-            file(root.path(), ".tmp-somebody-elses", old),
+            file(root.path(), ".tmp-gastown-young1", SystemTime::now()),
+            file(
+                root.path(),
+                ".tmp-gastown-future",
+                SystemTime::now() + ABANDONED,
+            ),
+            file(root.path(), ".tmp-gastown-somebody-elses", old),
+            file(root.path(), ".tmp-mktemp", old),
             file(root.path(), "tmp-aB3dE6", old),
-            file(&below.join("c"), ".tmp-toodee", old),
-            file(&theirs, ".tmp-aB3dE6", old),
+            file(&below.join("c"), ".tmp-gastown-toodee", old),
+            file(&theirs, ".tmp-gastown-aB3dE6", old),
         ];
-        fs::create_dir(root.path().join(".tmp-direct")).unwrap();
+        fs::create_dir(root.path().join(".tmp-gastown-direct")).unwrap();
         sweep(&root.path().join("link"), 2);
         sweep(&root.path().join("missing"), 2);
         sweep(root.path(), 0);
@@ -588,7 +620,7 @@ mod tests {
         for path in kept {
             assert!(path.exists(), "{}", path.display());
         }
-        assert!(root.path().join(".tmp-direct").exists());
+        assert!(root.path().join(".tmp-gastown-direct").exists());
     }
 
     #[test]

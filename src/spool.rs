@@ -79,6 +79,15 @@ pub struct Entry {
     pub text: Result<String, String>,
 }
 
+/// What a claim has found.
+#[derive(Debug)]
+pub struct Claimed {
+    /// What there is to do.
+    pub entries: Vec<Entry>,
+    /// Why something stays in `new/`, such as a directory that another user made.
+    pub stuck: Option<anyhow::Error>,
+}
+
 /// How many files there are.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Counts {
@@ -114,20 +123,26 @@ impl Spool {
     }
 
     /// Moves up to `limit` files from `new/` to `cur/`, the oldest name first, and gives up to
-    /// `limit` of all that are there, leftovers of earlier runs among them.
+    /// `limit` of all that are there, leftovers of earlier runs among them. One that cannot be
+    /// moved keeps no other from being claimed.
     ///
     /// # Errors
-    /// A directory cannot be read, or a file cannot be moved.
-    pub fn claim(&self, limit: usize) -> Result<Vec<Entry>> {
+    /// A directory cannot be read.
+    pub fn claim(&self, limit: usize) -> Result<Claimed> {
         let new = self.dir("new");
         let (staged, ready): (Vec<_>, Vec<_>) = names(&new)?.into_iter().partition(is_staged);
         for name in staged {
             sweep(&new.join(name));
         }
+        let mut stuck = None;
         for name in ready.into_iter().take(limit) {
-            self.shift(&new.join(name), "cur")?;
+            let moved = self.shift(&new.join(name), "cur");
+            stuck = stuck.or(moved.err());
         }
-        self.entries("cur", limit)
+        Ok(Claimed {
+            entries: self.entries("cur", limit)?,
+            stuck,
+        })
     }
 
     /// Up to `limit` files of one state, by name, with what they say.
@@ -508,7 +523,7 @@ mod tests {
         fs::create_dir(spool.dir("new").join("d.json")).unwrap();
         std::os::unix::fs::symlink("/etc/passwd", spool.dir("new").join("e.json")).unwrap();
         for _ in 0..2 {
-            let got = spool.claim(CLAIM_LIMIT).unwrap();
+            let got = spool.claim(CLAIM_LIMIT).unwrap().entries;
             let got: Vec<_> = got
                 .iter()
                 .map(|e| (e.name.as_str(), e.text.as_deref()))
@@ -539,7 +554,7 @@ mod tests {
         for round in 0..3 {
             drop_file(&spool, "a.json", "bad");
             drop_file(&spool, "b.json", "good");
-            let entries = spool.claim(CLAIM_LIMIT).unwrap();
+            let entries = spool.claim(CLAIM_LIMIT).unwrap().entries;
             let to = spool.fail(&entries[0], "it is bad").unwrap();
             spool.done(&entries[1]).unwrap();
             spool.done(&entries[1]).unwrap();
@@ -563,7 +578,7 @@ mod tests {
         let (_dir, spool) = spool();
         let fail = || {
             drop_file(&spool, "a.json", "bad");
-            let entries = spool.claim(CLAIM_LIMIT).unwrap();
+            let entries = spool.claim(CLAIM_LIMIT).unwrap().entries;
             spool.fail(&entries[0], "it is bad").unwrap()
         };
         let first = fail();
@@ -588,7 +603,7 @@ mod tests {
             drop_file(&spool, "a.json", text);
             spool.claim(CLAIM_LIMIT).unwrap();
         }
-        let texts: Vec<_> = spool.claim(CLAIM_LIMIT).unwrap();
+        let texts: Vec<_> = spool.claim(CLAIM_LIMIT).unwrap().entries;
         let texts: Vec<_> = texts.iter().map(|e| e.text.clone().unwrap()).collect();
         assert_eq!(texts, ["2", "3", "1"]);
     }
@@ -599,10 +614,10 @@ mod tests {
         let path = spool.put("mail-1", &1).unwrap();
         assert_eq!(path, spool.dir("new").join("mail-1.json"));
         spool.put("mail-1", &2).unwrap();
-        let entries = spool.claim(CLAIM_LIMIT).unwrap();
+        let entries = spool.claim(CLAIM_LIMIT).unwrap().entries;
         assert_eq!(spool.put("mail-1", &3).unwrap(), entries[0].path);
         assert_eq!(entries[0].text.as_deref(), Ok("1"));
-        assert_eq!(spool.claim(CLAIM_LIMIT).unwrap().len(), 1);
+        assert_eq!(spool.claim(CLAIM_LIMIT).unwrap().entries.len(), 1);
     }
 
     #[test]
@@ -634,7 +649,7 @@ mod tests {
             .write(true)
             .open(spool.dir("new").join(".tmp-old"));
         file.unwrap().set_modified(old).unwrap();
-        assert!(spool.claim(CLAIM_LIMIT).unwrap().is_empty());
+        assert!(spool.claim(CLAIM_LIMIT).unwrap().entries.is_empty());
         assert_eq!(listed(&spool, "new"), [".tmp-young"]);
     }
 
@@ -645,7 +660,7 @@ mod tests {
             drop_file(&spool, &format!(".tmp-{n}"), "");
         }
         drop_file(&spool, "z.json", "1");
-        let entries = spool.claim(CLAIM_LIMIT).unwrap();
+        let entries = spool.claim(CLAIM_LIMIT).unwrap().entries;
         assert_eq!(entries.len(), 1);
         assert_eq!(spool.counts().unwrap().new, 0);
     }
@@ -655,7 +670,7 @@ mod tests {
         let (_dir, spool) = spool();
         let long = ["a", "b"].map(|end| format!("{}{end}.json", "y".repeat(249)));
         long.iter().for_each(|name| drop_file(&spool, name, "bad"));
-        let entries = spool.claim(CLAIM_LIMIT).unwrap();
+        let entries = spool.claim(CLAIM_LIMIT).unwrap().entries;
         assert_eq!(entries.len(), 2);
         for entry in &entries {
             let path = spool.fail(entry, "it is bad").unwrap();
@@ -677,7 +692,7 @@ mod tests {
         let mut paths = HashSet::new();
         for _ in 0..NAMES_TRIED + 20 {
             drop_file(&spool, "a.json", "bad");
-            let entries = spool.claim(CLAIM_LIMIT).unwrap();
+            let entries = spool.claim(CLAIM_LIMIT).unwrap().entries;
             paths.insert(spool.fail(&entries[0], "it is bad").unwrap());
         }
         assert_eq!(paths.len() as u128, NAMES_TRIED + 20);
@@ -721,7 +736,7 @@ mod tests {
         for n in 0..7 {
             drop_file(&spool, &format!("{n}.json"), "");
         }
-        assert_eq!(spool.claim(5).unwrap().len(), 5);
+        assert_eq!(spool.claim(5).unwrap().entries.len(), 5);
         assert_eq!(
             spool.counts().unwrap(),
             Counts {

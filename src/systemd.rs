@@ -10,7 +10,7 @@ mod transient;
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
-use std::sync::OnceLock;
+use std::sync::{OnceLock, mpsc};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
@@ -170,23 +170,32 @@ impl Systemd {
             )
             .context(Exit::NoManager)
         })?;
-        zbus::block_on(async {
-            let address = format!("unix:path={}", bus.display());
-            let connection = zbus::connection::Builder::address(address.as_str())
-                .method_timeout(CALL_LIMIT)
-                .build()
-                .await?;
-            let manager = ManagerProxy::builder(&connection)
-                .cache_properties(zbus::proxy::CacheProperties::No)
-                .build()
-                .await?;
-            Ok(Systemd {
-                connection,
-                manager,
-                removed: OnceLock::new(),
+        let address = format!("unix:path={}", bus.display());
+        let connect = move || {
+            zbus::block_on(async {
+                let connection = zbus::connection::Builder::address(address.as_str())
+                    .method_timeout(CALL_LIMIT)
+                    .build()
+                    .await?;
+                let manager = ManagerProxy::builder(&connection)
+                    .cache_properties(zbus::proxy::CacheProperties::No)
+                    .build()
+                    .await?;
+                Ok(Systemd {
+                    connection,
+                    manager,
+                    removed: OnceLock::new(),
+                })
             })
-        })
-        .map_err(|e: zbus::Error| {
+        };
+        // The limit of calls does not count for the greeting.
+        let (done, connected) = mpsc::channel();
+        std::thread::spawn(move || done.send(connect()));
+        let connected = match connected.recv_timeout(CALL_LIMIT) {
+            Ok(connected) => connected.map_err(|e: zbus::Error| e.to_string()),
+            Err(_) => Err(format!("no answer within {} s", CALL_LIMIT.as_secs())),
+        };
+        connected.map_err(|e| {
             anyhow!(
                 "Failed to reach the user manager at '{}': {e}",
                 bus.display()

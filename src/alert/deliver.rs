@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use jiff::Timestamp;
 
 use super::condition::{Alert, Told};
@@ -116,6 +116,9 @@ impl Teller<'_> {
     }
 
     fn run_hook(&self, alert: &Alert, at_end: bool) -> Result<()> {
+        if let Some(why) = unfit_hook(&self.home) {
+            bail!("{why}");
+        }
         let program = self.home.join(HOOK);
         let Some(program) = tools::find(&program.to_string_lossy(), &[]) else {
             return Ok(());
@@ -150,6 +153,19 @@ impl Teller<'_> {
         );
         Ok(())
     }
+}
+
+/// What is wrong with a person's own program, and what to run; `None`: nothing, or there is none.
+pub fn unfit_hook(home: &Path) -> Option<String> {
+    let program = home.join(HOOK);
+    let is_there = program.symlink_metadata().is_ok();
+    let is_fit = tools::find(&program.to_string_lossy(), &[]).is_some();
+    let shown = program.display();
+    (is_there && !is_fit).then(|| {
+        format!(
+            "'{shown}' cannot be executed, so it tells nobody of alerts; run 'chmod +x {shown}'"
+        )
+    })
 }
 
 fn failure(alert: &Alert, result: Result<()>) -> Option<String> {

@@ -12,8 +12,8 @@ use crate::exit::Exit;
 use crate::job;
 use crate::session::run::why_failed;
 use crate::systemd::{Systemd, runtime_dir};
-use crate::town::Town;
 use crate::town::env_file::{home, locate};
+use crate::town::{Town, poke};
 
 /// The one condition that a town cannot keep itself.
 const NO_TOWN: &str = "town";
@@ -82,6 +82,11 @@ pub fn handle(unit: &str) -> Result<Exit> {
     let told: Vec<Result<()>> = dirs
         .map(|dir| deliver(&dir, town.root(), Some(&town)))
         .collect();
+    if Agent::from_unit(unit).is_ok() {
+        // It plans when the agent is tried again, and told of again where that failed. A unit of
+        // ours, which each tick starts anew, would have ticks without end.
+        poke::heartbeat(town.root());
+    }
     told.into_iter().collect::<Result<()>>()?;
     Ok(Exit::Ok)
 }

@@ -17,6 +17,7 @@ use jiff::Timestamp;
 
 use crate::systemd::{Systemd, Verb};
 use crate::town::Town;
+pub use deliver::unfit_hook;
 pub use failure::{
     DELIVER, STORM, end, failed, gave_up, gave_up_in, handle, is_homeless, storm, storm_key, twice,
     unit_key,

@@ -54,6 +54,8 @@ pub fn act(
         log::info!(message_id = journal::NOBODY_JUDGED, gt_reason = gap.as_str();
             "Nobody is judged this time: {gap}");
     }
+    // A mail that is not sent yet must not count as sent if this run is killed.
+    acting.told_of(&plan.steps, false);
     // First, because an action that is not remembered would be done again by each tick.
     let remembered = acting.memory.save(world.town);
     if !acting.note(remembered) {
@@ -63,7 +65,9 @@ pub fn act(
     acting.agree(&plan.steps);
     acting.pokes(&plan);
     let decided = Instant::now();
-    acting.mails(&plan.steps);
+    acting.alerts(&plan);
+    acting.watch(&plan);
+    acting.mails(&plan.steps, begin);
     if full {
         acting.beads(begin);
     }
@@ -77,10 +81,12 @@ pub fn act(
     }
     let kept = world.town.keep_good();
     acting.note(kept);
-    acting.alerts(&plan);
-    acting.watch(&plan);
     let counted = acting.state();
     acting.note(counted);
+    if acting.failures.is_empty() {
+        let over = "The heartbeat works again";
+        acting.note(alert::clear(world.town, &unit_key(OWN_UNIT), over));
+    }
     if !acting.failures.is_empty() {
         let now = Timestamp::now();
         plan.bring_forward(now, Some(now + RETRY), "what failed is tried again");
@@ -332,7 +338,7 @@ impl Acting<'_> {
         if town.dialect().is_first() || begin.elapsed() > TOOL_LIMIT {
             return false;
         }
-        match bd::rig_labels(&Tools::locate(&home), town) {
+        match bd::rig_labels(&Tools::locate(&home), town, begin + TOOL_LIMIT) {
             Ok(None) => false,
             Ok(Some(labels)) => {
                 let learned = Labels::learn(town, labels);
@@ -351,6 +357,9 @@ impl Acting<'_> {
     /// looked at again after it.
     fn beads(&mut self, begin: Instant) {
         let Ok(home) = home() else { return };
+        if begin.elapsed() > TOOL_LIMIT {
+            return;
+        }
         let tools = Tools::locate(&home);
         let listed = Instant::now();
         let now = match observe::beads(self.world, &tools, self.observed) {
@@ -442,11 +451,23 @@ impl Acting<'_> {
         }
     }
 
+    /// Notes whether the Witnesses have been told of the crashes that are to be told.
+    fn told_of(&mut self, steps: &[Step], told: bool) {
+        for step in steps {
+            if let Action::Tell { agent, .. } = &step.action {
+                self.memory.record(agent).told = told;
+            }
+        }
+    }
+
     /// Mails the Witness of its rig that a polecat crashed, in the words of current `gt`. What is
     /// not known to be sent is tried again by the next tick.
-    fn mails(&mut self, steps: &[Step]) {
+    fn mails(&mut self, steps: &[Step], begin: Instant) {
         let Ok(home) = home() else { return };
         let tools = Tools::locate(&home);
+        if tools.path("gt").is_none() {
+            return self.told_of(steps, true);
+        }
         for step in steps {
             let Action::Tell { agent, to, issue } = &step.action else {
                 continue;
@@ -454,16 +475,22 @@ impl Acting<'_> {
             let name = agent.name().unwrap_or_default();
             let rig = agent.rig().unwrap_or_default();
             let subject = format!("CRASHED_POLECAT: {rig}/{name} detected");
+            let seen = self.observed.agents.get(agent);
+            let gave_up = seen.filter(|seen| seen.unit.is_failed());
+            let what_next = match gave_up {
+                // Of one that runs again, the manager tells nothing of how the last run ended.
+                None => "systemd starts it again, up to five times within 15 minutes".into(),
+                Some(seen) => {
+                    let why = alert::end(&seen.unit.result, seen.unit.status);
+                    format!("It gave up: {why}; 'gastownctl recover {agent}' starts it again")
+                }
+            };
             let body = format!(
-                "Polecat {name} crashed: {}.\n\nhook_bead: {}\n\nsystemd starts it again, up to five times within 15 minutes; \
+                "Polecat {name} crashed.\n\nhook_bead: {}\n\n{what_next}; \
                  'gastownctl status {agent}' tells what has become of it.",
-                self.observed
-                    .agents
-                    .get(agent)
-                    .map_or("it ended", |seen| &seen.unit.result),
                 issue.as_deref().unwrap_or("unknown"),
             );
-            if tools.path("gt").is_none() {
+            if begin.elapsed() > TOOL_LIMIT {
                 return;
             }
             match mail::send(
@@ -473,10 +500,14 @@ impl Acting<'_> {
                 &subject,
                 &body,
             ) {
-                Ok(()) => self.told(step),
+                Ok(()) => {
+                    self.memory.record(agent).told = true;
+                    self.told(step);
+                }
+                // A `gt` that hangs would take its whole limit for each.
                 Err(e) => {
                     log::warn!("Failed to tell {to} that {agent} crashed, trying again: {e}");
-                    self.memory.record(agent).told = false;
+                    return;
                 }
             }
         }
@@ -495,10 +526,6 @@ impl Acting<'_> {
         }
         for (key, summary) in &plan.clear {
             self.note(alert::clear(town, key, summary));
-        }
-        if self.failures.is_empty() {
-            let over = "The heartbeat works again";
-            self.note(alert::clear(town, &unit_key(OWN_UNIT), over));
         }
         let due = alert::next_delivery(town).is_some_and(|next| next <= Timestamp::now());
         if due || alert::is_homeless() {

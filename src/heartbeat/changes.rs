@@ -230,7 +230,7 @@ pub fn look() -> Result<Exit> {
         if systemd.town_is_stopped()? {
             break;
         }
-        let job = systemd.queue(Verb::Start, OWN_UNIT)?;
+        let job = systemd.queue_awaited(Verb::Start, OWN_UNIT)?;
         systemd.wait(&job, START_LIMIT)?;
     }
     Ok(Exit::Ok)

@@ -349,8 +349,12 @@ impl Deciding<'_> {
                     hook.since = hook.since.max(at);
                 }
             }
-            let refused = seen.is_some_and(|seen| seen.refusal.is_some());
-            if !is_down || refused || self.started(&agent) {
+            // Who asked to wait, and who may not run, goes on later.
+            let waits = seen.is_some_and(|seen| {
+                let asked = matches!(seen.left, Some(Left::Waiting(_))) && !seen.unit.is_failed();
+                asked || seen.refusal.is_some()
+            });
+            if !is_down || waits || self.started(&agent) {
                 self.memory.hooks.insert(agent, hook);
                 continue;
             }
@@ -543,6 +547,8 @@ impl Deciding<'_> {
                 (record.crashed, record.told) = (false, false);
             }
             record.crashed |= agent.role() == Role::Polecat && (restarted || unit.is_failed());
+            // The first tick does not know which crashes are new.
+            record.told |= record.crashed && last.is_none();
             if record.crashed
                 && !record.told
                 && let Some(to) = witness(agent)

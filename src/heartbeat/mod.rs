@@ -28,7 +28,7 @@ use crate::exit::Exit;
 use crate::files;
 use crate::job::{self, Desk, Done, Job};
 use crate::journal;
-use crate::session::secrets;
+use crate::session::{secrets, server};
 use crate::systemd::Systemd;
 use crate::tmux::Tmux;
 use crate::tools::{Tools, gt};
@@ -109,6 +109,9 @@ fn tend(desk: &Desk<'_>) -> Result<Done> {
     if let Some(junk) = junk {
         log::warn!("{junk}, starting anew; it is kept as 'supervisor.json.bad'");
         Memory::set_aside(&town)?;
+    }
+    if let Err(e) = server::find_again(desk.systemd, &world.tmux) {
+        log::warn!("The tmux server's socket is gone: {e:#}");
     }
     if let Err(e) = secrets::refresh(&world.tmux) {
         log::warn!("{e:#}, leaving the tmux server's environment as it is");

@@ -20,6 +20,7 @@ use crate::digest::digest;
 use crate::hooks::report::Report;
 use crate::session::process::{self, Head};
 use crate::session::rival;
+use crate::session::server;
 use crate::session::whose::{Found, Names, OtherServers};
 use crate::systemd::{Systemd, TARGET, Unit};
 use crate::terminal::{Kind, Reader, State, answer};
@@ -124,7 +125,10 @@ fn observe_with(
     let others: Vec<(String, UnitState)> = others.into_iter().map(plain).collect();
     observed.units.extend(others);
     observed.units.extend(states(world.systemd, failed)?);
-    match terminals().and_then(|seen| add(seen, town, &mut observed.agents)) {
+    match terminals()
+        .and_then(|seen| trusted(world, seen))
+        .and_then(|seen| add(seen, town, &mut observed.agents))
+    {
         Ok(true) => observed.sign = Some(Timestamp::now()),
         Ok(false) => {}
         Err(e) => {
@@ -173,6 +177,7 @@ pub fn beads(world: &World<'_>, tools: &Tools, before: &Observed) -> Result<Opti
         panes,
         sights: Ok(HashMap::new()),
     });
+    let seen = seen.and_then(|seen| trusted(world, seen));
     if let Err(e) = seen.and_then(|seen| add(seen, world.town, &mut agents)) {
         log::debug!("Failed to list the terminals: {e}");
         // An agent whose terminal is not known may be alive in it.
@@ -272,6 +277,16 @@ fn plain(unit: &Unit) -> (String, UnitState) {
         ..UnitState::default()
     };
     (unit.name.clone(), state)
+}
+
+/// What tmux tells, where it can tell anything: a server whose socket is gone has sessions that
+/// nobody can list.
+fn trusted(world: &World<'_>, seen: Terminals) -> Result<Terminals, TmuxError> {
+    let is_lost = || server::is_lost(world.systemd, &world.tmux).unwrap_or(true);
+    match seen.panes.is_empty() && is_lost() {
+        true => Err(TmuxError::NoServer),
+        false => Ok(seen),
+    }
 }
 
 /// Adds what tmux tells to the agents. Tells whether a person looks at one. What tmux does not tell stays

@@ -122,8 +122,14 @@ fn run_patiently(job: &Job, mut work: impl FnMut(&Desk<'_>) -> Result<Done>) -> 
         };
         if !is_service || begin.elapsed() + pause > patience {
             // The cause may need no path unit to start us again, such as a file that changed.
-            if !job.arms_first && exit::of(&error) != Exit::NoManager {
-                arm_for_failure(job)?;
+            if !job.arms_first
+                && exit::of(&error) != Exit::NoManager
+                && let Err(e) = arm_for_failure(job)
+            {
+                log::warn!(
+                    "{e:#}, so nothing but its path unit starts {} again",
+                    job.name
+                );
             }
             return Err(error);
         }

@@ -1,6 +1,7 @@
 //! From the spool to a plan: what is refused, what is done with already, and what is about to be
 //! done to whom.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Instant;
@@ -14,14 +15,16 @@ use super::run::{Pending, Run, Taken};
 use super::state::Planned;
 use super::step;
 use crate::agent::Agent;
-use crate::spool::CLAIM_LIMIT;
-use crate::town::{agent_state, marks};
+use crate::spool::{CLAIM_LIMIT, Claimed};
+use crate::town::agent_state;
+use crate::town::marks::{self, Mark};
 
 impl Run<'_> {
     /// Claims what is there, refuses what must be refused, and begins the rest; tells whether
     /// there may be more.
     pub(super) fn claim(&mut self) -> Result<bool> {
-        let entries = self.spool.claim(CLAIM_LIMIT)?;
+        let Claimed { entries, stuck } = self.spool.claim(CLAIM_LIMIT)?;
+        self.stuck = stuck;
         step("claimed");
         let now = Timestamp::now();
         let stopped = self.systemd.town_is_stopped()?;
@@ -44,9 +47,19 @@ impl Run<'_> {
                 .as_ref()
                 .ok()
                 .and_then(|w| Some(w.mail.as_ref()?.id.clone()));
-            let request = written.and_then(|w| Request::of(&w, |text| self.town.agent(text)));
-            let request = match request {
+            let max_age = self.town.ours().request_max_age;
+            let may_wait = written.as_ref().is_ok_and(|w| w.is_younger(max_age, now));
+            let unsure = Cell::new(false);
+            let agent = |text: &str| {
+                let agent = self.town.agent(text);
+                agent.inspect_err(|e| unsure.set(e.is_unsure()))
+            };
+            let request = match written.and_then(|w| Request::of(&w, agent)) {
                 Ok(request) => request,
+                Err(why) if unsure.get() && may_wait => {
+                    self.put_off(&entry.name, &why);
+                    continue;
+                }
                 Err(why) => {
                     self.refuse(&entry, mail.as_deref(), None, &why)?;
                     continue;
@@ -93,7 +106,8 @@ impl Run<'_> {
                 waits = true;
                 continue;
             }
-            match judge(&request, &standing, self.town.ours().request_max_age, now) {
+            match judge(&request, &standing, max_age, now) {
+                Verdict::Wait(why) => self.put_off(&taken.entry.name, &why),
                 Verdict::Refuse(why) => {
                     self.refuse(&taken.entry, taken.mail.as_deref(), Some(&request), &why)?;
                 }
@@ -187,23 +201,28 @@ impl Run<'_> {
             ),
             Err(e) => (None, Some(format!("it is not known where it works: {e:#}"))),
         };
-        let refusal = marks::refusal(self.town, agent).map(|r| r.to_string());
+        let refusal = marks::refusal(self.town, agent);
+        let (unread, refusal) = match refusal {
+            Some(r) if r.mark == Mark::Unknown => (Some(r.reason), None),
+            other => (None, other.map(|r| r.reason)),
+        };
         let standing = Standing {
             unknown,
             started: properties.main_started(),
-            refusal: refusal.or(unsure),
-            unconfirmed: None,
+            refusal,
+            unsure: unsure.or(unread),
+            unconfirmed: Ok(None),
             last: self.state.done.get(agent).copied(),
         };
         Ok((standing, properties.invocation()))
     }
 
-    fn unconfirmed(&self, request: &Request) -> Option<String> {
+    fn unconfirmed(&self, request: &Request) -> Result<Option<String>, String> {
         if !self.town.ours().verify_requests {
-            return None;
+            return Ok(None);
         }
         let (agent, action) = (&request.agent, request.action.name());
-        let verified = agent_state::verify(self.town, agent, action);
-        verified.err().map(|e| format!("{e:#}"))
+        let unconfirmed = agent_state::unconfirmed(self.town, agent, action);
+        unconfirmed.map_err(|e| format!("it is not known whether {agent} asked for it: {e:#}"))
     }
 }

@@ -11,7 +11,7 @@ const SKEW: SignedDuration = SignedDuration::from_secs(60);
 const OVERTAKEN: SignedDuration = SignedDuration::from_secs(60);
 
 /// What is known of the agent that a request is for.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Standing {
     /// Why the town has no such agent.
     pub unknown: Option<String>,
@@ -19,10 +19,27 @@ pub struct Standing {
     pub started: Option<Timestamp>,
     /// Why it may not run.
     pub refusal: Option<String>,
-    /// Why its state file does not confirm the request; checked where the town wants it.
-    pub unconfirmed: Option<String>,
+    /// Why it is not known whether it may run.
+    pub unsure: Option<String>,
+    /// Why its state file does not confirm the request; checked where the town wants it. The
+    /// error: why it is not known whether it does.
+    pub unconfirmed: Result<Option<String>, String>,
     /// What was done last on request, and when that was done.
     pub last: Option<(Action, Timestamp)>,
+}
+
+impl Default for Standing {
+    /// That of an agent of which nothing speaks against a request.
+    fn default() -> Standing {
+        Standing {
+            unknown: None,
+            started: None,
+            refusal: None,
+            unsure: None,
+            unconfirmed: Ok(None),
+            last: None,
+        }
+    }
 }
 
 /// What becomes of a request.
@@ -32,6 +49,8 @@ pub enum Verdict {
     Execute,
     /// Another request, executed since, has done for this one too.
     Overtaken,
+    /// It waits until what is not known is known; why.
+    Wait(String),
     /// It is refused, for this reason.
     Refuse(String),
 }
@@ -59,8 +78,10 @@ pub fn judge(
     if is_overtaken(request, standing.last, now) {
         return Verdict::Overtaken;
     }
-    if let Some(why) = &standing.unconfirmed {
-        return refuse(why);
+    match &standing.unconfirmed {
+        Ok(None) => {}
+        Ok(Some(why)) => return refuse(why),
+        Err(why) => return Verdict::Wait(why.clone()),
     }
     if let Some(started) = standing.started.filter(|&s| request.made.is_before(s)) {
         return Verdict::Refuse(format!(
@@ -68,12 +89,14 @@ pub fn judge(
             request.agent
         ));
     }
-    match &standing.refusal {
-        // Nobody need be allowed to run in order to be stopped.
-        Some(why) if request.action != Action::Shutdown => {
-            Verdict::Refuse(format!("{} may not run: {why}", request.agent))
-        }
-        _ => Verdict::Execute,
+    // Nobody need be allowed to run in order to be stopped.
+    if request.action == Action::Shutdown {
+        return Verdict::Execute;
+    }
+    match (&standing.refusal, &standing.unsure) {
+        (Some(why), _) => Verdict::Refuse(format!("{} may not run: {why}", request.agent)),
+        (None, Some(why)) => Verdict::Wait(why.clone()),
+        (None, None) => Verdict::Execute,
     }
 }
 
@@ -161,13 +184,36 @@ mod tests {
                 ..Standing::default()
             },
             Standing {
-                unconfirmed: Some("no".into()),
+                unconfirmed: Ok(Some("no".into())),
                 ..Standing::default()
             },
         ] {
             for action in [Action::Cycle, Action::Shutdown] {
                 let got = verdict(action, made, &standing);
                 assert_eq!(got, Verdict::Refuse("no".into()));
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_known_waits_until_it_is_too_old() {
+        let (made, old) = ("2026-01-16T12:00:00Z", "2026-01-16T05:00:00Z");
+        let wait = Verdict::Wait("no disk".into());
+        let unsure = Standing {
+            unsure: Some("no disk".into()),
+            ..Standing::default()
+        };
+        assert_eq!(verdict(Action::Cycle, made, &unsure), wait);
+        assert_eq!(verdict(Action::Shutdown, made, &unsure), Verdict::Execute);
+        let unread = Standing {
+            unconfirmed: Err("no disk".into()),
+            ..Standing::default()
+        };
+        for action in [Action::Cycle, Action::Shutdown] {
+            assert_eq!(verdict(action, made, &unread), wait);
+            for standing in [&unsure, &unread] {
+                let got = verdict(action, old, standing);
+                assert!(matches!(got, Verdict::Refuse(_)), "{got:?}");
             }
         }
     }

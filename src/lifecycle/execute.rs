@@ -11,7 +11,7 @@ use super::state::Planned;
 use super::step;
 use crate::agent::Agent;
 use crate::systemd::{Unit, Verb};
-use crate::town::marks;
+use crate::town::marks::{self, Mark};
 
 /// How long a unit's job may take, the sync of a worktree apart: its own limits for stop and
 /// start, and a reserve.
@@ -68,6 +68,9 @@ impl Run<'_> {
         }
         // It was allowed when this was planned; that may be long ago.
         if let Some(refusal) = marks::refusal(self.town, agent).filter(|_| resumed) {
+            if refusal.mark == Mark::Unknown {
+                return self.put_off_all(agent, &refusal.reason);
+            }
             bail!("{agent} may not run: {refusal}");
         }
         let now = Timestamp::now();
@@ -187,6 +190,10 @@ impl Run<'_> {
             Action::Shutdown => Some(format!("{agent} is still {active}")),
             _ if renewed && runs => None,
             _ => Some(match marks::refusal(self.town, agent) {
+                Some(refusal) if refusal.mark == Mark::Unknown => {
+                    self.put_off_all(agent, &refusal.reason)?;
+                    return Ok(None);
+                }
                 Some(refusal) => format!("{agent} may not run: {refusal}"),
                 None => format!(
                     "{agent} did not start ({}); see 'gastownctl logs {agent}'",

@@ -56,6 +56,26 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// Leaves a request to a later run: what would tell whether it may be executed cannot be read.
+    pub(super) fn put_off(&mut self, name: &str, why: &str) {
+        if self.put_off.insert(name.to_string()) {
+            log::warn!(gt_request = name, gt_reason = why; "Request '{name}' waits: {why}");
+        }
+    }
+
+    /// The same for all requests for an agent that were begun and came to nothing: they are judged
+    /// anew, so nothing is planned any more.
+    pub(super) fn put_off_all(&mut self, agent: &Agent, why: &str) -> Result<()> {
+        let pending = self.pending.remove(agent);
+        if self.state.planned.remove(agent).is_some() {
+            self.state.save(Timestamp::now())?;
+        }
+        for taken in pending.into_iter().flat_map(|pending| pending.taken) {
+            self.put_off(&taken.entry.name, why);
+        }
+        Ok(())
+    }
+
     /// Puts all requests for an agent aside that were begun and came to nothing.
     pub(super) fn give_up(&mut self, agent: &Agent, why: &str) -> Result<()> {
         let Some(pending) = self.pending.remove(agent) else {

@@ -67,9 +67,12 @@ impl Worktree {
     /// Leaves the worktree as it is, because somebody works there already.
     pub fn leave(&self) {
         match files::remove(&self.record) {
-            Ok(true) => log::warn!(gt_agent:% = self.agent;
-                "A sync of the worktree '{}' of {} was cut off; what is missing is in 'git stash'",
-                self.dir.display(), self.agent),
+            Ok(true) => {
+                let why = format!("the last sync was cut off; {}", git::KEPT);
+                if let Err(e) = self.raise("is not as it was", &why) {
+                    log::warn!("{e:#}, ignoring");
+                }
+            }
             Ok(false) => {}
             Err(e) => log::warn!("{e:#}, ignoring"),
         }
@@ -78,14 +81,13 @@ impl Worktree {
     /// Counts the syncs in a row that did not work, and tells somebody where there are too many.
     fn count(&self, failure: Option<&str>) -> Result<()> {
         let (agent, dir) = (&self.agent, self.dir.display());
-        let key = format!("presync-{}", agent.instance());
         let path = self
             .record
             .with_file_name(format!("{}.failures", agent.instance()));
         let Some(why) = failure else {
             if files::remove(&path)? {
                 let over = format!("The worktree '{dir}' of {agent} is up to date again");
-                alert::clear(&self.town, &key, &over)?;
+                alert::clear(&self.town, &self.key(), &over)?;
             }
             return Ok(());
         };
@@ -94,20 +96,28 @@ impl Worktree {
             .unwrap_or_default();
         let count = before.saturating_add(1);
         files::write(&path, format!("{count}\n").as_bytes())?;
-        if count >= self.town.ours().sync_failures {
-            let summary = format!(
-                "The worktree '{dir}' of {agent} could not be brought up to date {count} times in a row: \
-                 {why}; try 'git fetch' and 'git status' there"
-            );
-            let agent = agent.to_string();
-            alert::raise(
-                &self.town,
-                &key,
-                &summary,
-                &[("GT_AGENT", &agent), ("GT_REASON", why)],
-            )?;
+        if why.contains(git::KEPT) {
+            self.raise("is not as it was", why)?;
+        } else if count >= self.town.ours().sync_failures {
+            let what = format!("could not be brought up to date {count} times in a row");
+            self.raise(&what, why)?;
         }
         Ok(())
+    }
+
+    /// Where the agent's alerts about its worktree are.
+    fn key(&self) -> String {
+        format!("presync-{}", self.agent.instance())
+    }
+
+    /// Tells somebody what is wrong with the worktree; until it has been brought up to date.
+    fn raise(&self, what: &str, why: &str) -> Result<()> {
+        let (agent, dir) = (self.agent.to_string(), self.dir.display());
+        let summary = format!(
+            "The worktree '{dir}' of {agent} {what}: {why}; try 'git fetch' and 'git status' there"
+        );
+        let fields = [("GT_AGENT", agent.as_str()), ("GT_REASON", why)];
+        alert::raise(&self.town, &self.key(), &summary, &fields)
     }
 
     /// Brings it up to date, and is cut short once `stop` can be read. A failure is told, and the
@@ -120,7 +130,11 @@ impl Worktree {
             Err(e) => return log::warn!(gt_agent:% = agent; "{e:#}, not syncing '{dir}'"),
         };
         let tools = Tools::locate(&home);
-        if let Err(why) = git::put_right(&tools, &self.dir, &self.record) {
+        let right = git::put_right(&tools, &self.dir, &self.record);
+        if let Err(why) = &right {
+            if let Err(e) = self.count(Some(why)) {
+                log::warn!(gt_agent:% = agent; "{e:#}, ignoring");
+            }
             log::error!(gt_agent:% = agent, gt_reason = why.as_str();
                 "A sync of the worktree '{dir}' of {agent} was cut off, and cannot be undone: {why}");
         }
@@ -135,7 +149,12 @@ impl Worktree {
             &self.record,
             Some(stop),
         );
-        if let Err(e) = self.count(synced.as_ref().err().map(String::as_str)) {
+        // What a sync that was cut off has left is not over by one that works.
+        let counted = match &right {
+            Ok(()) => self.count(synced.as_ref().err().map(String::as_str)),
+            Err(_) => Ok(()),
+        };
+        if let Err(e) = counted {
             log::warn!(gt_agent:% = agent; "{e:#}, ignoring");
         }
         match synced {

@@ -88,6 +88,11 @@ impl Written {
     pub fn parse(text: &str) -> Result<Written, String> {
         json::parse(text).map_err(|e| format!("it is no request: {e}"))
     }
+
+    /// Whether it says when it was made, and that is at most `age` ago.
+    pub fn is_younger(&self, age: SignedDuration, now: Timestamp) -> bool {
+        Moment::parse(&self.timestamp).is_ok_and(|made| made.until(now) <= age)
+    }
 }
 
 /// When a request was made. Senders that know whole seconds only mean any moment of theirs.

@@ -66,20 +66,9 @@ impl State {
     /// # Errors
     /// The file cannot be read or put aside.
     pub fn load(path: &Path) -> Result<State> {
-        let text = files::read(path)?.unwrap_or_else(|| "{}".into());
-        let mut state: State = match serde_json::from_str(&text) {
-            Ok(state) => state,
-            Err(e) => {
-                let aside = path.with_extension("json.broken");
-                std::fs::rename(path, &aside)?;
-                log::warn!(
-                    "'{}' was broken and is now '{}', ignoring: {e}",
-                    path.display(),
-                    aside.display()
-                );
-                State::default()
-            }
-        };
+        let aside = path.with_extension("json.broken");
+        let parse = |text: &str| Ok(serde_json::from_str::<State>(text)?);
+        let mut state = files::read_own(path, &aside, parse)?;
         state.path = path.to_path_buf();
         Ok(state)
     }

@@ -14,11 +14,17 @@ use crate::exit::Exit;
 use crate::job::{self, Desk, Done, Job};
 use crate::spool::Spool;
 
-/// How often jobs, mail and spool are looked at.
+/// How soon jobs, mail and spool are looked at again; it doubles while nothing happens.
 const POLL: Duration = Duration::from_millis(10);
+
+/// The longest such pause.
+const LONGEST_POLL: Duration = Duration::from_millis(160);
 
 /// After this what is new is left to the next run: the service may run for 5 min.
 const LONG: Duration = Duration::from_secs(90);
+
+/// When those are looked at again of which it was not known whether they may be executed.
+const PUT_OFF: Duration = Duration::from_secs(60);
 
 /// One run.
 const JOB: Job = Job {
@@ -54,6 +60,8 @@ fn attempt(desk: &Desk<'_>) -> Result<Done> {
         state,
         pending: BTreeMap::new(),
         held_back: BTreeSet::new(),
+        put_off: BTreeSet::new(),
+        stuck: None,
         errors: Vec::new(),
         executed: 0,
         refused: 0,
@@ -69,9 +77,14 @@ fn attempt(desk: &Desk<'_>) -> Result<Done> {
             run.refused
         );
     }
+    let put_off = (!run.put_off.is_empty()).then(|| {
+        let what = "Requests That Wait Until Files Can Be Read";
+        (Instant::now() + PUT_OFF, what.to_string())
+    });
+    let next = [run.next_mail(), put_off].into_iter().flatten();
     Ok(Done {
         starts: &[],
-        next: run.next_mail().filter(|_| !desk.stopped),
+        next: next.min().filter(|_| !desk.stopped),
         failures: run.errors,
     })
 }
@@ -82,8 +95,9 @@ impl Run<'_> {
         let spooled = self.spool.has_new()?;
         let mut post = Post::Unread;
         let mut claim = true;
+        let mut pause = POLL;
         loop {
-            let has_new = self.spool.has_new()?;
+            let has_new = self.has_new()?;
             if has_new && matches!(post, Post::Done) && begin.elapsed() > LONG {
                 // The next run, which the path unit starts, goes on with what is under way.
                 return Ok(());
@@ -95,17 +109,26 @@ impl Run<'_> {
             }
             claim = self.mail(&mut post)? | self.advance()? | more;
             let idle = self.pending.is_empty() && matches!(post, Post::Done);
-            if idle && !claim && !self.spool.has_new()? {
+            if idle && !claim && !self.has_new()? {
                 // A plan whose requests are all gone has been carried out.
                 if !self.state.planned.is_empty() {
                     self.state.planned.clear();
                     self.state.save(Timestamp::now())?;
                 }
-                return Ok(());
+                return self.stuck.take().map_or(Ok(()), Err);
             }
-            if !claim {
-                std::thread::sleep(POLL);
-            }
+            pause = match claim {
+                true => POLL,
+                false => {
+                    std::thread::sleep(pause);
+                    (2 * pause).min(LONGEST_POLL)
+                }
+            };
         }
+    }
+
+    /// Whether there is something new that can be claimed, as far as is known.
+    fn has_new(&self) -> Result<bool> {
+        Ok(self.stuck.is_none() && self.spool.has_new()?)
     }
 }

@@ -178,9 +178,36 @@ fn served(systemd: &Systemd) -> Result<Option<String>> {
     Ok(pid.and_then(process::tmux_socket))
 }
 
-/// Has a server answer on the socket: ours makes its socket anew on SIGUSR1 when something, such
-/// as a cleaner of /tmp, removed it; and where a restart of the whole town has ended it, it is
-/// started again.
+/// Whether our server lives and nobody can reach it: something, such as a cleaner of /tmp, has
+/// removed its socket. Then it is not known which sessions there are.
+///
+/// # Errors
+/// tmux or the manager does not answer.
+pub fn is_lost(systemd: &Systemd, tmux: &Tmux) -> Result<bool> {
+    Ok(tmux.server()?.is_none() && served(systemd)?.as_deref() == Some(tmux.socket()))
+}
+
+/// Has our server make its socket anew where that was removed; tells whether it was.
+///
+/// # Errors
+/// As for [`is_lost`]; or it does not answer all the same.
+pub fn find_again(systemd: &Systemd, tmux: &Tmux) -> Result<bool> {
+    let is_lost = is_lost(systemd, tmux)?;
+    if is_lost {
+        remake_socket(systemd, tmux)?;
+    }
+    Ok(is_lost)
+}
+
+/// A tmux server makes its socket anew on SIGUSR1.
+fn remake_socket(systemd: &Systemd, tmux: &Tmux) -> Result<()> {
+    log::warn!("The tmux server's socket was gone, having it made anew");
+    systemd.signal_main(SERVICE, Signal::SIGUSR1 as i32)?;
+    wait_for_server(tmux, None).map(drop)
+}
+
+/// Has a server answer on the socket: one that lost it makes it anew, and where a restart of the
+/// whole town has ended it, it is started again.
 ///
 /// # Errors
 /// tmux or the manager does not answer, or the service has given up.
@@ -194,10 +221,7 @@ pub fn restore_socket(tmux: &Tmux) -> Result<()> {
             "{SERVICE} still serves socket '{socket}' of another town; end the sessions there, then run \
              'systemctl --user restart {SERVICE}'"
         ),
-        Some(_) => {
-            log::warn!("The tmux server's socket was gone, having it made anew");
-            systemd.signal_main(SERVICE, Signal::SIGUSR1 as i32)?;
-        }
+        Some(_) => return remake_socket(&systemd, tmux),
         // The service may be a mere watcher, which that signal would end.
         None => {
             let after = systemd.run(Verb::Start, SERVICE, READY_LIMIT * 2)?;

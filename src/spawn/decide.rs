@@ -8,10 +8,14 @@ use jiff::Timestamp;
 use super::waiting::{Waiting, issue_hash, issues_at_work};
 use crate::terminal::{Outcome, State};
 use crate::tmux::{Marked, Screen};
+use crate::town::marks::Mark;
 
 /// After which a polecat that is not ready is looked at again: from its prompt to the end of its
 /// first line take 2.5 s at most, of which the debounce, the timer and the start need 1 s.
 const LOOK: Duration = Duration::from_millis(1500);
+
+/// The same where all are of rigs with an emergency stop.
+const STOPPED: Duration = Duration::from_secs(10);
 
 /// The soonest next look.
 const SOON: Duration = Duration::from_millis(100);
@@ -160,8 +164,14 @@ fn one<'a>(
             return w.in_doubt();
         }
     }
-    if let Some(reason) = &w.refusal {
-        return refuse(format!("{} may not run: {reason}", w.agent));
+    if let Some(refusal) = &w.refusal {
+        return match refusal.mark {
+            _ if w.is_stopped() => Action::Wait,
+            // What is not known is not a no.
+            Mark::Unknown if !w.is_expired(now) => Action::Wait,
+            Mark::Unknown => fail(format!("{refusal}; {again}")),
+            _ => refuse(format!("{} may not run: {refusal}", w.agent)),
+        };
     }
     let issue = issue_hash(&w.spawn.issue);
     if let Some(other) = issues.get(&issue) {
@@ -231,6 +241,9 @@ fn not_ready(state: &State) -> String {
 
 /// When to look again at those that wait.
 pub fn next_look(waiting: &[Waiting], now: Timestamp) -> Duration {
+    if waiting.iter().all(Waiting::is_stopped) {
+        return STOPPED;
+    }
     let delays = waiting.iter().filter_map(|w| w.delay_left(now));
     let delays = delays.filter(|left| !left.is_zero());
     delays.min().unwrap_or(LOOK).clamp(SOON, LOOK)
@@ -266,6 +279,7 @@ mod tests {
     use crate::terminal::typing::{Attempt, Step};
     use crate::terminal::{Once, Reader};
     use crate::tmux::{Keys, Mark, Pane, Strokes, Typed};
+    use crate::town::marks::{self, Refusal};
     use crate::town::pending::Pending;
 
     const START: &str = "2026-01-01T00:00:00Z";
@@ -594,11 +608,27 @@ mod tests {
                 && got.ends_with("its screen shows: Welcome | Press any key"),
             "{got}"
         );
-        w.refusal = Some("rig gastown is parked".into());
+        let refused = |mark, reason: &str| {
+            let reason = reason.into();
+            Some(Refusal { mark, reason })
+        };
+        w.refusal = refused(marks::Mark::Parked, "rig gastown is parked");
         let ready = sight(vec![(pane(1, "s"), "> ")]);
         let want = "fail false: gastown/polecats/p1 may not run: rig gastown is parked";
         assert_eq!(word(&w, &ready, at(1)), want);
         assert_eq!(word(&w, &sight(vec![]), at(1)), "wait");
+        // What ends again, or is not known, is waited for.
+        w.refusal = refused(marks::Mark::RigEstop, "rig gastown has an emergency stop");
+        assert_eq!(word(&w, &ready, at(1)), "wait");
+        assert_eq!(word(&w, &ready, at(300)), "wait");
+        assert_eq!(next_look(std::slice::from_ref(&w), at(1)), STOPPED);
+        w.refusal = refused(
+            marks::Mark::Unknown,
+            "it is not known whether agents may run",
+        );
+        assert_eq!(word(&w, &ready, at(1)), "wait");
+        let want = "fail true: it is not known whether agents may run";
+        assert!(word(&w, &ready, at(300)).starts_with(want));
     }
 
     #[test]

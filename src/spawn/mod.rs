@@ -90,16 +90,16 @@ fn work(desk: &Desk<'_>) -> Result<Done> {
     let spool = Spool::open(&town.path(SPOOL))?;
     if desk.stopped || marks::estop(town, None)?.is_some() {
         // The path unit is content when there is nothing in `new/`.
-        spool.claim(CLAIM_LIMIT)?;
+        let stuck = spool.claim(CLAIM_LIMIT)?.stuck;
         job::ready_for("The town is stopped");
-        return Ok(Done::default());
+        return stuck.map_or_else(|| Ok(Done::default()), Err);
     }
     let done = spool.dir(DONE);
     files::make_dir(&done)?;
     let mut state = State::load(&spool.dir("state.json"))?;
-    let unwatched = unwatched(desk)?;
+    let mut unwatched = unwatched(desk)?;
     if unwatched > GAP {
-        state.extend(unwatched);
+        state.extend(std::mem::take(&mut unwatched));
     }
     let looked = Instant::now();
     let found = sources::take_pending(town.root(), &spool)?;
@@ -107,7 +107,9 @@ fn work(desk: &Desk<'_>) -> Result<Done> {
         town,
         spool: &spool,
         tmux: &Tmux::on(town.socket()),
+        systemd: desk.systemd,
         state: &mut state,
+        unwatched,
     };
     let outcome = pass.run()?;
     job::ready_for(&match outcome.waiting {
@@ -129,6 +131,10 @@ fn work(desk: &Desk<'_>) -> Result<Done> {
             outcome.failed,
             outcome.waiting
         );
+    }
+    // As long as it is there, the path unit starts another run at once.
+    if let Some(stuck) = outcome.stuck {
+        return Err(stuck);
     }
     // From look to look, however long the telling took.
     let next = match outcome.next {

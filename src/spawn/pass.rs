@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 
 use super::decide::{self, Action, Sight};
@@ -13,7 +13,9 @@ use super::state::{Record, State};
 use super::waiting::{self, Readiness, WORD, Waiting};
 use super::{DONE, is_session};
 use crate::digest::digest;
+use crate::session::server;
 use crate::spool::{CLAIM_LIMIT, Entry, Spool};
+use crate::systemd::Systemd;
 use crate::terminal::{self, Outcome as Telling, Reader, Text};
 use crate::tmux::{READY_ENV, Tmux};
 use crate::town::{Town, marks, pending};
@@ -38,6 +40,8 @@ pub struct Outcome {
     pub next: Option<Duration>,
     /// What went wrong; it is tried again.
     pub errors: Vec<String>,
+    /// Why something cannot be claimed.
+    pub stuck: Option<anyhow::Error>,
 }
 
 /// What passes work on.
@@ -49,8 +53,12 @@ pub struct Pass<'a> {
     pub spool: &'a Spool,
     /// Its tmux server.
     pub tmux: &'a Tmux,
+    /// The manager.
+    pub systemd: &'a Systemd,
     /// What earlier passes have noted.
     pub state: &'a mut State,
+    /// How long ago the last pass was, as far as the deadlines do not have it yet.
+    pub unwatched: SignedDuration,
 }
 
 /// What the file says that `gastownctl ready` puts into `new/`: it is no spawn, it only starts a run.
@@ -82,7 +90,7 @@ impl Pass<'_> {
             Ok(sight) => Some(sight),
             // tmux gave no answer, so it is not known that they are gone: they wait.
             Err(e) => {
-                let error = format!("The sessions are not known: {e}");
+                let error = format!("The sessions are not known: {e:#}");
                 outcome.errors.push(error);
                 None
             }
@@ -135,7 +143,9 @@ impl Pass<'_> {
         let mut waiting = Vec::new();
         let mut entries = HashMap::new();
         let mut readiness = HashMap::new();
-        for entry in self.spool.claim(CLAIM_LIMIT)? {
+        let claimed = self.spool.claim(CLAIM_LIMIT)?;
+        outcome.stuck = claimed.stuck;
+        for entry in claimed.entries {
             let text = entry.text.as_deref().unwrap_or_default();
             if serde_json::from_str::<Wake>(text).is_ok() {
                 self.spool.done(&entry)?;
@@ -176,6 +186,7 @@ impl Pass<'_> {
                 spawn.session
             ));
         }
+        let refusal = marks::refusal(self.town, &agent);
         let record = match self.state.records.get(id) {
             Some(record) => record.clone(),
             None if waiting::is_too_old(&spawn, now) => {
@@ -187,9 +198,9 @@ impl Pass<'_> {
             }
         };
         let rig = spawn.rig.clone();
-        Ok(Waiting {
+        let mut waiting = Waiting {
             name: entry.name.clone(),
-            refusal: marks::refusal(self.town, &agent).map(|refusal| refusal.reason),
+            refusal,
             readiness: readiness
                 .entry(rig)
                 .or_insert_with(|| how_ready(self.town, &agent))
@@ -197,12 +208,20 @@ impl Pass<'_> {
             spawn,
             agent,
             record,
-        })
+        };
+        if waiting.is_stopped() {
+            waiting.record.extend(self.unwatched);
+        }
+        Ok(waiting)
     }
 
     /// What tmux shows of those that wait; notes where they are.
     fn look(&self, waiting: &mut [Waiting], now: Timestamp) -> Result<Sight> {
-        let panes = self.tmux.marked()?;
+        let mut panes = self.tmux.marked()?;
+        // Nobody can see the sessions of a server whose socket is gone.
+        if panes.is_empty() && server::find_again(self.systemd, self.tmux)? {
+            panes = self.tmux.marked()?;
+        }
         let mut ids = BTreeSet::new();
         let mut by_env = false;
         for w in waiting {

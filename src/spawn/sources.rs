@@ -119,8 +119,12 @@ fn collect(taken: &Path, spool: &Spool, found: &mut Found) -> Result<()> {
                 found.spawns += usize::from(put(spool, &stem(&raw), &raw, true)?);
             }
             match age {
-                Some(age) if age < STEADY => found.unsteady = true,
-                _ => drop(files::remove(taken)?),
+                Some(age) if age >= STEADY => drop(files::remove(taken)?),
+                Some(_) => found.unsteady = true,
+                None => {
+                    from_now_on(taken)?;
+                    found.unsteady = true;
+                }
             }
         }
         Err(_) if age.is_some_and(|age| age < BROKEN) => found.unsteady = true,
@@ -133,6 +137,13 @@ fn collect(taken: &Path, spool: &Spool, found: &mut Found) -> Result<()> {
 fn age(path: &Path) -> Option<Duration> {
     let changed = path.symlink_metadata().and_then(|m| m.modified()).ok()?;
     SystemTime::now().duration_since(changed).ok()
+}
+
+/// Gives a file whose time is in the future the present one, so that it can grow old.
+fn from_now_on(path: &Path) -> Result<()> {
+    fs::File::open(path)
+        .and_then(|file| file.set_modified(SystemTime::now()))
+        .with_context(|| format!("Failed to set the time of '{}'", path.display()))
 }
 
 fn set_aside(path: &Path, reason: &str, spool: &Spool) -> Result<()> {
@@ -169,6 +180,7 @@ fn put(spool: &Spool, stem: &str, raw: &RawValue, again: bool) -> Result<bool> {
     let name = spool::file_name(stem);
     for state in ["new", "cur", DONE] {
         if files::is_there(&spool.dir(state).join(&name))? {
+            log::debug!("Spawn '{name}' is known already, ignoring it");
             return Ok(false);
         }
     }
@@ -289,6 +301,7 @@ mod tests {
             .spool
             .claim(9)
             .unwrap()
+            .entries
             .into_iter()
             .map(|e| e.name)
             .collect();
@@ -301,7 +314,7 @@ mod tests {
         let lab = Lab::new();
         lab.write(&format!("[{ONE}]"));
         assert_eq!(lab.take(), (1, true));
-        for entry in lab.spool.claim(9).unwrap() {
+        for entry in lab.spool.claim(9).unwrap().entries {
             fs::create_dir_all(lab.spool.dir(DONE)).unwrap();
             fs::rename(&entry.path, lab.spool.dir(DONE).join(&entry.name)).unwrap();
         }
@@ -335,7 +348,7 @@ mod tests {
 
         std::os::unix::fs::symlink("/etc/passwd", lab.file()).unwrap();
         lab.take();
-        assert!(lab.spool.claim(9).unwrap().is_empty());
+        assert!(lab.spool.claim(9).unwrap().entries.is_empty());
     }
 
     #[test]

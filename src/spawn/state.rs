@@ -57,6 +57,12 @@ impl Record {
         }
     }
 
+    /// Gives it more time.
+    pub fn extend(&mut self, by: SignedDuration) {
+        let deadline = self.deadline.saturating_add(by);
+        self.deadline = deadline.unwrap_or(self.deadline);
+    }
+
     /// Notes where the agent is now. Where the word may have been typed is not forgotten.
     pub fn see(&mut self, pane: &Pane, now: Timestamp) {
         let same = |s: &Seen| (s.server, &s.pane, s.pid) == (pane.server, &pane.id, pane.pid);
@@ -87,21 +93,9 @@ impl State {
     /// # Errors
     /// The file cannot be read, or not be put aside.
     pub fn load(path: &Path) -> Result<State> {
-        let text = files::read(path)?.unwrap_or_else(|| "{}".into());
-        let records = serde_json::from_str(&text);
-        let records: BTreeMap<String, Record> = match records {
-            Ok(records) => records,
-            Err(e) => {
-                let aside = path.with_extension("broken");
-                std::fs::rename(path, &aside)?;
-                log::warn!(
-                    "'{}' is broken, so it is kept as '{}': {e}",
-                    path.display(),
-                    aside.display()
-                );
-                BTreeMap::new()
-            }
-        };
+        let aside = path.with_extension("broken");
+        let parse = |text: &str| Ok(serde_json::from_str::<BTreeMap<String, Record>>(text)?);
+        let records = files::read_own(path, &aside, parse)?;
         Ok(State {
             path: path.to_path_buf(),
             written: records.clone(),
@@ -112,10 +106,7 @@ impl State {
     /// Gives every spawn more time: nobody looked for so long.
     pub fn extend(&mut self, gap: SignedDuration) {
         for record in self.records.values_mut() {
-            record.deadline = record
-                .deadline
-                .saturating_add(gap)
-                .unwrap_or(record.deadline);
+            record.extend(gap);
         }
     }
 
@@ -156,8 +147,14 @@ mod tests {
         let deadline = "2026-01-01T00:15:00Z".parse().unwrap();
         assert_eq!(again.records["a1"].deadline, deadline);
 
-        std::fs::write(&path, "{").unwrap();
-        assert!(State::load(&path).unwrap().records.is_empty());
-        assert!(dir.path().join("state.broken").exists() && !path.exists());
+        for broken in [&b"{"[..], b"\xff\xfe"] {
+            std::fs::write(&path, broken).unwrap();
+            assert!(State::load(&path).unwrap().records.is_empty());
+            let aside = std::fs::read(dir.path().join("state.broken")).unwrap();
+            assert!(aside == broken && !path.exists());
+        }
+        // What cannot be read is not broken.
+        std::fs::create_dir(&path).unwrap();
+        assert!(State::load(&path).is_err() && path.is_dir());
     }
 }

@@ -10,6 +10,7 @@ use crate::agent::Agent;
 use crate::digest::digest;
 use crate::terminal::{Once, Reader, Text};
 use crate::tmux::Marked;
+use crate::town::marks::{Mark, Refusal};
 use crate::town::pending::Pending;
 
 /// What a polecat is told.
@@ -37,7 +38,7 @@ pub struct Waiting {
     /// Who it is.
     pub agent: Agent,
     /// Why this agent may not run now.
-    pub refusal: Option<String>,
+    pub refusal: Option<Refusal>,
     /// How it shows that it is ready.
     pub readiness: Readiness,
     /// What is known of it.
@@ -67,6 +68,12 @@ impl Waiting {
             self.record.typing = false;
         }
         self.record.see(pane, now);
+    }
+
+    /// Whether its rig has an emergency stop, which ends sooner or later: that time does not count.
+    pub fn is_stopped(&self) -> bool {
+        let mark = self.refusal.as_ref().map(|refusal| refusal.mark);
+        matches!(mark, Some(Mark::Estop | Mark::RigEstop))
     }
 
     /// The word for the process where it was last seen.

@@ -102,17 +102,17 @@ impl Tmux {
         }
     }
 
-    /// One pane by its id; `None` when it is gone, with or without the server.
+    /// One pane by its id; `None` when it is gone.
     ///
     /// # Errors
-    /// As for [`Tmux::panes`].
+    /// As for [`Tmux::panes`]; and no server answers, which may live without its socket.
     pub fn pane(&self, id: &str) -> Result<Option<Pane>, TmuxError> {
         let panes = match self.run(&["list-panes", "-t", id, "-F", PANE_FORMAT]) {
             Ok(text) => text
                 .lines()
                 .map(parse_pane)
                 .collect::<Result<Vec<_>, _>>()?,
-            Err(TmuxError::NoServer | TmuxError::NotFound) => return Ok(None),
+            Err(TmuxError::NotFound) => return Ok(None),
             Err(e) => return Err(e),
         };
         Ok(panes.into_iter().find(|p| p.id == id))

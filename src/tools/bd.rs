@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -116,15 +116,20 @@ pub fn agents(tools: &Tools, town: &Town, agents: &[Agent]) -> Result<Option<Vec
 /// has no bead. `Ok(None)`: there is no `bd`, or no rig.
 ///
 /// # Errors
-/// `bd` hung, or printed something that is not a list: then nothing is known.
-pub fn rig_labels(tools: &Tools, town: &Town) -> Result<Option<BTreeMap<String, Option<String>>>> {
+/// `bd` hung, printed something that is not a list, or has not answered until `end`: then nothing
+/// is known.
+pub fn rig_labels(
+    tools: &Tools,
+    town: &Town,
+    end: Instant,
+) -> Result<Option<BTreeMap<String, Option<String>>>> {
     let ids: BTreeMap<String, &str> = town
         .rigs()
         .names()
         .map(|rig| (town.rig_bead(rig), rig))
         .collect();
     let wanted: Vec<&str> = ids.keys().map(String::as_str).collect();
-    let Some(shown) = show(tools, town, &wanted)? else {
+    let Some(shown) = show(tools, town, &wanted, end)? else {
         return Ok(None);
     };
     let of_rigs = shown.iter().filter_map(|issue| {
@@ -136,7 +141,7 @@ pub fn rig_labels(tools: &Tools, town: &Town) -> Result<Option<BTreeMap<String, 
 
 /// Those of some beads that there are, in one call where `bd` does not let one that is missing hide
 /// the others. `Ok(None)`: there is no `bd`, or nothing is wanted.
-fn show(tools: &Tools, town: &Town, ids: &[&str]) -> Result<Option<Vec<Value>>> {
+fn show(tools: &Tools, town: &Town, ids: &[&str], end: Instant) -> Result<Option<Vec<Value>>> {
     let Some(mut command) = tools.command("bd", town.root()).filter(|_| !ids.is_empty()) else {
         return Ok(None);
     };
@@ -149,7 +154,9 @@ fn show(tools: &Tools, town: &Town, ids: &[&str]) -> Result<Option<Vec<Value>>> 
         (None, _) => {
             let mut found = Vec::new();
             for id in ids {
-                found.extend(show(tools, town, &[id])?.unwrap_or_default());
+                // One call for each may take very long.
+                ensure!(Instant::now() < end, "'bd show' is too slow");
+                found.extend(show(tools, town, &[id], end)?.unwrap_or_default());
             }
             Ok(Some(found))
         }
@@ -185,9 +192,8 @@ pub fn hooked(tools: &Tools, town: &Town, dir: &Path) -> Result<Option<Vec<(Stri
         match call_in(tools, town, dir, &args) {
             Ok(None) => return Ok(None),
             Ok(Some(text)) => found.extend(parse_hooked(&text, town)?),
-            // A `bd` that does not know the status.
-            Err(e) if e.is::<tools::ToolError>() || status == "--status=pinned" => return Err(e),
-            Err(_) => {}
+            // No `bd` refuses a status that it does not know.
+            Err(e) => return Err(e),
         }
     }
     Ok(Some(found))

@@ -22,6 +22,9 @@ const LOCAL: Duration = Duration::from_secs(10);
 /// How many times a stash is taken off the list at most, when another one went in its stead.
 const DROPS: usize = 3;
 
+/// What an error says where local changes are not in the worktree any more.
+pub const KEPT: &str = "what is missing is in 'git stash'";
+
 /// What came of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Synced {
@@ -50,6 +53,8 @@ struct Git<'a> {
     dir: PathBuf,
     deadline: Instant,
     stop: Option<BorrowedFd<'a>>,
+    /// Whether the user has told git who it is: who rebases needs a name.
+    has_name: bool,
 }
 
 /// Fetches, and rebases the worktree `dir` on `origin/<branch>`, with local changes put aside
@@ -157,6 +162,7 @@ impl<'a> Git<'a> {
             dir: PathBuf::new(),
             deadline,
             stop,
+            has_name: true,
         };
         if tools.path("git").is_none() {
             return Err("there is no git".into());
@@ -170,6 +176,7 @@ impl<'a> Git<'a> {
             return Ok(None);
         }
         git.dir = PathBuf::from(git.local(&["rev-parse", "--absolute-git-dir"])?);
+        git.has_name = git.local(&["var", "GIT_COMMITTER_IDENT"]).is_ok();
         Ok(Some(git))
     }
 
@@ -195,6 +202,10 @@ impl<'a> Git<'a> {
             .command("git", self.work)
             .ok_or("there is no git")?;
         quiet(&mut git).args(args);
+        if !self.has_name {
+            git.env("GIT_COMMITTER_NAME", "Gas Town")
+                .env("GIT_COMMITTER_EMAIL", "gastown@localhost");
+        }
         Ok(git)
     }
 
@@ -259,10 +270,11 @@ impl<'a> Git<'a> {
     fn put_right(&self, before: &Before) -> Result<bool, String> {
         let kept = |e: String| {
             let name = &before.stash;
-            format!("{e}; what is missing is in 'git stash' as '{name}', or in 'git reflog'")
+            format!("{e}; {KEPT} as '{name}', or in 'git reflog'")
         };
         self.abort(before).map_err(kept)?;
-        match self.stash(|line| line.ends_with(&before.stash))? {
+        let stash = self.stash(|line| line.ends_with(&before.stash));
+        match stash.map_err(kept)? {
             Some((_, stash)) => self.bring_back(&stash, &before.commit).map_err(kept),
             None => Ok(true),
         }
@@ -359,7 +371,6 @@ fn quiet(git: &mut Command) -> &mut Command {
     git.env("GIT_TERMINAL_PROMPT", "0")
         .env("GIT_EDITOR", "true")
         .env("LC_ALL", "C")
-        // Who rebases needs a name, whether or not the user has set one.
         .args(["-c", "rebase.autoStash=false", "-c", "commit.gpgSign=false"])
 }
 
@@ -431,6 +442,20 @@ mod tests {
         assert_eq!(setup.sync(), Ok(Synced::Done));
         assert_eq!(setup.read("a"), "two\n");
         assert_eq!(setup.sync(), Ok(Synced::Done));
+    }
+
+    #[test]
+    fn who_has_not_told_git_its_name_rebases_too() {
+        let Some(setup) = Setup::new() else { return };
+        setup.git("work", "config user.useConfigOnly true");
+        setup.commit("work", "b", "mine\n");
+        fs::write(setup.path("work/new"), "untracked\n").unwrap();
+        assert_eq!(setup.sync(), Ok(Synced::Done));
+        assert_eq!(
+            (setup.read("a"), setup.read("b")),
+            ("two\n".into(), "mine\n".into())
+        );
+        assert!(setup.path("work/new").exists());
     }
 
     #[test]

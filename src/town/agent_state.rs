@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use jiff::Timestamp;
 
 use super::Town;
@@ -36,27 +36,29 @@ fn key(action: &str) -> String {
     format!("requesting_{action}")
 }
 
-/// Checks that the agent has asked for `action` (`cycle`, `restart`, `shutdown`). An agent of a
+/// Why the agent has not asked for `action` (`cycle`, `restart`, `shutdown`): the file is missing
+/// or not an object, or the key is missing, not a boolean, or false. `None`: it has; an agent of a
 /// role without a state file always has.
 ///
 /// # Errors
-/// The file is missing or not an object, or the key is missing, not a boolean, or false.
-pub fn verify(town: &Town, agent: &Agent, action: &str) -> Result<()> {
+/// The file cannot be read, so it is not known.
+pub fn unconfirmed(town: &Town, agent: &Agent, action: &str) -> Result<Option<String>> {
     let Some(path) = path(town, agent) else {
-        return Ok(());
+        return Ok(None);
     };
     let (key, shown) = (key(action), path.display());
-    let Some(state) = load(&path)? else {
-        bail!("'{shown}' is missing, so {agent} did not ask for it");
+    let Some(text) = files::read(&path)? else {
+        return Ok(Some(format!(
+            "'{shown}' is missing, so {agent} did not ask for it"
+        )));
     };
-    let asked = state
-        .get::<bool>(&key)
-        .with_context(|| format!("Cannot use '{shown}'"))?;
-    match asked {
-        Some(true) => Ok(()),
-        Some(false) => bail!("'{key}' is false in '{shown}'"),
-        None => bail!("'{key}' is missing in '{shown}'"),
-    }
+    let asked = Object::parse(&text).and_then(|state| state.get::<bool>(&key));
+    Ok(match asked {
+        Ok(Some(true)) => None,
+        Ok(Some(false)) => Some(format!("'{key}' is false in '{shown}'")),
+        Ok(None) => Some(format!("'{key}' is missing in '{shown}'")),
+        Err(e) => Some(format!("Cannot use '{shown}': {e:#}")),
+    })
 }
 
 /// Notes that the agent asks for `action`; makes the file if need be.
@@ -120,39 +122,40 @@ mod tests {
         let town = Town::at(dir.path(), None).unwrap();
         let agent = Agent::parse("a/witness").unwrap();
         let path = path(&town, &agent).unwrap();
-        let check = || verify(&town, &agent, "cycle").map_err(|e| format!("{e:#}"));
-        assert!(
-            check()
-                .unwrap_err()
-                .ends_with("is missing, so a/witness did not ask for it")
-        );
+        let check = || unconfirmed(&town, &agent, "cycle").unwrap();
+        let missing = check().unwrap();
+        assert!(missing.ends_with("is missing, so a/witness did not ask for it"));
         for (text, want) in [
-            (r#"{"requesting_cycle":true}"#, Ok(())),
+            (r#"{"requesting_cycle":true}"#, None),
             (
                 r#"{"requesting_cycle":false}"#,
-                Err("'requesting_cycle' is false in"),
+                Some("'requesting_cycle' is false in"),
             ),
             (
                 r#"{"requesting_restart":true}"#,
-                Err("'requesting_cycle' is missing in"),
+                Some("'requesting_cycle' is missing in"),
             ),
             (
                 r#"{"requesting_cycle":null}"#,
-                Err("'requesting_cycle' is missing in"),
+                Some("'requesting_cycle' is missing in"),
             ),
-            (r#"{"requesting_cycle":"true"}"#, Err("Cannot use")),
-            (r#"{"requesting_cycle":1}"#, Err("Cannot use")),
-            ("[]", Err("Cannot use")),
-            ("", Err("Cannot use")),
+            (r#"{"requesting_cycle":"true"}"#, Some("Cannot use")),
+            (r#"{"requesting_cycle":1}"#, Some("Cannot use")),
+            ("[]", Some("Cannot use")),
+            ("", Some("Cannot use")),
         ] {
             files::write(&path, text.as_bytes()).unwrap();
             match (check(), want) {
-                (Ok(()), Ok(())) => {}
-                (Err(got), Err(want)) => assert!(got.starts_with(want), "{text}: {got}"),
+                (None, None) => {}
+                (Some(got), Some(want)) => assert!(got.starts_with(want), "{text}: {got}"),
                 (got, _) => panic!("{text}: {got:?}"),
             }
         }
-        assert!(verify(&town, &Agent::deacon(), "cycle").is_ok());
+        // What cannot be read is neither a yes nor a no.
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        assert!(unconfirmed(&town, &agent, "cycle").is_err());
+        assert_eq!(unconfirmed(&town, &Agent::deacon(), "cycle").unwrap(), None);
     }
 
     #[test]
@@ -166,7 +169,7 @@ mod tests {
         files::write(&path, text.as_bytes()).unwrap();
         clear(&town, &agent, "cycle").unwrap();
         set(&town, &agent, "cycle", now).unwrap();
-        verify(&town, &agent, "cycle").unwrap();
+        assert_eq!(unconfirmed(&town, &agent, "cycle").unwrap(), None);
         clear(&town, &agent, "cycle").unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), text);
 
@@ -179,6 +182,6 @@ mod tests {
         clear(&town, &agent, "cycle").unwrap();
         assert!(!path.exists());
         set(&town, &agent, "restart", now).unwrap();
-        verify(&town, &agent, "restart").unwrap();
+        assert_eq!(unconfirmed(&town, &agent, "restart").unwrap(), None);
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::mend::Mend;
 use super::report::Report;
+use crate::alert;
 use crate::ctl::{journalctl, user};
 use crate::tools::{self, Tools};
 use crate::town::{Town, env_file as env};
@@ -139,6 +140,15 @@ pub fn programs(report: &mut Report, town: Option<&Town>) {
             "tmux is not found",
             "Agents get their terminals from it",
             "apt install tmux",
+        );
+    }
+    if let Some(why) = env::home().ok().and_then(|home| alert::unfit_hook(&home)) {
+        let (what, command) = why.split_once("; run ").unwrap_or((&why, ""));
+        report.find(
+            "programs",
+            what,
+            "It is tried again with each alert",
+            command.trim_matches('\''),
         );
     }
     let is_town = town.is_some_and(|town| town.path("mayor/town.json").exists());

@@ -16,6 +16,7 @@ use super::report::Report;
 use crate::agent::Agent;
 use crate::alert;
 use crate::ctl::{directory, user};
+use crate::files;
 use crate::session::whose::{Names, OtherServers};
 use crate::session::{process, rival, secrets};
 use crate::spool::SPOOLS;
@@ -56,7 +57,7 @@ pub fn writable(report: &mut Report, town: &Town) -> bool {
     let dir = dir.into_iter().find(|dir| dir.is_dir());
     let dir = dir.unwrap_or_else(|| root.to_path_buf());
     let written = tempfile::Builder::new()
-        .prefix(".tmp-")
+        .prefix(files::TEMPORARY)
         .tempfile_in(&dir)
         .and_then(|mut file| {
             file.write_all(&[b'x'; PROBE])?;

@@ -19,11 +19,11 @@ use crate::heartbeat::memory::Memory;
 use crate::heartbeat::observe::OWN_UNIT;
 use crate::heartbeat::observed::JOBS;
 use crate::job;
-use crate::session::rival;
+use crate::session::{rival, server};
 use crate::spool::Spool;
 use crate::systemd::{Properties, Systemd, Unit};
 use crate::terminal::{Reader, State};
-use crate::tmux::{self, Pane, Terminals, Tmux};
+use crate::tmux::{self, Pane, Terminals, Tmux, TmuxError};
 use crate::town::marks::Marks;
 use crate::town::{self, Town};
 
@@ -70,7 +70,18 @@ pub fn collect(town: &Town, systemd: Result<&Systemd, String>) -> Status {
     });
     let mut agents = directory::listed(town, units.as_ref().ok());
     agents.extend(directory::waiting(town, &memory));
-    if let Err(e) = &terminals {
+    let is_empty = terminals.as_ref().is_ok_and(|seen| seen.panes.is_empty());
+    let mut terminals = terminals;
+    if let Ok(systemd) = &systemd
+        && is_empty
+        && server::is_lost(systemd, &Tmux::on(town.socket())).unwrap_or_default()
+    {
+        terminals = Err(TmuxError::NoServer);
+        found.push(
+            "The tmux server has lost its socket, so sessions are not known; run 'gastownctl tick'"
+                .into(),
+        );
+    } else if let Err(e) = &terminals {
         let why = tmux::squatted().unwrap_or_else(|| format!("{e}"));
         found.push(format!("{why}; sessions are not known"));
     }

@@ -16,7 +16,7 @@ use crate::journal;
 use crate::printable;
 use crate::session::process::{self, Head};
 use crate::systemd::{Systemd, TARGET};
-use crate::tmux::Pane;
+use crate::tmux::{Pane, TmuxError};
 use crate::tools;
 use crate::town::left::Left;
 use crate::town::{Town, marks};
@@ -29,6 +29,9 @@ const REAP_POLL: Duration = Duration::from_millis(10);
 
 /// The pause before it is asked a second time; it doubles up to [`REAP_POLL`].
 const FIRST_REAP_POLL: Duration = Duration::from_millis(1);
+
+/// How long a tmux server whose socket was removed may take to make it anew.
+const SOCKET_LIMIT: Duration = Duration::from_secs(5);
 
 /// How long after an end by SIGTERM or Ctrl-C the session may be closed.
 const CLOSE_LIMIT: Duration = Duration::from_secs(10);
@@ -212,12 +215,31 @@ impl Run {
         })
     }
 
+    /// The agent's pane. A server whose socket was removed makes it anew on SIGUSR1; until then
+    /// nobody can tell whether the pane is gone.
+    fn own_pane(&self) -> Result<Option<Pane>, TmuxError> {
+        let deadline = Instant::now() + SOCKET_LIMIT;
+        loop {
+            match self.tmux.pane(&self.pane) {
+                Err(TmuxError::NoServer) if process::watch(self.server).is_none() => {
+                    return Ok(None);
+                }
+                Err(TmuxError::NoServer) if Instant::now() < deadline => {
+                    let server = Pid::from_raw(self.server.cast_signed());
+                    let _ = kill(server, Signal::SIGUSR1);
+                    std::thread::sleep(CLOSE_POLL);
+                }
+                found => return found,
+            }
+        }
+    }
+
     /// Asks tmux how the agent ended; tmux learns it a moment after us.
     pub(super) fn after_end(&self) -> Result<After> {
         let deadline = Instant::now() + REAP_LIMIT;
         let mut pause = FIRST_REAP_POLL;
         loop {
-            let Some(pane) = self.tmux.pane(&self.pane)? else {
+            let Some(pane) = self.own_pane()? else {
                 return Ok(After::Ended(self.closed()));
             };
             match (pane.signal, pane.status) {
@@ -289,7 +311,7 @@ impl Run {
         };
         let deadline = Instant::now() + CLOSE_LIMIT;
         while was_asked && Instant::now() < deadline {
-            let Some(pane) = self.tmux.pane(&self.pane)? else {
+            let Some(pane) = self.own_pane()? else {
                 return Ok(Some(After::Ended(self.closed())));
             };
             if let Some(pid) = self.successor(&pane) {

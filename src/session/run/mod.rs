@@ -174,7 +174,7 @@ fn prepared_and_run(instance: &str) -> Result<u8> {
             if exit::of(&e) != Exit::TryAgain {
                 return Ok(127);
             }
-            run.save_note(Left::Waiting(Timestamp::now()));
+            run.note_waiting();
             return Ok(Exit::TryAgain as u8);
         }
     }
@@ -184,7 +184,7 @@ fn prepared_and_run(instance: &str) -> Result<u8> {
     }
     let status = run.supervise()?;
     if status == Exit::TryAgain as u8 {
-        run.save_note(Left::Waiting(Timestamp::now()));
+        run.note_waiting();
     }
     Ok(status)
 }
@@ -287,6 +287,13 @@ impl Run {
     fn is_to_stop(&self) -> bool {
         let mut fds = [PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
         poll(&mut fds, PollTimeout::ZERO).is_ok_and(|n| n > 0)
+    }
+
+    /// Notes that the agent asks to be left alone for a while; the tick plans when it is tried
+    /// again.
+    fn note_waiting(&self) {
+        self.save_note(Left::Waiting(Timestamp::now()));
+        poke::heartbeat(Path::new(&self.town));
     }
 
     fn watch(&mut self, pane: &Pane, pid: u32) {
