@@ -35,13 +35,21 @@ pub fn handle(unit: &str) -> Result<Exit> {
         let properties = systemd.properties(unit)?;
         let state = properties.text("ActiveState").unwrap_or_default();
         // A path unit may have started a job again by now. Why we are here, systemd tells.
-        let again = std::env::var("MONITOR_SERVICE_RESULT")
-            .ok()
-            .filter(|_| state == "activating" && Agent::from_unit(unit).is_err());
+        let runs = matches!(state.as_str(), "activating" | "active");
+        let again = match (runs, Agent::from_unit(unit)) {
+            (true, Err(_)) => std::env::var("MONITOR_SERVICE_RESULT").ok(),
+            _ => None,
+        };
         if state == "failed" || again.is_some() {
-            let result = properties.text("Result").unwrap_or_default();
-            let result = again.unwrap_or(result);
-            let status = properties.int("ExecMainStatus").unwrap_or_default();
+            let status = match again {
+                None => properties.int("ExecMainStatus"),
+                Some(_) => std::env::var("MONITOR_EXIT_STATUS")
+                    .ok()
+                    .and_then(|status| status.parse().ok()),
+            };
+            let status = status.unwrap_or_default();
+            let result = again.or_else(|| properties.text("Result"));
+            let result = result.unwrap_or_default();
             let (mut summary, agent) = match Agent::from_unit(unit) {
                 Ok(agent) => {
                     let said = properties.text("StatusText").unwrap_or_default();

@@ -167,8 +167,9 @@ fn ask(
     }
     let mut troubles = BTreeMap::new();
     for name in JOBS.iter().chain([&OWN_UNIT]) {
-        let busy = |unit: &Unit| matches!(unit.active.as_str(), "failed" | "activating");
-        if units.get(*name).is_some_and(busy)
+        // One that tries again may have told that it is ready before.
+        let is_on = |unit: &Unit| unit.active != "inactive";
+        if units.get(*name).is_some_and(is_on)
             && let Ok(properties) = systemd.properties(name)
         {
             troubles.extend(job::trouble(&properties).map(|why| (*name, why)));
