@@ -30,6 +30,7 @@ pub fn handle(unit: &str) -> Result<Exit> {
         Ok(town) => town,
         Err(e) => return without_town(&e),
     };
+    let mut gave_up_now = false;
     if unit != DELIVER {
         let systemd = Systemd::connect()?;
         let properties = systemd.properties(unit)?;
@@ -52,6 +53,7 @@ pub fn handle(unit: &str) -> Result<Exit> {
             let result = result.unwrap_or_default();
             let (mut summary, agent) = match Agent::from_unit(unit) {
                 Ok(agent) => {
+                    gave_up_now = true;
                     let said = properties.text("StatusText").unwrap_or_default();
                     let why = why_failed(&said, status);
                     let why = why.unwrap_or_else(|| end(&result, status));
@@ -90,7 +92,7 @@ pub fn handle(unit: &str) -> Result<Exit> {
     let told: Vec<Result<()>> = dirs
         .map(|dir| deliver(&dir, town.root(), Some(&town)))
         .collect();
-    if Agent::from_unit(unit).is_ok() {
+    if gave_up_now {
         // It plans when the agent is tried again, and told of again where that failed. A unit of
         // ours, which each tick starts anew, would have ticks without end.
         poke::heartbeat(town.root());

@@ -192,7 +192,7 @@ pub fn is_lost(systemd: &Systemd, tmux: &Tmux) -> Result<bool> {
 /// # Errors
 /// As for [`is_lost`]; or it does not answer all the same.
 pub fn find_again(systemd: &Systemd, tmux: &Tmux) -> Result<bool> {
-    let is_lost = is_lost(systemd, tmux)?;
+    let is_lost = !tmux.has_socket() && is_lost(systemd, tmux)?;
     if is_lost {
         remake_socket(systemd, tmux)?;
     }

@@ -8,12 +8,9 @@ use std::path::{Path, PathBuf};
 
 use super::process::{self, Head};
 use crate::agent::Agent;
-use crate::tmux::{Pane, Tmux, TmuxError};
+use crate::tmux::{Pane, SOCKETS, Tmux, TmuxError, socket_dir};
 use crate::town::Town;
 use crate::town::dialect::Dialect;
-
-/// Where tmux makes its directory of sockets by itself.
-const SOCKETS: &str = "/tmp";
 
 /// What is to be known of an agent to find its terminal.
 #[derive(Debug, Clone)]
@@ -175,7 +172,7 @@ fn sockets(town: &Town, directory: Option<&Path>) -> Vec<String> {
     names.dedup();
     let directory = directory.filter(|dir| dir.is_absolute() && *dir != Path::new(SOCKETS));
     let paths = directory.into_iter().flat_map(|dir| {
-        let path = |name: &String| socket_path(dir, name).display().to_string();
+        let path = |name: &String| socket_dir(dir).join(name).display().to_string();
         names.iter().map(path).collect::<Vec<_>>()
     });
     let paths: Vec<String> = paths.collect();
@@ -222,14 +219,8 @@ pub fn outside(town: &Town, panes: &[Pane], agent: &Agent) -> Option<String> {
 /// Whether there is a socket of that name or path; it need not have a server.
 fn is_there(socket: &str) -> bool {
     // What is absolute is not joined to anything.
-    let meta = socket_path(Path::new(SOCKETS), socket).metadata();
+    let meta = socket_dir(Path::new(SOCKETS)).join(socket).metadata();
     meta.is_ok_and(|meta| meta.file_type().is_socket())
-}
-
-/// Where tmux has its socket of a name, in a directory for temporary files.
-fn socket_path(dir: &Path, name: &str) -> PathBuf {
-    dir.join(format!("tmux-{}", nix::unistd::getuid()))
-        .join(name)
 }
 
 /// By the town that a pane's process, or what runs in the foreground of its shell, names in its
@@ -319,7 +310,7 @@ mod tests {
         }
         let there = sockets(&town, Some(Path::new("/run/x")));
         // The town's own name is another server there.
-        let own = socket_path(Path::new("/run/x"), town.socket());
+        let own = socket_dir(Path::new("/run/x")).join(town.socket());
         assert!(there.contains(&own.display().to_string()), "{there:?}");
         assert_eq!(there.len(), 2 * here.len() + 1);
     }

@@ -41,12 +41,19 @@ impl std::fmt::Display for TmuxError {
 
 impl std::error::Error for TmuxError {}
 
+/// Where our tmux has its directory of sockets; TMUX_TMPDIR does not reach it.
+pub const SOCKETS: &str = "/tmp";
+
+/// The directory of a tmux's sockets, in a directory for temporary files.
+pub fn socket_dir(dir: &Path) -> PathBuf {
+    dir.join(format!("tmux-{}", nix::unistd::geteuid()))
+}
+
 /// What keeps tmux from using the directory of its sockets, and what to run: in /tmp, anybody may
 /// have made one of that name. `None`: nothing that is known.
 pub fn squatted() -> Option<String> {
     let uid = nix::unistd::geteuid().as_raw();
-    // TMUX_TMPDIR does not reach our tmux.
-    let dir = Path::new("/tmp").join(format!("tmux-{uid}"));
+    let dir = socket_dir(Path::new(SOCKETS));
     let found = dir.symlink_metadata().ok()?;
     let shown = dir.display();
     if found.uid() != uid {
@@ -74,6 +81,11 @@ pub struct Tmux {
 }
 
 impl Tmux {
+    /// Whether its socket is there, with or without a server.
+    pub fn has_socket(&self) -> bool {
+        socket_dir(Path::new(SOCKETS)).join(&self.socket).exists()
+    }
+
     /// The server on a socket: a name for `tmux -L`, or a path for `tmux -S`.
     pub fn on(socket: &str) -> Tmux {
         let dirs = tools::search_path(Path::new("/nonexistent"));

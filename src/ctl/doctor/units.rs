@@ -245,13 +245,15 @@ fn one_unit(report: &mut Report, unit: &Unit, properties: &Properties) {
 /// Whether a timer that is up will ever fire again.
 fn timer(report: &mut Report, unit: &Unit, properties: &Properties) {
     let name = &unit.name;
-    let waits = unit.active == "active" && unit.sub == "waiting";
+    // All of one moment: the list of units is older.
+    let is = |property, state| properties.text(property).as_deref() == Some(state);
+    let waits = is("SubState", "waiting");
     let never = ["NextElapseUSecMonotonic", "NextElapseUSecRealtime"]
         .iter()
         .all(|key| properties.number(key).is_none_or(|usec| usec == 0));
     if name.ends_with(".timer")
-        && unit.active == "active"
-        && (!waits && unit.sub == "elapsed" || waits && never)
+        && is("ActiveState", "active")
+        && (is("SubState", "elapsed") || waits && never)
     {
         report
             .find(
