@@ -22,6 +22,7 @@ use crate::session::process::{self, Head};
 use crate::session::rival;
 use crate::session::server;
 use crate::session::whose::{Found, Names, OtherServers};
+use crate::spawn::waiting::WORD;
 use crate::systemd::{Systemd, TARGET, Unit};
 use crate::terminal::{Kind, Reader, State, answer};
 use crate::tmux::{self, Pane, Screen, Sight, Terminals, Tmux, TmuxError};
@@ -359,7 +360,9 @@ fn terminal(seen: &mut Seen, sight: &Sight, reader: &Reader, report: Option<&Rep
     seen.words.clone_from(&sight.words);
     seen.pid = sight.pid;
     seen.screen = Some(shown(&sight.screen));
-    seen.left_over = reader.holds(sight);
+    // What a new polecat begins with is for its spawn to finish, which may be at it just now.
+    let of_spawn = sight.typed.as_ref().is_some_and(|typed| typed.text == WORD);
+    seen.left_over = !of_spawn && reader.holds(sight);
     // A poke that was not taken is taken back before the next.
     let is_free = reader.takes(&state) || (state == State::Draft && seen.left_over);
     seen.withheld = !(is_free || (state == State::Unknown && reader.is_blind()));

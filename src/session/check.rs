@@ -2,6 +2,9 @@
 
 use anyhow::Result;
 
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+
 use crate::agent::{Agent, Role};
 use crate::alert;
 use crate::exit::Exit;
@@ -14,9 +17,10 @@ use crate::town::{Town, marks};
 /// journal. Configuration errors pass: the start itself reports them, and fails visibly.
 ///
 /// # Errors
-/// None at present; the signature is that of all programs' parts.
+/// The kernel has no room for a file that tells of signals.
 pub fn check(instance: Option<&str>) -> Result<Exit> {
-    let Some(reason) = refusal(instance) else {
+    let term = Term::blocked()?;
+    let Some(reason) = refusal(instance).filter(|_| !term.has_come()) else {
         return Ok(Exit::Ok);
     };
     let agent = match instance {
@@ -28,6 +32,24 @@ pub fn check(instance: Option<&str>) -> Result<Exit> {
     log::warn!(message_id = journal::AGENT_REFUSED, gt_agent = agent.as_str(), gt_reason = reason.as_str();
         "Refused to start {agent}: {reason}");
     Ok(Exit::Failure)
+}
+
+/// SIGTERM, which comes where the start is stopped while it is checked. A condition that dies of it
+/// would have the manager call the stopped unit failed.
+struct Term(SignalFd);
+
+impl Term {
+    fn blocked() -> Result<Term> {
+        let mut set = SigSet::empty();
+        set.add(Signal::SIGTERM);
+        set.thread_block()?;
+        let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
+        Ok(Term(SignalFd::with_flags(&set, flags)?))
+    }
+
+    fn has_come(&self) -> bool {
+        matches!(self.0.read_signal(), Ok(Some(_)))
+    }
 }
 
 /// Polecats give up one after the other: whatever ends them would end this one, too.

@@ -184,7 +184,12 @@ fn served(systemd: &Systemd) -> Result<Option<String>> {
 /// # Errors
 /// tmux or the manager does not answer.
 pub fn is_lost(systemd: &Systemd, tmux: &Tmux) -> Result<bool> {
-    Ok(tmux.server()?.is_none() && served(systemd)?.as_deref() == Some(tmux.socket()))
+    // One that is just starting has no socket yet.
+    let units = systemd.units(&[SERVICE])?;
+    let is_up = units
+        .get(SERVICE)
+        .is_some_and(|unit| unit.active == "active");
+    Ok(is_up && tmux.server()?.is_none() && served(systemd)?.as_deref() == Some(tmux.socket()))
 }
 
 /// Has our server make its socket anew where that was removed; tells whether it was.
@@ -201,8 +206,15 @@ pub fn find_again(systemd: &Systemd, tmux: &Tmux) -> Result<bool> {
 
 /// A tmux server makes its socket anew on SIGUSR1.
 fn remake_socket(systemd: &Systemd, tmux: &Tmux) -> Result<()> {
-    log::warn!("The tmux server's socket was gone, having it made anew");
-    systemd.signal_main(SERVICE, Signal::SIGUSR1 as i32)?;
+    let units = systemd.units(&[SERVICE])?;
+    // One that is just starting makes it, and would die of the signal.
+    if units
+        .get(SERVICE)
+        .is_some_and(|unit| unit.active == "active")
+    {
+        log::warn!("The tmux server's socket was gone, having it made anew");
+        systemd.signal_main(SERVICE, Signal::SIGUSR1 as i32)?;
+    }
     wait_for_server(tmux, None).map(drop)
 }
 
