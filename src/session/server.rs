@@ -184,12 +184,9 @@ fn served(systemd: &Systemd) -> Result<Option<String>> {
 /// # Errors
 /// tmux or the manager does not answer.
 pub fn is_lost(systemd: &Systemd, tmux: &Tmux) -> Result<bool> {
-    // One that is just starting has no socket yet.
-    let units = systemd.units(&[SERVICE])?;
-    let is_up = units
-        .get(SERVICE)
-        .is_some_and(|unit| unit.active == "active");
-    Ok(is_up && tmux.server()?.is_none() && served(systemd)?.as_deref() == Some(tmux.socket()))
+    Ok(is_up(systemd)?
+        && tmux.server()?.is_none()
+        && served(systemd)?.as_deref() == Some(tmux.socket()))
 }
 
 /// Has our server make its socket anew where that was removed; tells whether it was.
@@ -204,14 +201,17 @@ pub fn find_again(systemd: &Systemd, tmux: &Tmux) -> Result<bool> {
     Ok(is_lost)
 }
 
+/// Whether our server has started: one that is just starting has no socket yet, and would die of
+/// the signal to make it anew.
+fn is_up(systemd: &Systemd) -> Result<bool> {
+    let units = systemd.units(&[SERVICE])?;
+    let server = units.get(SERVICE);
+    Ok(server.is_some_and(|unit| unit.active == "active"))
+}
+
 /// A tmux server makes its socket anew on SIGUSR1.
 fn remake_socket(systemd: &Systemd, tmux: &Tmux) -> Result<()> {
-    let units = systemd.units(&[SERVICE])?;
-    // One that is just starting makes it, and would die of the signal.
-    if units
-        .get(SERVICE)
-        .is_some_and(|unit| unit.active == "active")
-    {
+    if is_up(systemd)? {
         log::warn!("The tmux server's socket was gone, having it made anew");
         systemd.signal_main(SERVICE, Signal::SIGUSR1 as i32)?;
     }
