@@ -257,8 +257,9 @@ pub fn is_dir(path: &Path) -> Result<bool> {
 /// Whether a file, or a directory above it, is a link to nothing: what was there may be back soon,
 /// as on a disk that is not mounted.
 fn leads_nowhere(path: &Path) -> bool {
-    path.ancestors()
-        .any(|path| path.is_symlink() && !path.exists())
+    // All that is above something that exists leads somewhere.
+    let mut missing = path.ancestors().take_while(|path| !path.exists());
+    missing.any(Path::is_symlink)
 }
 
 fn is_absent(e: &io::Error) -> bool {
