@@ -31,6 +31,18 @@ pub enum Role {
 }
 
 impl Role {
+    /// Every role.
+    pub const ALL: [Role; 8] = [
+        Role::Mayor,
+        Role::Deacon,
+        Role::Boot,
+        Role::Dog,
+        Role::Witness,
+        Role::Refinery,
+        Role::Crew,
+        Role::Polecat,
+    ];
+
     /// The role in one word, as in `GT_ROLE` and in the keys of settings.
     pub fn name(self) -> &'static str {
         match self {

@@ -2,7 +2,7 @@
 //!
 //! Producers put a file into `new/` by renaming it; a claim moves it to `cur/`; one that could not
 //! be done goes to `failed/`, with a `.reason` file beside it, and a `.dismissed` one when somebody
-//! has seen to it. A file is always in one of them, so a crash at any moment loses nothing. Path
+//! has seen to it or nobody need. A file is always in one of them, so a crash at any moment loses nothing. Path
 //! units start a job while `new/` is not empty, so a claim takes everything out of it.
 
 use std::collections::HashSet;
@@ -37,7 +37,7 @@ pub const CLAIM_LIMIT: usize = 1000;
 /// What the name of the file with the reason ends with.
 const REASON: &str = ".reason";
 
-/// What the name of the file ends with that says that somebody has seen to it.
+/// What the name of the file ends with that says that nobody need see to it any more.
 const DISMISSED: &str = ".dismissed";
 
 /// A hidden file that is older than this was left by a producer that died.
@@ -150,22 +150,31 @@ impl Spool {
     /// # Errors
     /// The directory cannot be read.
     pub fn entries(&self, state: &str, limit: usize) -> Result<Vec<Entry>> {
+        let names = work(state, names(&self.dir(state))?).into_iter();
+        let entry = |name: OsString| self.entry(state, &name);
+        Ok(names.take(limit).filter_map(entry).collect())
+    }
+
+    /// How many files there are of one state, and the last of them by name; no other is read.
+    ///
+    /// # Errors
+    /// The directory cannot be read.
+    pub fn last(&self, state: &str) -> Result<(usize, Option<Entry>)> {
         let names = work(state, names(&self.dir(state))?);
-        let entry = |name: OsString| {
-            let path = self.dir(state).join(&name);
-            let text = match files::read_untrusted(&path, files::ENTRY_LIMIT) {
-                // Somebody else has finished it.
-                Ok(None) => return None,
-                Ok(Some(text)) => Ok(text),
-                Err(e) => Err(format!("it {e}")),
-            };
-            Some(Entry {
-                name: shown(&name),
-                path,
-                text,
-            })
-        };
-        Ok(names.into_iter().take(limit).filter_map(entry).collect())
+        let last = names.last().and_then(|name| self.entry(state, name));
+        Ok((names.len(), last))
+    }
+
+    /// `None`: somebody else has finished it.
+    fn entry(&self, state: &str, name: &OsStr) -> Option<Entry> {
+        let path = self.dir(state).join(name);
+        let text = files::read_untrusted(&path, files::ENTRY_LIMIT);
+        let text = text.map_err(|e| format!("it {e}")).transpose()?;
+        Some(Entry {
+            name: shown(name),
+            path,
+            text,
+        })
     }
 
     /// The names of all files of one state, as [`Entry`] has them.
@@ -234,7 +243,11 @@ impl Spool {
     pub fn fail(&self, entry: &Entry, reason: &str) -> Result<PathBuf> {
         // The reason first: who finds the entry in `failed/` finds why, even if we end in between.
         let text = format!("{reason}\n");
-        let explain = |path: &Path| files::write(&beside(path, REASON), text.as_bytes());
+        let explain = |path: &Path| {
+            // That of another file of this name, which somebody has taken out.
+            files::remove(&beside(path, DISMISSED))?;
+            files::write(&beside(path, REASON), text.as_bytes())
+        };
         let Some(path) = self.shift_after(&entry.path, "failed", explain)? else {
             return Ok(entry.path.clone());
         };
@@ -267,6 +280,15 @@ impl Spool {
                 .and_then(|()| files::sync_dir(&self.dir("failed")))
                 .with_context(|| format!("Failed to dismiss '{}'", path.display())),
         }
+    }
+
+    /// Says that nobody need see to an entry of `failed/`: it stays, with its reason, and does not
+    /// count.
+    ///
+    /// # Errors
+    /// The mark cannot be made.
+    pub fn excuse(&self, path: &Path) -> Result<()> {
+        files::write(&beside(path, DISMISSED), b"")
     }
 
     /// Bounds `failed/`: where it has more than [`FAILED_MAX`] entries, the oldest go, first those
@@ -411,9 +433,7 @@ fn work(state: &str, names: Vec<OsString>) -> Vec<OsString> {
         }
         let says = |what: &str| all.contains(beside(Path::new(name), what).as_os_str());
         let is_word = |what: &str| bytes.ends_with(what.as_bytes());
-        // A reason is newer than a dismissal: another file of that name has failed since.
-        state != "failed"
-            || !(is_word(REASON) || is_word(DISMISSED) || (says(DISMISSED) && !says(REASON)))
+        state != "failed" || !(is_word(REASON) || is_word(DISMISSED) || says(DISMISSED))
     };
     names.into_iter().filter(is_work).collect()
 }
@@ -433,7 +453,10 @@ fn names(dir: &Path) -> Result<Vec<OsString>> {
     let failed = || format!("Failed to list '{}'", dir.display());
     let list = match fs::read_dir(dir) {
         Ok(list) => list,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        // Where a link leads to nothing, it is not known what was there.
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound && !files::is_dir(dir)? => {
+            return Ok(Vec::new());
+        }
         Err(e) => return Err(e).with_context(failed),
     };
     let mut names = Vec::new();
@@ -594,6 +617,36 @@ mod tests {
         fs::remove_file(&first).unwrap();
         assert_eq!(fail(), first);
         assert_eq!(spool.counts().unwrap().failed, 2);
+    }
+
+    #[test]
+    fn what_is_excused_keeps_its_reason_and_counts_not() {
+        let (_dir, spool) = spool();
+        let fail = |name: &str| {
+            drop_file(&spool, name, "late");
+            let entries = spool.claim(CLAIM_LIMIT).unwrap().entries;
+            spool.fail(&entries[0], "it is late").unwrap()
+        };
+        let first = fail("a.json");
+        spool.excuse(&first).unwrap();
+        assert_eq!(spool.reason(&first).as_deref(), Some("it is late"));
+        assert_eq!(spool.last("failed").unwrap().0, 0);
+        // The next one of that name is another one.
+        fs::remove_file(&first).unwrap();
+        assert_eq!(fail("a.json"), first);
+        fail("b.json");
+        let (count, last) = spool.last("failed").unwrap();
+        assert_eq!((count, last.unwrap().name.as_str()), (2, "b.json"));
+    }
+
+    #[test]
+    fn a_spool_that_leads_nowhere_is_not_empty() {
+        let dir = tempfile::tempdir().unwrap();
+        let spool = Spool::at(&dir.path().join("daemon/x"));
+        assert_eq!(spool.counts().unwrap(), Counts::default());
+        fs::create_dir(dir.path().join("daemon")).unwrap();
+        std::os::unix::fs::symlink("/nowhere", dir.path().join("daemon/x")).unwrap();
+        assert!(spool.counts().is_err() && spool.last("failed").is_err());
     }
 
     #[test]

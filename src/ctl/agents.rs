@@ -316,14 +316,10 @@ fn bring_up(
 
 /// Why an agent does not run after it was started. Somebody may have stopped it meanwhile.
 fn why_not(town: &Town, agent: &Agent, properties: &Properties) -> anyhow::Error {
-    let elsewhere = whose::elsewhere(town, agent).ok().flatten();
-    match elsewhere {
-        Some(place) => {
-            // From now on ticks look whether it has ended there.
+    match check::refusal(Some(&agent.instance())) {
+        Some(refusal) => {
+            // Where it runs already, ticks look from now on whether it has ended there.
             poke::heartbeat(town.root());
-            anyhow!("{agent} is not started: it runs already, in {place}")
-        }
-        None if let Some(refusal) = check::refusal(Some(&agent.instance())) => {
             anyhow!("{agent} is not started: {refusal}")
         }
         None => anyhow!(

@@ -21,7 +21,8 @@ const OFFERED: usize = 3;
 /// The most directory entries of one kind that are looked at.
 const ENTRIES_MAX: usize = 1000;
 
-/// The agents that `status` lists: the roster, those with a unit, and those that are held.
+/// The agents that `status` lists: the roster, those with a unit, and those that are held, unless
+/// the town has no such agent any more.
 pub fn listed(town: &Town, units: Option<&BTreeMap<String, Unit>>) -> BTreeSet<Agent> {
     // Where it is not known whom the patrols want, it may be anybody.
     let roster = town.roster();
@@ -29,7 +30,8 @@ pub fn listed(town: &Town, units: Option<&BTreeMap<String, Unit>>) -> BTreeSet<A
     let loaded = units.into_iter().flat_map(BTreeMap::keys);
     agents.extend(loaded.filter_map(|unit| Agent::from_unit(unit).ok()));
     let held = names_in(town, "daemon/held");
-    agents.extend(held.filter_map(|name| Agent::from_instance(&name).ok()));
+    let held = held.filter_map(|name| Agent::from_instance(&name).ok());
+    agents.extend(held.filter(|agent| !matches!(town.lacks(agent), Ok(Some(_)))));
     agents
 }
 
@@ -243,6 +245,7 @@ fn names_in(town: &Town, dir: &str) -> impl Iterator<Item = String> + use<> {
 mod tests {
     use super::*;
     use crate::heartbeat::memory::Hook;
+    use crate::town::marks;
     use crate::town::tests::town_with;
     use jiff::{SignedDuration, Timestamp};
 
@@ -291,6 +294,23 @@ mod tests {
             "polecats/closed",
         ];
         assert_eq!(waiting(&town, &memory), want.map(agent).into());
+    }
+
+    #[test]
+    fn who_is_held_is_listed_while_the_town_has_it() {
+        let agent = |name: &str| Agent::parse(name).unwrap();
+        let at: Timestamp = "2026-01-16T10:00:00Z".parse().unwrap();
+        let (max, gone) = (agent("gastown/crew/max"), agent("gone/crew/max"));
+        let (_dir, town) = town_with(1, &[("gastown/crew/max/x", "")]);
+        for held in [&max, &gone, &agent("gastown/crew/left")] {
+            marks::hold(&town, held, "", at).unwrap();
+        }
+        let mut want = town.roster().unwrap();
+        want.insert(max);
+        assert_eq!(listed(&town, None), want);
+        // Where it is not known which rigs there are, nobody is left out for that.
+        files::write(&town.path("mayor/rigs.json"), b"{").unwrap();
+        assert!(listed(&town.again().unwrap(), None).contains(&gone));
     }
 
     #[test]

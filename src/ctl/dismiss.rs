@@ -8,7 +8,7 @@ use super::cli;
 use super::output::say;
 use super::words::one_line;
 use crate::exit::Exit;
-use crate::spool::Spool;
+use crate::spool::{Entry, Spool};
 use crate::town::{Town, json};
 use crate::{lifecycle, spawn};
 
@@ -31,21 +31,32 @@ pub struct Refused {
 /// The spool cannot be read.
 pub fn refused(spool: &Spool) -> Result<Vec<Refused>> {
     let entries = spool.entries("failed", usize::MAX)?.into_iter();
-    Ok(entries
-        .map(|entry| {
-            let subject = entry.text.as_deref().ok().and_then(subject);
-            let subject = subject.unwrap_or_else(|| entry.name.clone());
-            let reason = spool.reason(&entry.path);
-            let reason = reason
-                .as_deref()
-                .unwrap_or("for a reason that is not known");
-            Refused {
-                about: one_line(&format!("{subject}: {reason}")),
-                name: entry.name,
-                path: entry.path,
-            }
-        })
-        .collect())
+    Ok(entries.map(|entry| Refused::of(spool, entry)).collect())
+}
+
+/// How many there are, and the last of them; the others are not read.
+///
+/// # Errors
+/// The spool cannot be read.
+pub fn last(spool: &Spool) -> Result<Option<(usize, Refused)>> {
+    let (count, last) = spool.last("failed")?;
+    Ok(last.map(|last| (count, Refused::of(spool, last))))
+}
+
+impl Refused {
+    fn of(spool: &Spool, entry: Entry) -> Refused {
+        let subject = entry.text.as_deref().ok().and_then(subject);
+        let subject = subject.unwrap_or_else(|| entry.name.clone());
+        let reason = spool.reason(&entry.path);
+        let reason = reason
+            .as_deref()
+            .unwrap_or("for a reason that is not known");
+        Refused {
+            about: one_line(&format!("{subject}: {reason}")),
+            name: entry.name,
+            path: entry.path,
+        }
+    }
 }
 
 /// Says of entries, or of all, that they are seen to. They stay in `failed/`.

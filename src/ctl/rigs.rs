@@ -10,7 +10,7 @@ use super::{cli, directory};
 use crate::agent::{Agent, Role};
 use crate::exit::Exit;
 use crate::systemd::{Systemd, Verb};
-use crate::town::marks::{self, Mark};
+use crate::town::marks::{self, Mark, Marks};
 use crate::town::{Town, wisp};
 
 /// How long one agent's stop may take.
@@ -76,26 +76,35 @@ pub fn park(args: &cli::Rig) -> Result<Exit> {
 pub fn unpark(args: &cli::Rig) -> Result<Exit> {
     let town = Town::load()?;
     let rig = directory::rig(&town, &args.rig)?;
-    let status = wisp::load(&town, rig)?.status;
-    match status.as_deref() {
-        Some("parked") if args.change.dry_run => say(&format!("Would unpark {rig}"))?,
-        Some("parked") => {
-            wisp::set_status(&town, rig, None)?;
-            tick();
-            say(&match still_down(&town, rig) {
-                Some(why) => format!("Unparked {rig}, whose agents stay down: {why}"),
-                None => format!("Unparked {rig}; its agents start with the next tick"),
-            })?;
-        }
-        Some("docked") => {
-            bail!("{rig} is docked, not parked; run 'gt rig undock {rig}'")
-        }
-        _ => match still_down(&town, rig) {
-            Some(why) => bail!("{rig} was not parked by 'gastownctl', and stays down: {why}"),
-            None => say(&format!("{rig} was not parked"))?,
-        },
+    if wisp::load(&town, rig)?.status.as_deref() != Some("parked") {
+        say(&not_parked(&town, rig)?)?;
+    } else if args.change.dry_run {
+        say(&format!("Would unpark {rig}"))?;
+    } else {
+        wisp::set_status(&town, rig, None)?;
+        tick();
+        say(&match still_down(&town, rig) {
+            Some(why) => format!("Unparked {rig}, whose agents stay down: {why}"),
+            None => format!("Unparked {rig}; its agents start with the next tick"),
+        })?;
     }
     Ok(Exit::Ok)
+}
+
+/// What is said of a rig whose settings on this machine do not park it.
+///
+/// # Errors
+/// It is parked by something that is not ours to end, or docked, or that is not known.
+fn not_parked(town: &Town, rig: &str) -> Result<String> {
+    match Marks::of(town).of_rig(rig)? {
+        Some(refusal) if refusal.mark == Mark::Parked => {
+            bail!("{rig} was not parked by 'gastownctl': {refusal}")
+        }
+        Some(refusal) if refusal.mark == Mark::Docked => {
+            bail!("{rig} is docked, not parked: {refusal}")
+        }
+        _ => Ok(format!("{rig} was not parked")),
+    }
 }
 
 /// Why the rig's agents do not start, parked or not.
@@ -119,4 +128,52 @@ fn running(systemd: &Systemd, rig: &str) -> Result<Vec<Agent>> {
         .filter_map(|unit| Agent::from_unit(&unit.name).ok())
         .filter(|agent| agent.rig() == Some(rig))
         .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::town::tests::town_with;
+
+    #[test]
+    fn only_what_parks_a_rig_keeps_it_from_being_unparked() {
+        const LABELS: &str = "daemon/rig-labels.json";
+        const WISP: &str = ".beads-wisp/config/ff.json";
+        for (file, text, want) in [
+            ("ESTOP", "", Ok("ff was not parked")),
+            ("ESTOP.ff", "", Ok("ff was not parked")),
+            ("daemon/held/ff-witness", "", Ok("ff was not parked")),
+            (
+                WISP,
+                r#"{"values":{"auto_restart":false}}"#,
+                Ok("ff was not parked"),
+            ),
+            (
+                LABELS,
+                r#"{"rigs":{"ff":"parked"}}"#,
+                Err("gt rig unpark ff"),
+            ),
+            (
+                LABELS,
+                r#"{"rigs":{"ff":"docked"}}"#,
+                Err("gt rig undock ff"),
+            ),
+            (
+                WISP,
+                r#"{"values":{"status":"docked"}}"#,
+                Err("gt rig undock ff"),
+            ),
+        ] {
+            // An emergency stop conceals nothing.
+            let (_dir, town) = town_with(1, &[("ESTOP", ""), (file, text)]);
+            match (not_parked(&town, "ff"), want) {
+                (Ok(got), Ok(want)) => assert_eq!(got, want, "{file} {text}"),
+                (Err(e), Err(want)) => assert!(format!("{e:#}").contains(want), "{e:#}"),
+                (got, _) => panic!("{file} {text}: {got:?}"),
+            }
+        }
+        let (_dir, town) = town_with(1, &[]);
+        std::os::unix::fs::symlink(LABELS, town.path("daemon")).unwrap();
+        assert!(not_parked(&town, "ff").is_err());
+    }
 }

@@ -111,6 +111,11 @@ impl Run<'_> {
                 Verdict::Refuse(why) => {
                     self.refuse(&taken.entry, taken.mail.as_deref(), Some(&request), &why)?;
                 }
+                Verdict::Moot(why) => {
+                    let mail = taken.mail.as_deref();
+                    let path = self.refuse(&taken.entry, mail, Some(&request), &why)?;
+                    self.spool.excuse(&path)?;
+                }
                 Verdict::Overtaken => self.finish(agent, vec![taken], None)?,
                 Verdict::Execute => match self.pending.get_mut(agent) {
                     Some(pending) => {

@@ -53,6 +53,8 @@ pub enum Verdict {
     Wait(String),
     /// It is refused, for this reason.
     Refuse(String),
+    /// The same, and nobody need see to it: what it asks for has happened without it.
+    Moot(String),
 }
 
 /// Judges a request.
@@ -84,10 +86,14 @@ pub fn judge(
         Err(why) => return Verdict::Wait(why.clone()),
     }
     if let Some(started) = standing.started.filter(|&s| request.made.is_before(s)) {
-        return Verdict::Refuse(format!(
+        let why = format!(
             "it was aimed at an earlier run of {}, which was started at {started}",
             request.agent
-        ));
+        );
+        return match request.action {
+            Action::Cycle | Action::Restart => Verdict::Moot(why),
+            Action::Shutdown => Verdict::Refuse(why),
+        };
     }
     // Nobody need be allowed to run in order to be stopped.
     if request.action == Action::Shutdown {
@@ -159,11 +165,28 @@ mod tests {
         ] {
             match (verdict(Action::Cycle, made, standing), want) {
                 (Verdict::Execute, None) => {}
-                (Verdict::Refuse(got), Some(want)) => {
+                (Verdict::Refuse(got) | Verdict::Moot(got), Some(want)) => {
                     assert!(got.starts_with(want), "{made}: {got}")
                 }
                 (got, want) => panic!("{made}: {got:?}, not {want:?}"),
             }
+        }
+    }
+
+    #[test]
+    fn only_a_restart_is_moot_once_the_agent_was_started_since() {
+        let started = Standing {
+            started: Some(at("2026-01-16T11:59:59.9Z")),
+            ..Standing::default()
+        };
+        for (action, is_moot) in [
+            (Action::Cycle, true),
+            (Action::Restart, true),
+            (Action::Shutdown, false),
+        ] {
+            let got = verdict(action, "2026-01-16T11:00:00Z", &started);
+            assert_eq!(matches!(got, Verdict::Moot(_)), is_moot, "{action}");
+            assert_eq!(matches!(got, Verdict::Refuse(_)), !is_moot, "{action}");
         }
     }
 

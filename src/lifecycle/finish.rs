@@ -1,6 +1,7 @@
 //! The end of every request: done, done with another one, or refused; each in the journal.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 use anyhow::Result;
 use jiff::Timestamp;
@@ -93,13 +94,14 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// Puts a request aside; gives its new path.
     pub(super) fn refuse(
         &mut self,
         entry: &Entry,
         mail: Option<&str>,
         request: Option<&Request>,
         why: &str,
-    ) -> Result<()> {
+    ) -> Result<PathBuf> {
         let about = request.map(|r| (&r.agent, r.action));
         self.put_aside(entry, mail, about, why)
     }
@@ -110,10 +112,10 @@ impl Run<'_> {
         mail: Option<&str>,
         about: Option<(&Agent, Action)>,
         why: &str,
-    ) -> Result<()> {
+    ) -> Result<PathBuf> {
         self.remember(mail.map(String::from))?;
         step("refusing");
-        self.spool.fail(entry, why)?;
+        let path = self.spool.fail(entry, why)?;
         self.refused += 1;
         let name = entry.name.as_str();
         match about {
@@ -127,7 +129,7 @@ impl Run<'_> {
                     gt_reason = why; "Refused request '{name}': {why}");
             }
         }
-        Ok(())
+        Ok(path)
     }
 
     /// Notes mails whose requests are finished, so that none comes again.

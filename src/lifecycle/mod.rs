@@ -33,10 +33,11 @@ mod work;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 use jiff::Timestamp;
 
 use crate::agent::Agent;
+use crate::exit::Exit;
 use crate::files;
 use crate::spool::Spool;
 use crate::town::{Town, agent_state};
@@ -60,12 +61,10 @@ const WAIT_POLL: Duration = Duration::from_millis(20);
 /// it, the agent's state file confirms the request.
 ///
 /// # Errors
-/// The state file or the spool cannot be written.
+/// [`Exit::Usage`]: with its reason it is larger than a request may be. Any other: the state file
+/// or the spool cannot be written.
 pub fn submit(town: &Town, agent: &Agent, action: Action, reason: &str) -> Result<PathBuf> {
     let now = Timestamp::now();
-    if town.ours().verify_requests {
-        agent_state::set(town, agent, action.name(), now)?;
-    }
     let written = Written {
         from: agent.to_string(),
         action: action.name().into(),
@@ -73,6 +72,15 @@ pub fn submit(town: &Town, agent: &Agent, action: Action, reason: &str) -> Resul
         reason: Some(reason.to_string()).filter(|r| !r.is_empty()),
         mail: None,
     };
+    let text = serde_json::to_string_pretty(&written)?;
+    if text.len() as u64 > files::ENTRY_LIMIT {
+        let limit = files::ENTRY_LIMIT >> 10;
+        let e = anyhow!("The reason is too long: a request has at most {limit} KiB");
+        return Err(e.context(Exit::Usage));
+    }
+    if town.ours().verify_requests {
+        agent_state::set(town, agent, action.name(), now)?;
+    }
     let name = format!(
         "{}-{}-{action}",
         now.as_nanosecond(),
@@ -129,5 +137,24 @@ pub fn asked(town: &Town, agent: &Agent) -> Option<Action> {
 fn step(name: &str) {
     if std::env::var_os("GASTOWN_STOP_AT").is_some_and(|at| at == name) {
         let _ = nix::sys::signal::raise(nix::sys::signal::Signal::SIGKILL);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::town::tests::town_with;
+
+    #[test]
+    fn a_reason_that_is_too_long_is_refused_at_once() {
+        let (_dir, town) = town_with(1, &[]);
+        let ask = |reason: &str| submit(&town, &Agent::deacon(), Action::Cycle, reason);
+        assert!(ask(&"x".repeat(60_000)).is_ok());
+        // Each of these takes two bytes there.
+        let e = ask(&"\n".repeat(40_000)).unwrap_err();
+        assert_eq!(crate::exit::of(&e), Exit::Usage);
+        assert!(format!("{e:#}").contains("64 KiB"));
+        let counts = Spool::at(&town.path(SPOOL)).counts().unwrap();
+        assert_eq!(counts.new, 1);
     }
 }

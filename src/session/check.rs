@@ -68,10 +68,8 @@ pub fn refusal(instance: Option<&str>) -> Option<String> {
     }
     let agent = Agent::from_instance(instance?).ok()?;
     let town = Town::load().ok()?;
-    match town.lacks(&agent) {
-        Ok(None) => {}
-        Ok(Some(lack)) => return Some(lack),
-        Err(e) => return Some(format!("it is not known where it works: {e:#}")),
+    if let Some(lack) = town.lack(&agent) {
+        return Some(lack);
     }
     if let Some(refusal) = marks::refusal(&town, &agent) {
         return Some(refusal.to_string());

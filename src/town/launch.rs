@@ -18,6 +18,9 @@ use crate::files;
 /// When a program counts as ready whose screen does not tell, and whose settings do not say.
 const READY_DELAY: Duration = Duration::from_secs(5);
 
+/// The variable that names the directory of an account of Claude.
+const CONFIG_DIR: &str = "CLAUDE_CONFIG_DIR";
+
 /// All that is needed to start an agent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Launch {
@@ -97,7 +100,6 @@ impl Town {
     }
 
     fn try_launch(&self, agent: &Agent) -> Result<Launch> {
-        self.accounts.known()?;
         let role = self.role_file(agent)?;
         let program = self.with_command(agent, self.program(agent)?, &role)?;
         let appearance = program.appearance();
@@ -115,10 +117,18 @@ impl Town {
             }
         }
 
+        // The account is for Claude, which a program that is not known may be.
+        if self.dialect.has_address_roles()
+            && program.base.is_none_or(|base| is_claude(Some(base)))
+            && !env.contains_key(CONFIG_DIR)
+        {
+            self.accounts.known()?;
+        }
+
         let mut argv = program.argv;
         let mut hooks = None;
         if is_claude(program.base) {
-            let config = env.get("CLAUDE_CONFIG_DIR").map(String::as_str);
+            let config = env.get(CONFIG_DIR).map(String::as_str);
             let found = self.hooks(agent, config);
             argv.extend(found.arguments());
             hooks = Some(found);
@@ -225,7 +235,7 @@ impl Town {
             && let Ok(home) = env_file::home()
         {
             let dir = env_file::expand(dir, &home);
-            set("CLAUDE_CONFIG_DIR", &dir.to_string_lossy());
+            set(CONFIG_DIR, &dir.to_string_lossy());
         }
         if let Some(program) = program {
             set("CLAUDE_CODE_EFFORT_LEVEL", &program.effort);
@@ -392,7 +402,7 @@ mod tests {
                 "BD_ACTOR=gastown/refinery BD_BACKUP_ENABLED=false BEADS_DOLT_AUTO_START=0 CLAUDECODE= CLAUDE_CODE_EFFORT_LEVEL=low \
                  CLAUDE_CONFIG_DIR=/c GIT_AUTHOR_NAME=gastown/refinery GIT_CEILING_DIRECTORIES=T \
                  GT_AGENT=claude GT_PROCESS_NAMES=node,claude GT_REFINERY=1 GT_RIG=gastown \
-                 GT_ROLE=gastown/refinery GT_ROOT=T GT_SESSION=gt-refinery GT_SESSION_ID_ENV=CLAUDE_SESSION_ID GT_TOWN_ROOT=T NODE_OPTIONS=",
+                 GT_ROLE=gastown/refinery GT_ROOT=T GT_SESSION=gt--refinery GT_SESSION_ID_ENV=CLAUDE_SESSION_ID GT_TOWN_ROOT=T NODE_OPTIONS=",
             ),
             (
                 2,
@@ -401,7 +411,7 @@ mod tests {
                  BEADS_AGENT_NAME=gastown/nux BEADS_DOLT_AUTO_START=0 CLAUDECODE= CLAUDE_CODE_EFFORT_LEVEL=high CLAUDE_CONFIG_DIR=/c GIT_AUTHOR_NAME=nux \
                  GIT_CEILING_DIRECTORIES=T GT_AGENT=claude GT_BRANCH=polecat/nux GT_POLECAT=nux \
                  GT_POLECAT_PATH=T/gastown/polecats/nux GT_PROCESS_NAMES=node,claude GT_RIG=gastown \
-                 GT_ROLE=gastown/polecats/nux GT_ROOT=T GT_SESSION=gt-nux \
+                 GT_ROLE=gastown/polecats/nux GT_ROOT=T GT_SESSION=gt--nux \
                  GT_SESSION_ID_ENV=CLAUDE_SESSION_ID GT_TOWN_ROOT=T NODE_OPTIONS= POLECAT_SLOT=1",
             ),
             (
@@ -443,6 +453,32 @@ mod tests {
             // What the preset of claude adds.
             launched.remove("CLAUDE_CODE_DISABLE_AGENT_VIEW").unwrap();
             assert_eq!(launched, env, "{who}");
+        }
+    }
+
+    /// Broken accounts stop those whose account they would name, and nobody else.
+    #[test]
+    fn who_needs_the_accounts() {
+        let config = r#"{"command":"/x","env":{"CLAUDE_CONFIG_DIR":"/c"}}"#;
+        for (version, define, starts) in [
+            (1, r#"{"provider":"claude"}"#, true),
+            (2, r#"{"provider":"claude"}"#, false),
+            (2, r#"{"provider":"codex"}"#, true),
+            (2, r#"{"command":"/x"}"#, false),
+            (2, config, true),
+        ] {
+            let define = format!(r#"{{"default_agent":"x","agents":{{"x":{define}}}}}"#);
+            let files = [
+                ("settings/config.json", define.as_str()),
+                (settings::ACCOUNTS_FILE, "{"),
+            ];
+            let (_dir, town) = town_with(version, &files);
+            let launch = town.launch(&Agent::deacon());
+            assert_eq!(launch.is_ok(), starts, "{version} {define}");
+            if let Err(e) = launch {
+                assert_eq!(crate::exit::of(&e), Exit::BadConfig);
+                assert!(format!("{e:#}").contains("mayor/accounts.json'"), "{e:#}");
+            }
         }
     }
 

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use jiff::Timestamp;
 
 use super::docked::Labels;
@@ -239,20 +239,42 @@ impl<'a> Marks<'a> {
 
     /// As [`refusal`], by what was read since these are there.
     pub fn refusal(&self, agent: &Agent) -> Option<Refusal> {
-        let mut unknown = None;
-        for judge in [
+        self.judged(agent).next()
+    }
+
+    /// All that speaks against the agent, the first of which is its [`refusal`].
+    pub fn refusals(&self, agent: &Agent) -> Vec<Refusal> {
+        self.judged(agent).collect()
+    }
+
+    fn judged<'b>(&'b self, agent: &'b Agent) -> impl Iterator<Item = Refusal> + 'b {
+        let judges = [
             Self::by_estop,
             Self::by_rig_estop,
             Self::by_hold,
             Self::by_rig,
-        ] {
-            match judge(self, agent) {
-                Ok(None) => {}
-                Ok(Some((mark, reason))) => return Some(Refusal { mark, reason }),
-                Err(why) => unknown = unknown.or(Some(why)),
+        ];
+        let mut unknown = None;
+        let mut judges = judges.into_iter();
+        std::iter::from_fn(move || {
+            for judge in judges.by_ref() {
+                match judge(self, agent) {
+                    Ok(None) => {}
+                    Ok(Some((mark, reason))) => return Some(Refusal { mark, reason }),
+                    Err(why) => unknown = unknown.take().or(Some(why)),
+                }
             }
-        }
-        unknown.as_deref().map(self::unknown)
+            unknown.take().as_deref().map(self::unknown)
+        })
+    }
+
+    /// What the settings of a rig, and the label of its bead, say against its agents.
+    ///
+    /// # Errors
+    /// They cannot be read.
+    pub fn of_rig(&self, rig: &str) -> Result<Option<Refusal>> {
+        let found = self.rig(rig).map_err(|why| anyhow!("{why}"))?;
+        Ok(found.map(|(mark, reason)| Refusal { mark, reason }))
     }
 
     fn by_estop(&self, _: &Agent) -> Verdict {
@@ -284,9 +306,10 @@ impl<'a> Marks<'a> {
     }
 
     fn by_rig(&self, agent: &Agent) -> Verdict {
-        let Some(rig) = agent.rig() else {
-            return Ok(None);
-        };
+        agent.rig().map_or(Ok(None), |rig| self.rig(rig))
+    }
+
+    fn rig(&self, rig: &str) -> Verdict {
         self.rigs.get(&rig.to_string(), || {
             let wisp = known(wisp::load(self.town, rig))?;
             let labels = self.labels.get(&(), || known(Labels::load(self.town)))?;

@@ -309,7 +309,7 @@ impl Town {
         problems
     }
 
-    /// Rigs without a directory, whose agents work in the town's root, where the Mayor does.
+    /// Rigs without a directory: none of their agents is started, see [`Town::lacks`].
     pub fn homeless_rigs(&self) -> impl Iterator<Item = (&str, PathBuf)> {
         let dirs = self.rigs().names().map(|rig| (rig, self.path(rig)));
         dirs.filter(|(_, dir)| matches!(files::is_dir(dir), Ok(false)))

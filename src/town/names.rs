@@ -38,7 +38,7 @@ impl Town {
         let hq = |is_hq| if is_hq { "hq" } else { "gt" };
         let (town, helpers) = (hq(dialect.has_hq_sessions()), hq(dialect.has_hq_helpers()));
         let rig = if dialect.has_prefix_sessions() {
-            self.rigs().prefix(rig).to_string()
+            self.rigs().session_prefix(rig).to_string()
         } else {
             format!("gt-{rig}")
         };
@@ -80,6 +80,12 @@ impl Town {
                 dir.display()
             )
         }))
+    }
+
+    /// Why the agent is not started, as far as its rig and its directory decide that.
+    pub fn lack(&self, agent: &Agent) -> Option<String> {
+        let unknown = |e| Some(format!("it is not known where it works: {e:#}"));
+        self.lacks(agent).unwrap_or_else(unknown)
     }
 
     /// The bead that stands for the agent; `None` for roles that have none.
@@ -210,8 +216,9 @@ mod tests {
                 ["gt-dog-alpha", "gt-dog-alpha", "hq-dog-alpha"],
             ),
             (
+                // Its prefix is written 'gt-'.
                 "gastown/witness",
-                ["gt-gastown-witness", "gt-gastown-witness", "gt-witness"],
+                ["gt-gastown-witness", "gt-gastown-witness", "gt--witness"],
             ),
             (
                 "ff/refinery",
@@ -223,7 +230,7 @@ mod tests {
             ),
             (
                 "gastown/polecats/nux",
-                ["gt-gastown-nux", "gt-gastown-nux", "gt-nux"],
+                ["gt-gastown-nux", "gt-gastown-nux", "gt--nux"],
             ),
         ] {
             let agent = agent(text);

@@ -450,7 +450,6 @@ mod tests {
             ),
             ("settings/config.json", "{", "settings/config.json'"),
             ("settings/agents.json", "[]", "settings/agents.json'"),
-            ("mayor/accounts.json", "", "mayor/accounts.json'"),
             (
                 "gastown/settings/config.json",
                 "",

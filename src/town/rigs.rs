@@ -61,7 +61,7 @@ pub fn parse(text: &str) -> Result<Rigs> {
             continue;
         }
         let written = rig.map(|rig| rig.beads.prefix).unwrap_or_default();
-        let mut prefix = written.trim_end_matches('-');
+        let mut prefix = written.as_str();
         if !prefix.is_empty() && !agent::is_valid_name(prefix) {
             rigs.problems.push(format!(
                 "The prefix of rig '{name}' in '{FILE}' is not letters, digits, '.', '_' and '-'; \
@@ -118,9 +118,15 @@ impl Rigs {
         self.prefixes.is_empty()
     }
 
-    /// The prefix of a rig's sessions and beads, without the dash that some towns write after it;
-    /// `gt` for a rig that has none or is unknown.
+    /// The prefix of a rig's beads, without the dash that some towns write after it; `gt` for a rig
+    /// that has none or is unknown.
     pub fn prefix(&self, rig: &str) -> &str {
+        let prefix = self.session_prefix(rig);
+        prefix.strip_suffix('-').unwrap_or(prefix)
+    }
+
+    /// The prefix of a rig's sessions, as it is written: there `gt` leaves that dash where it is.
+    pub fn session_prefix(&self, rig: &str) -> &str {
         self.prefixes
             .get(rig)
             .map_or(DEFAULT_PREFIX, String::as_str)
@@ -168,18 +174,19 @@ mod tests {
             rigs.names().collect::<Vec<_>>(),
             ["a.b-c", "bare", "gastown", "plain"]
         );
-        for (rig, prefix) in [
-            ("gastown", "gt"),
-            ("a.b-c", "ab"),
-            ("plain", "gt"),
-            ("unknown", "gt"),
+        for (rig, prefix, of_sessions) in [
+            ("gastown", "gt", "gt-"),
+            ("a.b-c", "ab", "ab"),
+            ("plain", "gt", "gt"),
+            ("unknown", "gt", "gt"),
         ] {
             assert_eq!(rigs.prefix(rig), prefix, "{rig}");
+            assert_eq!(rigs.session_prefix(rig), of_sessions, "{rig}");
         }
         assert!(rigs.problems().is_empty());
         let shared = rigs.shared_prefixes();
         assert_eq!(shared.len(), 1);
-        assert!(shared[0].starts_with("Rigs bare, gastown, plain share the prefix 'gt'"));
+        assert!(shared[0].starts_with("Rigs bare, plain share the prefix 'gt'"));
     }
 
     #[test]

@@ -13,13 +13,13 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use serde::Deserialize;
 
 use super::Town;
 use super::kept::Kept;
 use super::program::{Program, is_claude};
-use crate::agent::Agent;
+use crate::agent::{Agent, Role};
 use crate::files;
 
 /// The directory of the files, below the root of the town or of a rig.
@@ -51,29 +51,22 @@ pub fn parse(text: &str) -> Result<RoleFile> {
     Ok(toml_edit::de::from_str(text)?)
 }
 
-/// The files of a directory by role, those that are there. `dir` is as in
+/// The files of a directory by role; none where there is no such directory. `dir` is as in
 /// [`Sources::load`](super::sources::Sources::load).
 ///
 /// # Errors
-/// The directory cannot be read.
-pub(super) fn load(root: &Path, dir: &str) -> Result<BTreeMap<String, Kept<RoleFile>>> {
-    let of_roles = root.join(dir).join(DIR);
-    if !files::is_dir(&of_roles)? {
+/// It is not known whether there is such a directory.
+pub(super) fn load(root: &Path, dir: &str) -> Result<BTreeMap<&'static str, Kept<RoleFile>>> {
+    if !files::is_dir(&root.join(dir).join(DIR))? {
         return Ok(BTreeMap::new());
     }
-    let failed = || format!("Failed to list '{}'", of_roles.display());
-    let mut roles = BTreeMap::new();
-    for entry in of_roles.read_dir().with_context(failed)? {
-        let name = entry.with_context(failed)?.file_name();
-        let role = name.to_str().and_then(|name| name.strip_suffix(".toml"));
-        let is_role =
-            |role: &&str| !role.is_empty() && role.bytes().all(|b| b.is_ascii_lowercase());
-        if let Some(role) = role.filter(is_role) {
-            let file = Kept::load(root, &path(dir, role), parse);
-            roles.insert(role.to_string(), file);
-        }
-    }
-    Ok(roles)
+    let file = |role: Role| {
+        (
+            role.name(),
+            Kept::load(root, &path(dir, role.name()), parse),
+        )
+    };
+    Ok(Role::ALL.map(file).into())
 }
 
 /// The path of a role's file below the town's root.
@@ -118,7 +111,7 @@ impl Town {
             .replace("{rig}", rig)
             .replace("{name}", agent.name().unwrap_or_default())
             .replace("{role}", agent.role_name())
-            .replace("{prefix}", self.rigs().prefix(rig))
+            .replace("{prefix}", self.rigs().session_prefix(rig))
     }
 
     /// Has a role's own command take the place of its program's, as in `gt` for Claude alone:
@@ -263,8 +256,11 @@ mod tests {
     fn a_broken_file_is_a_problem_of_the_town() {
         let (_dir, town) = town_with(
             2,
-            &[("ff/roles/witness.toml", "x"), ("roles/x y.toml", "x")],
+            &[("ff/roles/witness.toml", "x"), ("roles/deputy.toml", "x")],
         );
+        // Nobody else reads it.
+        assert!(town.launch(&Agent::parse("ff/refinery").unwrap()).is_ok());
+        assert!(town.launch(&Agent::parse("ff/witness").unwrap()).is_err());
         let problems = town.problems();
         assert!(
             problems.len() == 1 && problems[0].contains("ff/roles/witness.toml"),

@@ -136,7 +136,7 @@ pub fn parse_accounts(text: &str) -> Result<Option<String>> {
     struct File {
         default: Option<String>,
         #[serde(default, deserialize_with = "nullable")]
-        accounts: Map<Account>,
+        accounts: Map<Value>,
     }
     #[derive(Deserialize)]
     struct Account {
@@ -144,7 +144,9 @@ pub fn parse_accounts(text: &str) -> Result<Option<String>> {
     }
     let mut file: File = json::parse(text)?;
     let account = file.default.and_then(|name| file.accounts.remove(&name));
-    let dir = account.flatten().and_then(|account| account.config_dir);
+    // What is wrong with the others concerns nobody.
+    let account: Option<Account> = account.flatten().map(serde_json::from_value).transpose()?;
+    let dir = account.and_then(|account| account.config_dir);
     Ok(dir.filter(|dir| !dir.is_empty()))
 }
 
@@ -194,11 +196,13 @@ mod tests {
         assert_eq!(agents["a"].as_ref().unwrap().command.as_deref(), Some("/x"));
         assert_eq!(agents["b"], None);
 
-        let accounts = r#"{"version":1,"accounts":{"me":{"config_dir":"~/c"},"no":{}},"default":"#;
+        let accounts =
+            r#"{"version":1,"accounts":{"me":{"config_dir":"~/c"},"no":{},"bad":7},"default":"#;
         for (default, want) in [("\"me\"", Some("~/c")), ("\"no\"", None), ("null", None)] {
             let got = parse_accounts(&format!("{accounts}{default}}}")).unwrap();
             assert_eq!(got.as_deref(), want);
         }
+        assert!(parse_accounts(&format!("{accounts}\"bad\"}}")).is_err());
         assert!(parse_accounts("x").is_err());
     }
 }

@@ -14,8 +14,8 @@ use super::settings::{self, Custom, Map, Settings};
 pub(super) struct Sources {
     pub settings: Kept<Settings>,
     pub registry: Kept<Map<Custom>>,
-    pub roles: BTreeMap<String, Kept<RoleFile>>,
-    /// Why it is not known which roles have a file.
+    pub roles: BTreeMap<&'static str, Kept<RoleFile>>,
+    /// Why it is not known whether any role has a file.
     pub roles_error: Option<String>,
 }
 

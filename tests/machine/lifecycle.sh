@@ -11,7 +11,7 @@ put() {
 }
 ask_at() { put "$1" "{\"from\":\"$2\",\"action\":\"$3\",\"timestamp\":\"$4\"}"; }
 ask() { ask_at "$1" "$2" "$3" "$(stamp)"; }
-count() { find "$SPOOL/$1" -mindepth 1 -maxdepth 1 ! -name '.*' ! -name '*.reason' -printf x | wc -c; }
+count() { find "$SPOOL/$1" -mindepth 1 -maxdepth 1 ! -name '.*' ! -name '*.reason' ! -name '*.dismissed' -printf x | wc -c; }
 failed() { count failed; }
 settled() { [ "$(count new)" = 0 ] && [ "$(count cur)" = 0 ]; }
 invocation() { show "$(unit "$1")" InvocationID; }

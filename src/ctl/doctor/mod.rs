@@ -104,7 +104,7 @@ fn examine() -> Report {
             report.find(
                 "town",
                 format!("Rig {rig} has no directory '{}'", dir.display()),
-                "Its agents work in the town's root, where the Mayor does",
+                "None of its agents is started",
                 format!(
                     "gt rig add {rig} URL, or take it out of '{}'",
                     town.path(rigs::FILE).display()

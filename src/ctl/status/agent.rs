@@ -18,7 +18,7 @@ use crate::terminal::State;
 use crate::tmux::Pane;
 use crate::town::deacon::{self, Freshness, freshness};
 use crate::town::left::{Left, Note};
-use crate::town::marks::{self, Mark, Marks};
+use crate::town::marks::{self, Mark, Marks, Refusal};
 use crate::town::ours::Closed;
 use crate::town::{self, Town};
 
@@ -50,9 +50,9 @@ pub struct AgentStatus {
     /// How many threads.
     pub tasks: Option<u64>,
     /// Somebody stopped it on purpose.
-    pub held: bool,
+    pub held: Option<bool>,
     /// The kernel gives its processes no time until it is thawed.
-    pub frozen: bool,
+    pub frozen: Option<bool>,
     /// Why it does not run, or not as it should, or what it waits for, in words.
     pub reason: Option<String>,
     /// What its terminal is ready for, and what it asks.
@@ -246,6 +246,8 @@ impl Seen<'_> {
     fn down(&self, agent: &Agent, since: Option<Timestamp>) -> String {
         let listed = match self.roster.as_ref().map(|roster| roster.contains(agent)) {
             _ if !self.up => return "the town is stopped".into(),
+            // What `gt-agent check` refuses every start for.
+            _ if let Some(why) = self.town.lack(agent) => return why,
             None => return "it is not known whether it is to run".into(),
             Some(listed) => listed,
         };
@@ -288,8 +290,13 @@ impl Seen<'_> {
             Some(Some(unit)) => (unit.active.as_str(), unit.sub.as_str()),
         };
         let number = |name| properties.and_then(|p| p.number(name));
-        let refusal = self.marks.refusal(agent);
-        let frozen = properties.is_some_and(Properties::is_frozen);
+        let refusals = self.marks.refusals(agent);
+        // A unit that is not loaded has nothing that could be frozen.
+        let is_loaded = unit.is_none_or(|unit| unit.is_some());
+        let frozen = match properties {
+            None if is_loaded => None,
+            properties => Some(properties.is_some_and(Properties::is_frozen)),
+        };
         let mut status = AgentStatus {
             agent: agent.to_string(),
             unit: agent.unit(),
@@ -310,7 +317,7 @@ impl Seen<'_> {
             memory_bytes: number("MemoryCurrent"),
             cpu_nsec: number("CPUUsageNSec"),
             tasks: number("TasksCurrent"),
-            held: matches!(marks::held(town, agent), Ok(Some(_))),
+            held: marks::held(town, agent).ok().map(|note| note.is_some()),
             frozen,
             reason: None,
             heartbeat: match agent.role() {
@@ -320,11 +327,12 @@ impl Seen<'_> {
             terminal: self.terminals.get(agent).cloned(),
         };
         let job = unit.flatten().and_then(|unit| unit.job.as_deref());
+        let frozen = frozen == Some(true);
         status.reason = match (active, job) {
             ("unknown", _) => None,
             ("active", _) if frozen => {
                 let rig = agent.rig().filter(|_| {
-                    let mark = refusal.as_ref().map(|refusal| refusal.mark);
+                    let mark = refusals.first().map(|refusal| refusal.mark);
                     mark == Some(Mark::RigEstop)
                 });
                 let thaw = rig.map_or_else(|| "thaw".into(), |rig| format!("thaw {rig}"));
@@ -363,12 +371,14 @@ impl Seen<'_> {
                 properties.map(|p| format!("restarts soon: {}", last_end(p)))
             }
             ("inactive", None) => Some(
-                match refusal {
-                    Some(refusal) => match self.hooks.get(agent) {
-                        Some(hook) => format!("{refusal}; {} waits on its hook", hook.issue),
-                        None => refusal.to_string(),
+                match &refusals[..] {
+                    [] => self.down(agent, status.since),
+                    refusals => match self.hooks.get(agent) {
+                        Some(hook) => {
+                            format!("{}; {} waits on its hook", all(refusals), hook.issue)
+                        }
+                        None => all(refusals),
                     },
-                    None => self.down(agent, status.since),
                 } + &self.elsewhere_alive(agent),
             ),
             _ => None,
@@ -376,6 +386,12 @@ impl Seen<'_> {
         status.reason = status.reason.map(|reason| one_line(&reason));
         status
     }
+}
+
+/// All that keeps an agent down: the end of one of them alone does not start it.
+fn all(refusals: &[Refusal]) -> String {
+    let said: Vec<String> = refusals.iter().map(Refusal::to_string).collect();
+    said.join("; and ")
 }
 
 /// Why a polecat that has work on its hook does not run.
@@ -446,5 +462,67 @@ pub fn problem(agent: &AgentStatus) -> Option<String> {
             Some(format!("{name} {reason}; see 'gastownctl logs {name}'"))
         }
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::town::tests::town_with;
+
+    fn status(town: &Town, agent: &str, unit: Option<Option<&Unit>>) -> AgentStatus {
+        let seen = Seen {
+            town,
+            marks: Marks::of(town),
+            up: true,
+            panes: None,
+            terminals: BTreeMap::new(),
+            roster: town.roster().ok(),
+            ended: BTreeMap::new(),
+            hooks: BTreeMap::new(),
+        };
+        seen.status(&agent.parse().unwrap(), unit, None, None)
+    }
+
+    #[test]
+    fn what_is_not_known_is_neither_yes_nor_no() {
+        let unit = Unit {
+            name: "gt-agent@deacon.service".into(),
+            description: String::new(),
+            active: "active".into(),
+            sub: "running".into(),
+            job: None,
+        };
+        let (_dir, town) = town_with(1, &[]);
+        for (seen, frozen) in [
+            (None, None),
+            (Some(None), Some(false)),
+            (Some(Some(&unit)), None),
+        ] {
+            let deacon = status(&town, "deacon", seen);
+            assert_eq!((deacon.held, deacon.frozen), (Some(false), frozen));
+        }
+        let held = town.path("daemon/held");
+        std::fs::create_dir(town.path("daemon")).unwrap();
+        std::os::unix::fs::symlink(&held, &held).unwrap();
+        let deacon = status(&town, "deacon", None);
+        let json = serde_json::to_value(&deacon).unwrap();
+        assert!(json["held"].is_null() && json["frozen"].is_null(), "{json}");
+    }
+
+    #[test]
+    fn why_an_agent_is_down_names_all_that_keeps_it_there() {
+        let now = Timestamp::UNIX_EPOCH;
+        let (_dir, town) = town_with(1, &[("ff/x", "")]);
+        let witness: Agent = "ff/witness".parse().unwrap();
+        marks::hold(&town, &witness, "", now).unwrap();
+        marks::set_estop(&town, None, "", now).unwrap();
+        let why = status(&town, "ff/witness", Some(None)).reason.unwrap();
+        assert!(why.starts_with("the town has an emergency stop"), "{why}");
+        assert!(why.contains("'gastownctl start ff/witness'"), "{why}");
+        // A rig without a directory.
+        marks::clear_estop(&town, None).unwrap();
+        let why = status(&town, "gastown/witness", Some(None)).reason;
+        assert!(why.unwrap().contains("there is no '"));
     }
 }

@@ -62,15 +62,13 @@ pub fn of_spools(town: &Town) -> Vec<String> {
     let line = |(what, dir)| {
         let spool = Spool::at(&town.path(dir));
         // Entries that wait count too: where they cannot be read, none is executed.
-        let refused = spool.counts().and_then(|_| dismiss::refused(&spool));
-        let refused = refused.map_err(|e| format!("{e:#}"));
-        let refused = match refused {
-            Ok(refused) => refused,
-            Err(why) => return Some(why),
+        let refused = spool.counts().and_then(|_| dismiss::last(&spool));
+        let (count, last) = match refused {
+            Ok(refused) => refused?,
+            Err(e) => return Some(format!("{e:#}")),
         };
-        let last = &refused.last()?.about;
-        let counted = words::counted(refused.len(), what);
-        Some(match refused.len() {
+        let (counted, last) = (words::counted(count, what), last.about);
+        Some(match count {
             1 => format!(
                 "{counted} could not be executed: {last}; once you have seen to it, run 'gastownctl dismiss'"
             ),
@@ -136,7 +134,10 @@ pub fn forget(unit: &str) -> String {
 /// Agents that are frozen although no emergency stop says so.
 pub fn frozen_for_nothing(town: &Town, agents: &[AgentStatus]) -> Option<String> {
     let has_mark = |rig| !matches!(marks::estop(town, rig), Ok(None));
-    let mut frozen = agents.iter().filter(|agent| agent.frozen);
+    // Of one that ended while it was frozen, its own problem says what helps.
+    let is_frozen =
+        |agent: &&AgentStatus| agent.frozen == Some(true) && agent.active_state == "active";
+    let mut frozen = agents.iter().filter(is_frozen);
     let is_stopped = has_mark(None) || town.rigs().names().any(|rig| has_mark(Some(rig)));
     let first = frozen.next().filter(|_| !is_stopped)?;
     Some(match frozen.count() {
@@ -264,6 +265,27 @@ mod tests {
     use super::*;
     use crate::town::tests::town_with;
     use jiff::SignedDuration;
+
+    #[test]
+    fn only_who_runs_is_frozen_for_nothing() {
+        let (_dir, town) = town_with(1, &[]);
+        let agent = |state: &str, frozen| AgentStatus {
+            agent: "deacon".into(),
+            active_state: state.into(),
+            frozen,
+            ..AgentStatus::default()
+        };
+        for (state, frozen, is_told) in [
+            ("active", Some(true), true),
+            ("active", Some(false), false),
+            ("active", None, false),
+            ("failed", Some(true), false),
+            ("inactive", Some(true), false),
+        ] {
+            let told = frozen_for_nothing(&town, &[agent(state, frozen)]);
+            assert_eq!(told.is_some(), is_told, "{state} {frozen:?}");
+        }
+    }
 
     #[test]
     fn what_the_look_refutes_is_left_out() {

@@ -269,13 +269,13 @@ fn agents(status: &Status, width: usize, colour: bool) -> String {
 /// The state in one word.
 pub fn state(agent: &AgentStatus) -> String {
     match (agent.active_state.as_str(), agent.sub_state.as_str()) {
-        ("active", _) if agent.frozen => "frozen".into(),
+        ("active", _) if agent.frozen == Some(true) => "frozen".into(),
         ("active", _) if matches!(agent.terminal, Some(State::Asks(_))) => "asks".into(),
         ("active", "running") => "running".into(),
         ("activating", "auto-restart" | "auto-restart-queued") => "restarting".into(),
         ("activating", _) => "starting".into(),
         ("deactivating", _) => "stopping".into(),
-        ("inactive", _) if agent.held => "held".into(),
+        ("inactive", _) if agent.held == Some(true) => "held".into(),
         ("inactive", _) => "down".into(),
         (other, _) => other.into(),
     }
@@ -286,7 +286,7 @@ pub fn state_paint(agent: &AgentStatus) -> Paint {
     match agent.active_state.as_str() {
         "active" if agent.reason.is_none() => Paint::Good,
         "failed" | "unknown" => Paint::Bad,
-        "inactive" if agent.held => Paint::Faint,
+        "inactive" if agent.held == Some(true) => Paint::Faint,
         _ => Paint::Doubtful,
     }
 }
@@ -371,7 +371,7 @@ mod tests {
                     ..running("deacon", "2026-01-16T06:18:00Z", 0)
                 },
                 AgentStatus {
-                    frozen: true,
+                    frozen: Some(true),
                     reason: Some("frozen; 'gastownctl thaw gastown' ends it".into()),
                     ..running("gastown/crew/max", "2026-01-12T05:30:00Z", 2)
                 },
@@ -386,7 +386,7 @@ mod tests {
                     )
                 },
                 AgentStatus {
-                    held: true,
+                    held: Some(true),
                     ..agent(
                         "gastown/witness",
                         "inactive",
