@@ -39,7 +39,7 @@ impl fmt::Display for Exit {
             Exit::Failure => "Failed",
             Exit::Usage => "Wrong command line",
             Exit::Stopped => "Stopped",
-            Exit::NoManager => "No user manager",
+            Exit::NoManager => "The user manager cannot be reached",
             Exit::TryAgain => "Not now, try again",
             Exit::BadConfig => "Bad configuration",
         })

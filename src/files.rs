@@ -16,12 +16,16 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::{Context, Result, anyhow, bail};
 use nix::fcntl::OFlag;
 use nix::time::{ClockId, clock_gettime};
+use rustix::fs::StatVfsMountFlags;
 
 /// The largest configuration or state file that is read, in bytes.
 pub const CONFIG_LIMIT: u64 = 4 << 20;
 
 /// The largest spool entry that is read, in bytes.
 pub const ENTRY_LIMIT: u64 = 64 << 10;
+
+/// The room without which nothing is written, in bytes: a block or two of any file system.
+const LEAST: u64 = 8 << 10;
 
 /// How often [`lock`] looks whether the lock is free.
 const LOCK_POLL: Duration = Duration::from_millis(20);
@@ -236,6 +240,47 @@ pub fn is_there(path: &Path) -> Result<bool> {
     metadata(path).map(|found| found.is_some())
 }
 
+/// A file system that takes nothing more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Full {
+    /// Its number.
+    pub disk: u64,
+    /// Why, in words.
+    pub what: &'static str,
+    /// The program that shows it, with its options.
+    pub command: &'static str,
+}
+
+/// Whether the file system that a directory is on takes nothing more. `None`: it does, or that is
+/// not known.
+pub fn full(dir: &Path) -> Option<Full> {
+    let disk = dir.metadata().ok()?.dev();
+    let room = rustix::fs::statvfs(dir).ok()?;
+    let free = room.f_bavail.saturating_mul(room.f_frsize);
+    let is_read_only = room.f_flag.contains(StatVfsMountFlags::RDONLY);
+    let (what, command) = why_full(is_read_only, free, room.f_files, room.f_favail)?;
+    Some(Full {
+        disk,
+        what,
+        command,
+    })
+}
+
+/// Some file systems have no fixed number of files: then both are 0.
+fn why_full(
+    is_read_only: bool,
+    free: u64,
+    files: u64,
+    free_files: u64,
+) -> Option<(&'static str, &'static str)> {
+    match () {
+        () if is_read_only => Some(("it is read-only", "findmnt -T")),
+        () if free < LEAST => Some(("the disk is full", "df -h")),
+        () if files > 0 && free_files == 0 => Some(("the disk has no room for a file", "df -i")),
+        () => None,
+    }
+}
+
 /// Whether two paths lead to one directory or file.
 pub fn is_same(one: &Path, other: &Path) -> bool {
     let real = |path: &Path| path.canonicalize().ok();
@@ -257,9 +302,14 @@ pub fn is_dir(path: &Path) -> Result<bool> {
 /// Whether a file, or a directory above it, is a link to nothing: what was there may be back soon,
 /// as on a disk that is not mounted.
 fn leads_nowhere(path: &Path) -> bool {
+    broken_link(path).is_some()
+}
+
+/// The link to nothing that a path is, or leads through.
+pub fn broken_link(path: &Path) -> Option<&Path> {
     // All that is above something that exists leads somewhere.
     let mut missing = path.ancestors().take_while(|path| !path.exists());
-    missing.any(Path::is_symlink)
+    missing.find(|path| path.is_symlink())
 }
 
 fn is_absent(e: &io::Error) -> bool {
@@ -622,6 +672,23 @@ mod tests {
             assert!(path.exists(), "{}", path.display());
         }
         assert!(root.path().join(".tmp-gastown-direct").exists());
+    }
+
+    #[test]
+    fn a_disk_is_full_by_room_or_by_files() {
+        for (is_read_only, free, files, free_files, want) in [
+            (false, 1 << 30, 100, 7, None),
+            (false, LEAST, 0, 0, None),
+            (false, LEAST - 1, 0, 0, Some("df -h")),
+            (false, 1 << 30, 100, 0, Some("df -i")),
+            (true, 1 << 30, 100, 7, Some("findmnt -T")),
+        ] {
+            let got = why_full(is_read_only, free, files, free_files);
+            assert_eq!(got.map(|(_, command)| command), want);
+        }
+        assert_eq!(full(Path::new("/nowhere")), None);
+        let proc = full(Path::new("/proc"));
+        assert!(proc.is_some_and(|full| full.command == "df -h"));
     }
 
     #[test]

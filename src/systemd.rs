@@ -8,13 +8,16 @@ mod runs;
 mod transient;
 
 use std::collections::BTreeMap;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{OnceLock, mpsc};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 use futures_util::future::join_all;
+use nix::errno::Errno;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 use zbus::fdo::Error::{FileNotFound, UnknownInterface, UnknownObject, UnknownProperty};
 use zbus::{Connection, OwnedObjectPath, OwnedVariant, Variant};
 
@@ -163,12 +166,8 @@ impl Systemd {
     pub fn connect() -> Result<Systemd> {
         let bus = runtime_dir().map(|dir| dir.join("bus"));
         let bus = bus.filter(|path| path.exists()).ok_or_else(|| {
-            anyhow!(
-                "No bus at '/run/user/{0}/bus'; start the user manager with 'loginctl enable-linger' \
-                 or 'systemctl start user@{0}.service' as root",
-                nix::unistd::geteuid()
-            )
-            .context(Exit::NoManager)
+            let uid = nix::unistd::geteuid();
+            anyhow!("No bus at '/run/user/{uid}/bus'; run '{}'", cure()).context(Exit::NoManager)
         })?;
         let address = format!("unix:path={}", bus.display());
         let connect = move || {
@@ -197,8 +196,9 @@ impl Systemd {
         };
         connected.map_err(|e| {
             anyhow!(
-                "Failed to reach the user manager at '{}': {e}",
-                bus.display()
+                "Failed to reach the user manager at '{}': {e}; run '{}'",
+                bus.display(),
+                cure()
             )
             .context(Exit::NoManager)
         })
@@ -478,6 +478,30 @@ impl Systemd {
     }
 }
 
+/// What to type where the manager cannot be reached. It listens at a socket of its own too, which
+/// tells whether it is only its bus that is down.
+pub fn cure() -> String {
+    let own = runtime_dir().map(|dir| dir.join("systemd/private"));
+    match own.is_some_and(|socket| is_served(&socket)) {
+        true => "systemctl --user start dbus.socket".into(),
+        false => {
+            let uid = nix::unistd::geteuid();
+            format!("systemctl start user@{uid}.service (as root)")
+        }
+    }
+}
+
+/// Whether somebody listens at a socket. Does not wait until he takes the call.
+fn is_served(path: &Path) -> bool {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None);
+    let (Ok(socket), Ok(address)) = (socket, UnixAddr::new(path)) else {
+        return false;
+    };
+    let called = connect(socket.as_raw_fd(), &address);
+    matches!(called, Ok(()) | Err(Errno::EAGAIN))
+}
+
 /// The object of a unit, loaded or not: the name with every character but letters and digits as `_`
 /// and two hexadecimal digits, as sd_bus_path_encode(3) has it.
 fn path(unit: &str) -> zbus::Result<OwnedObjectPath> {
@@ -507,4 +531,21 @@ pub fn runtime_dir() -> Option<PathBuf> {
         .into_iter()
         .chain([usual])
         .find(|dir| dir.metadata().is_ok_and(|m| m.is_dir() && m.uid() == uid))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_is_served_or_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("private");
+        assert!(!is_served(&path));
+        let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        // Nobody takes these calls, however many there are.
+        assert!((0..300).all(|_| is_served(&path)));
+        drop(listener);
+        assert!(!is_served(&path));
+    }
 }

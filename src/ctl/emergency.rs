@@ -98,11 +98,11 @@ pub fn estop(args: &cli::Estop) -> Result<Exit> {
 fn mark(town: &Result<Town>, rig: Option<&str>, args: &cli::Estop) -> Result<()> {
     let town = town.as_ref().map_err(|e| anyhow!("{e:#}"))?;
     let (what, thaw) = words(rig);
-    if args.change.dry_run {
-        return say(&format!("Would set {what}"));
-    }
     if let Ok(Some(_)) = marks::estop(town, rig) {
         return say(&format!("{} was set already", capital(&what)));
+    }
+    if args.change.dry_run {
+        return say(&format!("Would set {what}"));
     }
     let reason = args.reason.as_deref().unwrap_or_default();
     marks::set_estop(town, rig, reason, now())?;
@@ -135,15 +135,17 @@ pub fn thaw(args: &cli::Thaw) -> Result<Exit> {
     let rig = rig.map(|rig| directory::rig(&town, rig)).transpose()?;
     let (what, _) = words(rig);
     let dry_run = args.change.dry_run;
-    if dry_run {
-        say(&format!("Would end {what}"))?;
-    } else if marks::clear_estop(&town, rig)? {
-        say(&format!(
-            "Ended {what}; what it stopped and is on a patrol starts with the next tick"
-        ))?;
-    } else {
-        say(&what.replacen("the", "There was no", 1))?;
-    }
+    let ends = match dry_run {
+        true => marks::estop(&town, rig)?.is_some(),
+        false => marks::clear_estop(&town, rig)?,
+    };
+    say(&match (ends, dry_run) {
+        (true, true) => format!("Would end {what}"),
+        (true, false) => {
+            format!("Ended {what}; what it stopped and is on a patrol starts with the next tick")
+        }
+        (false, _) => what.replacen("the", "There was no", 1),
+    })?;
     let systemd = Systemd::connect()?;
     let mut units = systemd.units(AGENTS)?;
     units.retain(|_, unit| is_of(unit, rig));

@@ -44,9 +44,11 @@ pub fn pause(args: &cli::Mark) -> Result<Exit> {
 /// The mark cannot be removed.
 pub fn resume(args: cli::Change) -> Result<Exit> {
     let town = Town::load()?;
-    if args.dry_run {
+    // A file that cannot be used is removed too.
+    let is_paused = !matches!(deacon::paused(&town), Ok(None));
+    if args.dry_run && is_paused {
         say("Would end the pause of the Deacon")?;
-    } else if deacon::resume(&town)? {
+    } else if !args.dry_run && deacon::resume(&town)? && is_paused {
         tick();
         say("The Deacon is watched again")?;
     } else {

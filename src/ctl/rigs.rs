@@ -24,7 +24,8 @@ const STOP_LIMIT: Duration = Duration::from_secs(60);
 pub fn park(args: &cli::Rig) -> Result<Exit> {
     let (town, systemd) = (Town::load()?, Systemd::connect()?);
     let rig = directory::rig(&town, &args.rig)?;
-    if wisp::load(&town, rig).is_ok_and(|found| found.status.as_deref() == Some("docked")) {
+    let status = wisp::load(&town, rig).ok().and_then(|found| found.status);
+    if status.as_deref() == Some("docked") {
         bail!(
             "{rig} is docked, which keeps its agents down as well; 'gt rig undock {rig}' ends that"
         );
@@ -33,7 +34,10 @@ pub fn park(args: &cli::Rig) -> Result<Exit> {
         .into_iter()
         .partition(|agent| agent.role().is_worker());
     if args.change.dry_run {
-        say(&format!("Would park {rig}"))?;
+        say(&match status.as_deref() {
+            Some("parked") => format!("{rig} is parked already"),
+            _ => format!("Would park {rig}"),
+        })?;
         for agent in &workers {
             say(&format!("Would leave {agent} at work"))?;
         }

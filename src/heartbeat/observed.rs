@@ -27,6 +27,9 @@ pub const KEPT_UNITS: &[&str] = &[
 /// Services that do a job and end; each tick starts them.
 pub const JOBS: &[&str] = &["gt-lifecycle.service", "gt-spawn-trigger.service"];
 
+/// Services that look at files that have changed; each change starts them.
+pub const LOOKS: &[&str] = &["gt-heartbeat-changed.service", "gt-heartbeat-look.service"];
+
 /// All that [`super::decide`] knows. It reads and writes as JSON, for the golden cases.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

@@ -47,6 +47,13 @@ impl Properties {
         self.get(name).unwrap_or_default()
     }
 
+    /// The command lines of `ExecStart=` or another one of its kind, each as its arguments.
+    pub fn commands(&self, name: &str) -> Vec<Vec<String>> {
+        type Line = (String, Vec<String>, bool, u64, u64, u64, u64, u32, i32, i32);
+        let lines: Vec<Line> = self.get(name).unwrap_or_default();
+        lines.into_iter().map(|line| line.1).collect()
+    }
+
     /// The invocation that the unit is in, or was in last; empty when it has had none.
     pub fn invocation(&self) -> String {
         let id: Vec<u8> = self.get("InvocationID").unwrap_or_default();

@@ -261,11 +261,17 @@ impl Town {
         for rig in self.rigs().names() {
             for (dir, role) in [("crew", Role::Crew), ("polecats", Role::Polecat)] {
                 let dir = self.path(rig).join(dir);
-                if let Err(e) = workers_in(&dir, rig, role, &mut workers) {
-                    unknown.push(format!(
-                        "{e:#}, so it is not known who works there; run 'ls -ld {}'",
-                        dir.display()
-                    ));
+                let shown = dir.display();
+                match workers_in(&dir, rig, role, &mut workers) {
+                    Ok(0) => {}
+                    Ok(more) => unknown.push(format!(
+                        "'{shown}' has {} entries, of which {WORKERS} are looked at: who works in the \
+                         others is not known; remove what nobody works in",
+                        WORKERS + more
+                    )),
+                    Err(e) => unknown.push(format!(
+                        "{e:#}, so it is not known who works there; run 'ls -ld {shown}'"
+                    )),
                 }
             }
         }
@@ -366,14 +372,16 @@ impl Town {
     }
 }
 
-/// Adds those that have a directory in `dir`, the others too where it is not known of some.
-fn workers_in(dir: &Path, rig: &str, role: Role, workers: &mut BTreeSet<Agent>) -> Result<()> {
+/// Adds those that have a directory in `dir`, the others too where it is not known of some. Gives
+/// how many entries are more than are looked at.
+fn workers_in(dir: &Path, rig: &str, role: Role, workers: &mut BTreeSet<Agent>) -> Result<usize> {
     if !files::is_dir(dir)? {
-        return Ok(());
+        return Ok(0);
     }
     let failed = || format!("Failed to list '{}'", dir.display());
     let mut known = Ok(());
-    for entry in dir.read_dir().with_context(failed)?.take(WORKERS) {
+    let mut entries = dir.read_dir().with_context(failed)?;
+    for entry in entries.by_ref().take(WORKERS) {
         let entry = entry.with_context(failed)?;
         let name = entry.file_name().into_string().unwrap_or_default();
         // A hidden directory is nobody's: this is no valid name.
@@ -386,7 +394,7 @@ fn workers_in(dir: &Path, rig: &str, role: Role, workers: &mut BTreeSet<Agent>) 
             Err(e) => known = Err(e),
         }
     }
-    known
+    known.map(|()| entries.count())
 }
 
 /// The socket that the town's tmux server was started for; `None`: none runs, or
@@ -526,6 +534,15 @@ pub(crate) mod tests {
         fs::write(town.path("gastown/polecats/README"), "").unwrap();
         let names: Vec<String> = town.workers().iter().map(Agent::to_string).collect();
         assert_eq!(names, ["gastown/crew/max", "gastown/polecats/nux"]);
+        assert!(town.problems().is_empty());
+        for n in 0..WORKERS {
+            fs::write(town.path(&format!("gastown/crew/{n}")), "").unwrap();
+        }
+        let problems = town.problems();
+        assert!(
+            problems.len() == 1 && problems[0].contains("1001 entries, of which 1000"),
+            "{problems:?}"
+        );
     }
 
     #[test]

@@ -118,7 +118,7 @@ pub struct Ours {
     pub pokes: u32,
     /// `poke_witnesses`: whether Witnesses are poked at each tick. Classic yes, current no.
     pub poke_witnesses: bool,
-    /// `poke_spacing`: the shortest time between two pokes of the Deacon. 5 min.
+    /// `poke_spacing`: the shortest time between two pokes of the Deacon, or of a Witness. 5 min.
     pub poke_spacing: SignedDuration,
     /// `mayor`: whether the Mayor is kept running; `None`: as `mayor/daemon.json` has it, else as the `gt` in use does.
     pub mayor: Option<bool>,

@@ -9,6 +9,8 @@ use super::mend::Mend;
 use super::report::Report;
 use crate::alert;
 use crate::ctl::{journalctl, user};
+use crate::files;
+use crate::systemd::runtime_dir;
 use crate::tools::{self, Tools};
 use crate::town::{Town, env_file as env};
 
@@ -20,6 +22,9 @@ const TMUX_LEAST: u32 = 33;
 
 /// The cgroup controllers that limits and the figures of `status` come from.
 const CONTROLLERS: [&str; 3] = ["cpu", "memory", "pids"];
+
+/// The controllers that the machine has.
+const ALL_CONTROLLERS: &str = "/sys/fs/cgroup/cgroup.controllers";
 
 /// Whether the town outlives a logout.
 pub fn login(report: &mut Report) {
@@ -56,6 +61,20 @@ pub fn journal(report: &mut Report) {
     }
 }
 
+/// Whether what is kept until the next boot can be written.
+pub fn runtime(report: &mut Report) {
+    let dir = runtime_dir();
+    if let Some((dir, full)) = dir.and_then(|dir| Some((dir.clone(), files::full(&dir)?))) {
+        let dir = dir.display();
+        report.find(
+            "runtime",
+            format!("Nothing can be written into '{dir}', for {}", full.what),
+            "Sockets and notes of what runs cannot be made there",
+            format!("{} '{dir}'", full.command),
+        );
+    }
+}
+
 /// Whether limits and figures work.
 pub fn cgroups(report: &mut Report) {
     let uid = nix::unistd::geteuid();
@@ -74,18 +93,65 @@ pub fn cgroups(report: &mut Report) {
                 here.join(" ")
             };
             report.fact("cgroups", format!("unified; {yours}"));
-            if !missing.is_empty() {
-                report.find("cgroups", format!("The controllers {} are not delegated to you", missing.join(", ")), "Limits by them do nothing, and status cannot show them", "systemctl edit user@.service (as root), with [Service] Delegate=cpu memory pids");
+            let all = fs::read_to_string(ALL_CONTROLLERS).unwrap_or_default();
+            for (what, command) in lacking(&missing, &all, is_container()) {
+                report.find(
+                    "cgroups",
+                    what,
+                    "Limits by them do nothing, and status cannot show them",
+                    command,
+                );
             }
         }
-        Err(_) if Path::new("/sys/fs/cgroup/cgroup.controllers").exists() => {
+        Err(_) if Path::new(ALL_CONTROLLERS).exists() => {
             report.fact("cgroups", "unified; no user manager runs");
         }
         Err(_) => {
             report.fact("cgroups", "not unified");
-            report.find("cgroups", "The kernel's cgroups are not unified", "Memory limits and figures are not available, and estop stops agents instead of freezing them", "boot with systemd.unified_cgroup_hierarchy=1");
+            let command = match is_container() {
+                true => "have the host of this container give it unified cgroups",
+                false => "boot with systemd.unified_cgroup_hierarchy=1",
+            };
+            report.find("cgroups", "The kernel's cgroups are not unified", "Memory limits and figures are not available, and estop stops agents instead of freezing them", command);
         }
     }
+}
+
+/// What is said of the controllers that the user manager lacks, and what to do, by `all` that the
+/// machine has: only those can be delegated.
+fn lacking(missing: &[&str], all: &str, is_container: bool) -> Vec<(String, &'static str)> {
+    let is_here = |name: &&str| all.split_whitespace().any(|one| one == *name);
+    let (kept, absent): (Vec<&str>, Vec<&str>) = missing.iter().copied().partition(is_here);
+    let mut said = Vec::new();
+    if !kept.is_empty() {
+        said.push((
+            format!(
+                "The controllers {} are not delegated to you",
+                kept.join(", ")
+            ),
+            "systemctl edit user@.service (as root), with [Service] Delegate=cpu memory pids",
+        ));
+    }
+    if !absent.is_empty() {
+        let absent = absent.join(", ");
+        said.push(match is_container {
+            true => (
+                format!("This container does not have the controllers {absent}"),
+                "have the host of the container delegate them to it",
+            ),
+            false => (
+                format!("The kernel does not have the controllers {absent}"),
+                "cat /proc/cmdline /proc/cgroups: boot without 'cgroup_disable=', for memory with \
+                 'cgroup_enable=memory', or with a kernel that has them",
+            ),
+        });
+    }
+    said
+}
+
+/// Whether this machine is a container, by the file that the manager of such a one makes.
+fn is_container() -> bool {
+    Path::new("/run/systemd/container").exists()
 }
 
 /// Whether the programs are there, and their versions.
@@ -185,6 +251,27 @@ fn tmux_version(text: &str) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_can_give_a_controller() {
+        for (missing, all, is_container, want) in [
+            (&[][..], "cpu memory", false, &[][..]),
+            (&["memory"], "cpu memory", true, &["systemctl edit"]),
+            (&["memory"], "cpu", false, &["cat /proc/cmdline"]),
+            (&["memory"], "", true, &["have the host"]),
+            (
+                &["cpu", "memory"],
+                "cpu",
+                true,
+                &["systemctl edit", "have the host"],
+            ),
+        ] {
+            let said = lacking(missing, all, is_container);
+            assert_eq!(said.len(), want.len(), "{said:?}");
+            let commands = said.iter().map(|(_, command)| command);
+            assert!(commands.zip(want).all(|(got, want)| got.starts_with(want)));
+        }
+    }
 
     #[test]
     fn versions_of_tmux() {

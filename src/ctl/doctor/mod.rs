@@ -13,7 +13,7 @@ use anyhow::Result;
 use super::output::print;
 use super::{cli, paint};
 use crate::exit::Exit;
-use crate::systemd::Systemd;
+use crate::systemd::{self, Systemd};
 use crate::town::{Town, env_file as env, rigs};
 use report::{Report, render};
 
@@ -54,6 +54,7 @@ fn examine() -> Report {
     machine::login(&mut report);
     machine::journal(&mut report);
     machine::cgroups(&mut report);
+    machine::runtime(&mut report);
     let town = match Town::load() {
         Ok(town) => Some(town),
         Err(e) => {
@@ -69,12 +70,11 @@ fn examine() -> Report {
     let systemd = match Systemd::connect() {
         Ok(systemd) => Some(systemd),
         Err(e) => {
-            let uid = nix::unistd::geteuid();
             report.find(
                 "manager",
                 format!("{e:#}"),
                 "The user manager runs the town",
-                format!("systemctl start user@{uid}.service (as root)"),
+                systemd::cure(),
             );
             None
         }

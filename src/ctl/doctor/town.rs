@@ -230,33 +230,49 @@ fn version(program: &Path) -> Option<String> {
 /// Whether other users can put entries into the spools. Missing spools are made by the town's start.
 pub fn spools(report: &mut Report, town: &Town, up: bool) {
     let me = nix::unistd::geteuid().as_raw();
+    let mut links = BTreeSet::new();
     for dir in SPOOLS {
         let path = town.path(dir);
         let shown = path.display().to_string();
-        let wrong = match fs::symlink_metadata(&path) {
-            Err(e) if e.kind() != ErrorKind::NotFound => Some((
+        let wrong = match files::metadata(&path) {
+            Err(_) if let Some(link) = files::broken_link(&path) => {
+                // The spools that lead through one link have one finding.
+                if links.insert(link.to_path_buf()) {
+                    report.find(
+                        "spools",
+                        format!("'{}' is a link to nothing", link.display()),
+                        "Requests and spawns cannot be put there",
+                        format!(
+                            "ls -l '{0}', then make what it leads to, or rm '{0}'",
+                            link.display()
+                        ),
+                    );
+                }
+                None
+            }
+            Err(_) => Some((
                 "cannot be looked into",
                 format!("ls -ld '{shown}' '{}'", town.path("daemon").display()),
                 false,
             )),
-            Err(_) if !up => None,
-            Err(_) => Some(("is missing", format!("mkdir -p '{shown}'"), true)),
-            Ok(meta) if !meta.is_dir() => Some((
+            Ok(None) if !up => None,
+            Ok(None) => Some(("is missing", format!("mkdir -p '{shown}'"), true)),
+            Ok(Some(meta)) if !meta.is_dir() => Some((
                 "is no directory",
                 format!("mv '{shown}' '{shown}.old' && mkdir '{shown}'"),
                 false,
             )),
-            Ok(meta) if meta.uid() != me => Some((
+            Ok(Some(meta)) if meta.uid() != me => Some((
                 "belongs to another user",
                 format!("chown {} '{shown}' (as root)", user::name()),
                 false,
             )),
-            Ok(meta) if is_shared(&meta) => Some((
+            Ok(Some(meta)) if is_shared(&meta) => Some((
                 "is writable by others",
                 format!("chmod go-w '{shown}'"),
                 true,
             )),
-            Ok(_) => None,
+            Ok(Some(_)) => None,
         };
         if let Some((what, command, safe)) = wrong {
             report
@@ -433,5 +449,21 @@ mod tests {
         spools(&mut report, &town, true);
         assert_eq!(report.findings.len(), 1);
         assert!(report.findings[0].command.starts_with("chmod go-w"));
+
+        // The directory of three of them is on a disk that is not there.
+        fs::remove_dir_all(town.path("daemon/lifecycle")).unwrap();
+        std::os::unix::fs::symlink("/nowhere", town.path("daemon/lifecycle")).unwrap();
+        fs::set_permissions(town.path(SPOOLS[3]), fs::Permissions::from_mode(0o700)).unwrap();
+        for up in [true, false] {
+            report = Report::default();
+            spools(&mut report, &town, up);
+            assert_eq!(report.findings.len(), 1, "{:?}", report.findings);
+            assert!(
+                report.findings[0]
+                    .what
+                    .ends_with("daemon/lifecycle' is a link to nothing")
+            );
+            assert_eq!(report.findings[0].mend, None);
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! Whether the units are in order.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::Result;
@@ -9,7 +10,7 @@ use super::report::Report;
 use crate::agent::Agent;
 use crate::ctl::{status, words};
 use crate::heartbeat::observe::OWN_UNIT;
-use crate::heartbeat::observed::{JOBS, KEPT_UNITS};
+use crate::heartbeat::observed::{JOBS, KEPT_UNITS, LOOKS};
 use crate::job::{self, starts};
 use crate::session::rival::UNIT as GO_DAEMON;
 use crate::systemd::{Properties, Systemd, Unit};
@@ -35,6 +36,64 @@ const UNIT_FILES: [&str; 18] = [
     "gt-spawn-trigger.service",
     "gt-tmux.service",
     "gt-town.service",
+];
+
+/// What a drop-in must leave as it is.
+#[derive(Debug)]
+struct Service {
+    /// Its name, or how that begins.
+    name: &'static str,
+    /// Its properties.
+    has: &'static [(&'static str, &'static str)],
+    /// The program that its command line must have somewhere.
+    program: &'static str,
+}
+
+/// Our services that would not do their work otherwise.
+const SERVICES: [Service; 6] = [
+    Service {
+        name: "gt-agent@",
+        has: &[
+            ("Type", "notify"),
+            ("KillMode", "mixed"),
+            ("Delegate", "yes"),
+            ("RemainAfterExit", "no"),
+            ("PrivateTmp", "no"),
+        ],
+        program: "gt-agent",
+    },
+    Service {
+        name: "gt-heartbeat.service",
+        has: JOB,
+        program: "gt-heartbeat",
+    },
+    Service {
+        name: "gt-lifecycle.service",
+        has: JOB,
+        program: "gt-lifecycle",
+    },
+    Service {
+        name: "gt-spawn-trigger.service",
+        has: JOB,
+        program: "gt-spawn-trigger",
+    },
+    Service {
+        name: "gt-tmux.service",
+        has: &[("Type", "exec"), ("PrivateTmp", "no")],
+        program: "gt-agent",
+    },
+    Service {
+        name: "gt-town.service",
+        has: &[("Type", "oneshot"), ("RemainAfterExit", "yes")],
+        program: "gt-agent",
+    },
+];
+
+/// tmux has its sockets in /tmp.
+const JOB: &[(&str, &str)] = &[
+    ("Type", "notify"),
+    ("RemainAfterExit", "no"),
+    ("PrivateTmp", "no"),
 ];
 
 /// Looks at the unit files, and at every unit of ours that is loaded.
@@ -102,8 +161,18 @@ pub fn units(report: &mut Report, systemd: &Systemd, town: Option<&Town>) -> Res
     }
     let ticking = loaded.get(OWN_UNIT).is_some_and(|tick| !tick.is_down());
     let (mut stale, mut roots, mut old) = (Vec::new(), Vec::new(), Vec::new());
+    let mut spoiled: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    let deacon = Agent::deacon().unit();
+    if !loaded.contains_key(&deacon) {
+        let what = spoilt(&deacon, &systemd.properties(&deacon)?);
+        what.into_iter()
+            .for_each(|what| spoiled.entry(what).or_default().push(&deacon));
+    }
     for unit in loaded.values() {
         let properties = systemd.properties(&unit.name)?;
+        for what in spoilt(&unit.name, &properties) {
+            spoiled.entry(what).or_default().push(&unit.name);
+        }
         roots.extend(town.and_then(|town| status::elsewhere(town, &properties)));
         if properties.flag("NeedDaemonReload") == Some(true) {
             stale.push(unit.name.as_str());
@@ -119,6 +188,19 @@ pub fn units(report: &mut Report, systemd: &Systemd, town: Option<&Town>) -> Res
         if !ticking {
             timer(report, unit, &properties);
         }
+    }
+    for (what, names) in spoiled {
+        let more = match names.len() - 1 {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let first = names[0];
+        report.find(
+            "units",
+            format!("A drop-in spoils {first}{more}: {what}"),
+            "It cannot do its work like that",
+            format!("systemctl --user cat \"{first}\", and mend or remove that drop-in"),
+        );
     }
     for often in starts::too_often() {
         report.find(
@@ -195,6 +277,45 @@ pub fn units(report: &mut Report, systemd: &Systemd, town: Option<&Town>) -> Res
     Ok(())
 }
 
+/// What drop-ins have made of one of our services that it cannot be.
+fn spoilt(name: &str, properties: &Properties) -> Vec<String> {
+    let Some(service) = SERVICES.iter().find(|own| name.starts_with(own.name)) else {
+        return Vec::new();
+    };
+    let value = |key: &str| match properties.flag(key) {
+        Some(true) => Some("yes".to_string()),
+        Some(false) => Some("no".to_string()),
+        None => properties.text(key),
+    };
+    let lines = properties.commands("ExecStart");
+    spoilt_by(service, value, &lines)
+}
+
+fn spoilt_by(
+    service: &Service,
+    value: impl Fn(&str) -> Option<String>,
+    lines: &[Vec<String>],
+) -> Vec<String> {
+    match value("LoadState").as_deref() {
+        Some("loaded") => {}
+        Some("bad-setting" | "error") => return vec!["the manager cannot load it".into()],
+        // Masked, or not installed: that is told otherwise.
+        _ => return Vec::new(),
+    }
+    let mut wrong: Vec<String> = Vec::new();
+    for (key, want) in service.has {
+        // An older manager may not have it.
+        if let Some(is) = value(key).filter(|is| is != want) {
+            wrong.push(format!("{key}={is}, which is to be {want}"));
+        }
+    }
+    let is_ours = |word: &String| word.rsplit('/').next() == Some(service.program);
+    if !lines.iter().flatten().any(is_ours) {
+        wrong.push(format!("ExecStart= does not run {}", service.program));
+    }
+    wrong
+}
+
 fn one_unit(report: &mut Report, unit: &Unit, properties: &Properties) {
     let name = &unit.name;
     if name == GO_DAEMON {
@@ -219,6 +340,10 @@ fn one_unit(report: &mut Report, unit: &Unit, properties: &Properties) {
                 status::forget(name),
             ),
             Err(_) if !status::is_own(name) => return,
+            Err(_) if LOOKS.contains(&name.as_str()) => (
+                "Its last run failed; the next one comes when a file changes",
+                format!("journalctl --user -u {name}"),
+            ),
             Err(_) if name == OWN_UNIT || JOBS.contains(&name.as_str()) => (
                 "Its last run failed; the next one comes with the next tick",
                 format!("journalctl --user -u {name}"),
@@ -271,4 +396,49 @@ fn is_old(properties: &Properties) -> bool {
     let pid = properties.number("MainPID").filter(|&pid| pid != 0);
     let program = pid.and_then(|pid| std::fs::read_link(format!("/proc/{pid}/exe")).ok());
     program.is_some_and(|path| path.to_string_lossy().ends_with(" (deleted)"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn drop_ins_that_break_a_service_are_named() {
+        const RUN: &str = "/usr/libexec/gastown/gt-agent";
+        let agent = &SERVICES[0];
+        let good = [
+            ("LoadState", "loaded"),
+            ("Type", "notify"),
+            ("KillMode", "mixed"),
+            ("Delegate", "yes"),
+            ("RemainAfterExit", "no"),
+        ];
+        let look = |(key, value): (&str, &str), line: &[&str]| {
+            let lines = [line.iter().map(ToString::to_string).collect()];
+            let has = |name: &str| match name == key {
+                true => Some(value.to_string()),
+                false => good
+                    .iter()
+                    .find(|(k, _)| *k == name)
+                    .map(|(_, v)| v.to_string()),
+            };
+            spoilt_by(agent, has, &lines)
+        };
+        let fine = ("MemoryMax", "1G");
+        assert!(look(fine, &[RUN, "run", "deacon"]).is_empty());
+        assert!(look(fine, &["/usr/bin/nice", RUN, "run", "deacon"]).is_empty());
+        for (set, line, want) in [
+            (fine, &["/bin/true"][..], "ExecStart="),
+            (fine, &[], "ExecStart="),
+            (("Type", "simple"), &[RUN], "Type=simple"),
+            (("KillMode", "none"), &[RUN], "KillMode=none"),
+            (("Delegate", "no"), &[RUN], "Delegate=no"),
+            (("PrivateTmp", "yes"), &[RUN], "PrivateTmp=yes"),
+            (("LoadState", "bad-setting"), &[RUN], "the manager cannot"),
+        ] {
+            let got = look(set, line);
+            assert!(got.len() == 1 && got[0].starts_with(want), "{got:?}");
+        }
+        assert!(look(("LoadState", "masked"), &[]).is_empty());
+    }
 }

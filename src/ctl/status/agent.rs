@@ -131,10 +131,10 @@ pub fn silence(town: &Town, since: Option<Timestamp>, now: Timestamp) -> Option<
     if since.is_some_and(|since| now.duration_since(since) < rules.grace) {
         return None;
     }
-    let beat = deacon::load(town)
-        .ok()
-        .flatten()
-        .and_then(|found| found.timestamp);
+    let beat = match deacon::load(town) {
+        Ok(found) => found.and_then(|found| found.timestamp),
+        Err(e) => return Some(format!("whether it is silent is not known: {e:#}")),
+    };
     // One from before its start says nothing of this process.
     let beat = beat.filter(|beat| since.is_none_or(|since| *beat >= since));
     let freshness = freshness(beat, now, rules.stale, rules.very_stale);
@@ -482,6 +482,19 @@ mod tests {
             hooks: BTreeMap::new(),
         };
         seen.status(&agent.parse().unwrap(), unit, None, None)
+    }
+
+    #[test]
+    fn a_heartbeat_that_cannot_be_read_is_no_silence() {
+        for (text, want) in [
+            (None, "silent: it has written no heartbeat"),
+            (Some("{"), "whether it is silent is not known: Cannot use '"),
+        ] {
+            let files = text.map(|text| (deacon::HEARTBEAT, text));
+            let (_dir, town) = town_with(1, files.as_slice());
+            let said = silence(&town, None, Timestamp::now()).unwrap();
+            assert!(said.starts_with(want), "{said}");
+        }
     }
 
     #[test]

@@ -133,6 +133,7 @@ pub fn collect(town: &Town, systemd: Result<&Systemd, String>) -> Status {
     found.extend(
         two_towns(town, &roots).map(|what| format!("{what}; run '{RESTART}' to mend that")),
     );
+    found.extend(problems::of_disks(town));
     found.extend(problems::of_marks(town));
     found.extend(problems::frozen_for_nothing(town, &status.agents));
     let rival = rival.ok().flatten();
@@ -156,10 +157,10 @@ fn ask(
     status: &mut Status,
     found: &mut Vec<String>,
 ) -> BTreeMap<String, Properties> {
-    let enabled = systemd.unit_file_state("gastown.target").ok().flatten();
+    let enabled = systemd.unit_file_state("gastown.target").ok();
     status.target = Target {
         active: Some(problems::is_active(units, "gastown.target")),
-        enabled: Some(enabled.as_deref() == Some("enabled")),
+        enabled: enabled.map(|state| state.as_deref() == Some("enabled")),
     };
     if let Some((next, why)) = next_tick(systemd, units) {
         status.next_tick = Some(next);

@@ -9,12 +9,14 @@ use super::model::Status;
 use crate::agent::Agent;
 use crate::alert;
 use crate::ctl::{dismiss, user, words};
+use crate::files;
 use crate::heartbeat::observe::OWN_UNIT;
-use crate::heartbeat::observed::{JOBS, KEPT_UNITS};
+use crate::heartbeat::observed::{JOBS, KEPT_UNITS, LOOKS};
 use crate::job::starts;
 use crate::session::whose::{Names, OtherServers};
 use crate::spool::Spool;
-use crate::systemd::Unit;
+use crate::systemd::{Unit, runtime_dir};
+use crate::town::docked::Labels;
 use crate::town::{self, Town, marks, wisp};
 
 /// Restarts all units, so that they run for the town that `town.env` names now.
@@ -25,6 +27,7 @@ pub const RESTART: &str =
 pub fn is_own(unit: &str) -> bool {
     KEPT_UNITS.contains(&unit)
         || JOBS.contains(&unit)
+        || LOOKS.contains(&unit)
         || unit == OWN_UNIT
         || unit.starts_with("gt-alert@")
 }
@@ -81,6 +84,27 @@ pub fn of_spools(town: &Town) -> Vec<String> {
     dismiss::SPOOLS.into_iter().filter_map(line).collect()
 }
 
+/// Where nothing more can be written: what is lost then is told by none who loses it.
+pub fn of_disks(town: &Town) -> Vec<String> {
+    let daemon = town.path("daemon");
+    let dirs = [Some(town.root().to_path_buf()), Some(daemon), runtime_dir()];
+    let mut problems = Vec::new();
+    let mut told = BTreeSet::new();
+    for dir in dirs.into_iter().flatten() {
+        if let Some(full) = files::full(&dir)
+            && told.insert(full.disk)
+        {
+            let (shown, what) = (dir.display(), full.what);
+            problems.push(format!(
+                "Nothing can be written into '{shown}', for {what}: state, marks and requests are \
+                 lost; see '{} '{shown}''",
+                full.command
+            ));
+        }
+    }
+    problems
+}
+
 /// What is wrong with the town's own units; `troubles` has the jobs' own words.
 pub fn of_units(
     status: &Status,
@@ -92,7 +116,8 @@ pub fn of_units(
     if !on {
         problems.push("The town is stopped; run 'gastownctl up' to start it".into());
     }
-    for name in KEPT_UNITS.iter().chain(JOBS).chain(&[OWN_UNIT]) {
+    let ours = KEPT_UNITS.iter().chain(JOBS).chain(LOOKS);
+    for name in ours.chain(&[OWN_UNIT]) {
         let failed = units.get(*name).is_some_and(|u| u.active == "failed");
         if failed || (on && KEPT_UNITS.contains(name) && is_down(units, name)) {
             let how = match troubles.get(name) {
@@ -176,6 +201,9 @@ pub fn of_marks(town: &Town) -> Vec<String> {
         }
     }
     if let Err(e) = marks::held(town, &Agent::deacon()) {
+        unknown.insert(format!("{e:#}"));
+    }
+    if let Err(e) = Labels::load(town) {
         unknown.insert(format!("{e:#}"));
     }
     problems.extend(unknown.into_iter().map(|why| {
@@ -265,6 +293,46 @@ mod tests {
     use super::*;
     use crate::town::tests::town_with;
     use jiff::SignedDuration;
+
+    #[test]
+    fn every_mark_that_cannot_be_read_is_a_problem() {
+        for file in [
+            "ESTOP/x",
+            ".beads-wisp/config/ff.json",
+            "daemon/held/x",
+            "daemon/rig-labels.json",
+        ] {
+            let (_dir, town) = town_with(1, &[]);
+            assert!(of_marks(&town).is_empty());
+            let path = town.path(file);
+            let dir = path.parent().unwrap();
+            std::fs::create_dir_all(dir.parent().unwrap()).unwrap();
+            match file {
+                "ESTOP/x" => std::os::unix::fs::symlink(&path, town.path("ESTOP.ff")).unwrap(),
+                "daemon/rig-labels.json" => std::fs::create_dir_all(&path).unwrap(),
+                _ => std::os::unix::fs::symlink(dir, dir).unwrap(),
+            }
+            assert!(!of_marks(&town).is_empty(), "{file}");
+        }
+    }
+
+    #[test]
+    fn a_look_that_failed_is_named() {
+        let (_dir, town) = town_with(1, &[]);
+        let status = crate::ctl::status::collect(&town, Err("no bus".into()));
+        for name in LOOKS.iter().chain(JOBS) {
+            let unit = Unit {
+                name: name.to_string(),
+                description: String::new(),
+                active: "failed".into(),
+                sub: "failed".into(),
+                job: None,
+            };
+            let units = [(name.to_string(), unit)].into();
+            let told = of_units(&status, &units, &BTreeMap::new());
+            assert!(told.iter().any(|told| told.starts_with(name)), "{told:?}");
+        }
+    }
 
     #[test]
     fn only_who_runs_is_frozen_for_nothing() {

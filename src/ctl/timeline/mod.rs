@@ -3,7 +3,7 @@
 mod picture;
 mod svg;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use jiff::tz::TimeZone;
 
 use super::output::{print, say};
@@ -20,6 +20,12 @@ use picture::{first, picture};
 /// The time is none, the journal cannot be read, or the file cannot be written.
 pub fn run(args: &cli::Timeline) -> Result<Exit> {
     let town = Town::load()?;
+    if let Some(dir) = args.output.as_ref().filter(|path| path.is_dir()) {
+        let file = dir.join("town.svg");
+        let (dir, file) = (dir.display(), file.display());
+        let e = anyhow!("'{dir}' is a directory; name a file, such as '{file}'");
+        return Err(e.context(Exit::Usage));
+    }
     let mut from = events::moment(args.since.text())?;
     let events = events::load(from, None)?;
     let systemd = Systemd::connect();

@@ -123,6 +123,10 @@ pub fn picture(from: Timestamp, events: &[Event], status: &Status) -> Picture {
         let fate = if runs { Fate::Runs } else { Fate::Lost };
         row.close(status.now, fate, "");
     }
+    // One that the town does not have any more, and of which no end was seen.
+    for row in rows.values_mut() {
+        row.close(status.now, Fate::Lost, "");
+    }
     Picture {
         town: status.town.clone(),
         from,
