@@ -10,7 +10,7 @@ use crate::exit::Exit;
 use crate::spool::Counts;
 
 /// The town at one moment. The fields without `skip` are the contract of `status --json`.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Status {
     /// The town's root.
     pub town: String,
