@@ -27,6 +27,9 @@ pub const ENTRY_LIMIT: u64 = 64 << 10;
 /// The room without which nothing is written, in bytes: a block or two of any file system.
 const LEAST: u64 = 8 << 10;
 
+/// More than the files of the kernel's have that tell of one process or control group, in bytes.
+const SMALL: usize = 16384;
+
 /// How often [`lock`] looks whether the lock is free.
 const LOCK_POLL: Duration = Duration::from_millis(20);
 
@@ -74,6 +77,13 @@ pub fn read(path: &Path) -> Result<Option<String>> {
         Err(e) if e.kind() == io::ErrorKind::NotFound && !leads_nowhere(path) => Ok(None),
         Err(e) => Err(anyhow!("Failed to open '{}': {e}", path.display())),
     }
+}
+
+/// A small file of the kernel's, which comes whole in one read; `None`: it has gone, or is not small.
+pub fn small_file(path: impl AsRef<Path>) -> Option<String> {
+    let mut text = [0; SMALL];
+    let length = File::open(path).ok()?.read(&mut text).ok()?;
+    (length < SMALL).then(|| String::from_utf8_lossy(&text[..length]).into_owned())
 }
 
 /// Reads a file of our own by `parse`. One that is broken is put aside as `aside`, and the default

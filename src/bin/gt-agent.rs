@@ -7,6 +7,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 use gastown::exit::{self, Exit};
 use gastown::session::{check, exec, run, server};
+use gastown::town::poke;
 
 #[derive(Parser)]
 #[command(version, about = "Gives an agent its terminal and its service")]
@@ -37,8 +38,21 @@ enum Command {
     },
     /// Become the town's tmux server, or watch over the one that is there
     TmuxServer,
+    /// Watch over a tmux server that was there before the town
+    TmuxWatch {
+        /// Its socket
+        #[arg(short = 'L')]
+        socket: String,
+        /// Its process
+        pid: u32,
+    },
     /// Wait until the tmux server answers
     TmuxReady,
+    /// Have a tick look at a new session (run by tmux)
+    SessionMade {
+        /// The file that is watched for that
+        file: PathBuf,
+    },
     /// Make the town's spool directories
     TownStart,
     /// End the tmux server if nobody else uses it
@@ -59,7 +73,12 @@ fn act(command: Command) -> Result<u8> {
         Command::Exec { socket, .. } => exec::exec(&socket).map(|()| Exit::Failure),
         Command::Check { instance } => check::check(instance.as_deref()),
         Command::TmuxServer => server::tmux_server(),
+        Command::TmuxWatch { socket, pid } => server::tmux_watch(&socket, pid),
         Command::TmuxReady => server::tmux_ready(),
+        Command::SessionMade { file } => {
+            poke::touch(&file);
+            Ok(Exit::Ok)
+        }
         Command::TownStart => server::town_start(),
         Command::TownStop => server::town_stop(),
     };

@@ -8,7 +8,7 @@ use super::output::become_program;
 use super::{cli, directory};
 use crate::exit::Exit;
 use crate::systemd::Systemd;
-use crate::tmux::{Tmux, is_inside};
+use crate::tmux::{Tmux, is_inside, pane_of};
 use crate::town::Town;
 
 /// Becomes a tmux client of the agent's pane; inside of the same server, switches to it.
@@ -19,9 +19,9 @@ pub fn run(args: &cli::Attach) -> Result<Exit> {
     let town = Town::load()?;
     let agent = directory::find(&town, Systemd::connect().ok().as_ref(), &args.agent)?;
     let tmux = Tmux::on(town.socket());
-    let instance = agent.instance();
     let panes = tmux.panes()?;
-    let Some(pane) = panes.iter().find(|p| p.owner.as_deref() == Some(&instance)) else {
+    let pane = pane_of(&panes, &agent.instance(), &town.session(&agent));
+    let Some(pane) = pane else {
         bail!("{agent} has no terminal; see 'gastownctl status {agent}'");
     };
     if !std::io::stdin().is_terminal() {

@@ -1,7 +1,6 @@
 //! `gt-agent check`: the one gate that every start passes, whoever asks for it.
 
 use anyhow::Result;
-
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 

@@ -2,17 +2,17 @@
 //! never to guess whether an agent lives.
 
 use std::collections::HashMap;
-use std::fs::{self, File};
-use std::io::Read;
+use std::fs;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
+use nix::sys::signal::kill;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
+use crate::files::small_file;
 use crate::tmux::is_inside;
-
-/// More than the files have that tell of one process or control group, in bytes.
-const SMALL: usize = 16384;
 
 /// The most processes between a hook and its pane that are looked at.
 const ANCESTORS: usize = 50;
@@ -27,9 +27,23 @@ struct Stat {
 }
 
 /// A file descriptor that becomes readable when the process ends; `None` when it has.
-pub fn watch(pid: u32) -> Option<OwnedFd> {
-    let pid = Pid::from_raw(i32::try_from(pid).ok()?)?;
-    pidfd_open(pid, PidfdFlags::empty()).ok()
+///
+/// # Errors
+/// The kernel gives none, for want of room: this says nothing of the process.
+pub fn watch(pid: u32) -> io::Result<Option<OwnedFd>> {
+    let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else {
+        return Ok(None);
+    };
+    match pidfd_open(pid, PidfdFlags::empty()) {
+        Ok(end) => Ok(Some(end)),
+        Err(rustix::io::Errno::SRCH) => Ok(None),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// Whether a process has ended and its status was collected.
+pub fn has_ended(pid: u32) -> bool {
+    kill(nix::unistd::Pid::from_raw(pid.cast_signed()), None) == Err(Errno::ESRCH)
 }
 
 /// A process and all its descendants, parents first.
@@ -145,13 +159,6 @@ pub fn directory(pid: u32) -> Option<PathBuf> {
     fs::read_link(format!("/proc/{pid}/cwd")).ok()
 }
 
-/// A small file of the kernel's, which comes whole in one read; `None`: it has gone, or is not small.
-pub fn small_file(path: impl AsRef<Path>) -> Option<String> {
-    let mut text = [0; SMALL];
-    let length = File::open(path).ok()?.read(&mut text).ok()?;
-    (length < SMALL).then(|| String::from_utf8_lossy(&text[..length]).into_owned())
-}
-
 fn all() -> impl Iterator<Item = u32> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     entries.filter_map(|e| e.file_name().to_str()?.parse().ok())
@@ -248,12 +255,14 @@ pub fn head(pid: u32) -> Head {
     Head::IdleShell
 }
 
-/// The socket that a tmux server was started for, by name or path; `None`: it does not say, or
-/// it is no tmux server.
+/// The socket that a tmux server, or a gt-agent that watches one, was started for, by name or path;
+/// `None`: it does not say, or it is neither.
 pub fn tmux_socket(pid: u32) -> Option<String> {
     let arguments = arguments(pid);
-    let is_tmux = |program: &String| program.rsplit('/').next() == Some("tmux");
-    arguments.first().filter(|program| is_tmux(program))?;
+    let name = arguments.first()?.rsplit('/').next()?;
+    if !["tmux", "gt-agent"].contains(&name) {
+        return None;
+    }
     let mut rest = arguments
         .iter()
         .skip_while(|arg| *arg != "-L" && *arg != "-S");
@@ -376,8 +385,20 @@ mod tests {
             .spawn()
             .unwrap();
         assert!(tree(std::process::id()).contains(&child.id()));
-        assert!(watch(child.id()).is_some());
+        assert!(watch(child.id()).unwrap().is_some() && !has_ended(child.id()));
         child.kill().unwrap();
         child.wait().unwrap();
+        assert!(watch(child.id()).unwrap().is_none() && has_ended(child.id()));
+        assert!(watch(0).unwrap().is_none());
+    }
+
+    #[test]
+    fn what_cannot_be_watched_has_not_ended() {
+        // The kernel refuses a thread that leads no process.
+        let thread = std::thread::spawn(|| {
+            let id = nix::unistd::gettid().as_raw() as u32;
+            assert!(watch(id).is_err() && !has_ended(id));
+        });
+        thread.join().unwrap();
     }
 }

@@ -4,12 +4,14 @@ use std::ffi::OsStr;
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow, bail};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-
-use nix::sys::signal::Signal;
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use rustix::process::pidfd_send_signal;
 
 use super::{process, secrets};
 use crate::environment;
@@ -67,13 +69,10 @@ pub fn tmux_server() -> Result<Exit> {
             "Using the tmux server that already answers on socket '{}' (process {pid})",
             tmux.socket()
         );
-        if let Some(end) = process::watch(pid) {
-            poll(
-                &mut [PollFd::new(end.as_fd(), PollFlags::POLLIN)],
-                PollTimeout::NONE,
-            )?;
-        }
-        bail!("The tmux server on socket '{}' has ended", tmux.socket());
+        // By its arguments others see which socket that is.
+        let mut watch = Command::new(program());
+        let watch = watch.args(["tmux-watch", "-L", tmux.socket(), &pid.to_string()]);
+        return Err(anyhow!(watch.exec()).context("Failed to execute gt-agent"));
     }
     let mut command = tmux.command();
     let error = command
@@ -84,6 +83,37 @@ pub fn tmux_server() -> Result<Exit> {
         .envs(secrets::for_server())
         .exec();
     Err(anyhow!(error).context("Failed to execute tmux; is it installed?"))
+}
+
+/// Watches over a tmux server that was there before the town, and passes the signal on by which a
+/// server makes its socket anew.
+///
+/// # Errors
+/// The server has ended, so that the service is restarted as the server; or it cannot be watched.
+pub fn tmux_watch(socket: &str, pid: u32) -> Result<Exit> {
+    let mut set = SigSet::empty();
+    set.add(Signal::SIGUSR1);
+    set.thread_block()?;
+    let asked = SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC)?;
+    while let Some(server) = process::watch(pid)? {
+        let mut fds = [
+            PollFd::new(server.as_fd(), PollFlags::POLLIN),
+            PollFd::new(asked.as_fd(), PollFlags::POLLIN),
+        ];
+        poll(&mut fds, PollTimeout::NONE)?;
+        if fds[0].any().unwrap_or_default() {
+            break;
+        }
+        asked.read_signal()?;
+        pidfd_send_signal(&server, rustix::process::Signal::USR1)?;
+    }
+    bail!("The tmux server on socket '{socket}' has ended");
+}
+
+/// This program, by the path it was started with, which stays good when a package upgrade replaces
+/// the file.
+pub(super) fn program() -> String {
+    std::env::args().next().unwrap_or_default()
 }
 
 /// The server that the town is to use. Agents that still run on another one, which the town used
@@ -97,9 +127,7 @@ fn server_to_be(town: &Town) -> Result<Tmux> {
         if ours.iter().any(|pane| !pane.dead && !is_parked(pane)) {
             return Ok(old);
         }
-        for pane in ours {
-            old.kill_pane(&pane.id)?;
-        }
+        old.kill_panes(&ids(&ours))?;
     }
     Ok(Tmux::on(new))
 }
@@ -123,8 +151,10 @@ pub fn tmux_ready() -> Result<Exit> {
     if town.dialect().needs_session() && tmux.panes()?.is_empty() {
         park(&tmux)?;
     }
-    // tmux starts a tick for each new session, so that an agent in it is adopted at once.
-    if let Err(e) = tmux.tell_of_sessions(&poke::of_sessions(town.root())) {
+    // A tick is started for each new session, so that an agent in it is adopted at once.
+    let file = poke::of_sessions(town.root());
+    let tell = [&program(), "session-made", &file.to_string_lossy()];
+    if let Err(e) = tmux.tell_of_sessions(&tell) {
         log::warn!("New sessions are found by the next tick only: {e}");
     }
     Ok(Exit::Ok)
@@ -158,10 +188,13 @@ fn is_of_bus(key: &OsStr) -> bool {
 fn wait_for_server(tmux: &Tmux, process: Option<u32>) -> Result<u32> {
     let deadline = Instant::now() + READY_LIMIT;
     loop {
-        if let Some(pid) = tmux.server()? {
-            return Ok(pid);
+        match tmux.server() {
+            Ok(Some(pid)) => return Ok(pid),
+            // One that has much to do, or just begins, may answer the next time.
+            Err(e) if Instant::now() >= deadline => return Err(e.into()),
+            Ok(None) | Err(_) => {}
         }
-        if process.is_some_and(|pid| process::watch(pid).is_none()) {
+        if process.is_some_and(process::has_ended) {
             bail!("The tmux server has ended; see 'journalctl --user -u gt-tmux'");
         }
         if Instant::now() >= deadline {
@@ -171,7 +204,7 @@ fn wait_for_server(tmux: &Tmux, process: Option<u32>) -> Result<u32> {
     }
 }
 
-/// The socket of our server; `None`: the service runs no server.
+/// The socket of our server, or of the one that our service watches; `None`: the service does not run.
 fn served(systemd: &Systemd) -> Result<Option<String>> {
     let pid = systemd.properties(SERVICE)?.number("MainPID");
     let pid = pid.and_then(|pid| u32::try_from(pid).ok());
@@ -234,7 +267,6 @@ pub fn restore_socket(tmux: &Tmux) -> Result<()> {
              'systemctl --user restart {SERVICE}'"
         ),
         Some(_) => return remake_socket(&systemd, tmux),
-        // The service may be a mere watcher, which that signal would end.
         None => {
             let after = systemd.run(Verb::Start, SERVICE, READY_LIMIT * 2)?;
             if after.text("ActiveState").as_deref() == Some("failed") {
@@ -280,8 +312,10 @@ pub fn town_start() -> Result<Exit> {
 /// # Errors
 /// An agent is still there, or the server does not stop.
 pub fn town_stop() -> Result<Exit> {
+    // What fails keeps nothing else up, and is told in the end.
+    let mut failures = Vec::new();
     if let Some(note) = stop_note() {
-        files::write(&note, b"")?;
+        keep(&mut failures, files::write(&note, b""));
     }
     if let Ok(town) = Town::load()
         && let Err(e) = town::state::stopped(&town)
@@ -290,11 +324,12 @@ pub fn town_stop() -> Result<Exit> {
     }
     // When the manager itself ends, the bus may go first; then everything ends with it.
     let Ok(systemd) = Systemd::connect() else {
-        return Ok(Exit::Ok);
+        return told(&failures);
     };
     // The manager may have refused to stop what is frozen.
-    let agents = running(&systemd)?.into_iter();
+    let agents = keep(&mut failures, running(&systemd)).unwrap_or_default();
     let stops: Vec<_> = agents
+        .into_iter()
         .map(|agent| systemd.queue_awaited(Verb::Stop, &agent))
         .collect();
     let deadline = Instant::now() + STOP_LIMIT;
@@ -306,36 +341,64 @@ pub fn town_stop() -> Result<Exit> {
         }
     }
     // The server's own word, for the town may be gone by now, or be another one.
-    let socket = served(&systemd)?.or_else(|| Some(Town::load().ok()?.socket().to_string()));
-    let mut others = Vec::new();
-    if let Some(tmux) = socket.map(|socket| Tmux::on(&socket)) {
-        let (ours, theirs): (Vec<_>, Vec<_>) = tmux
-            .panes()?
-            .into_iter()
-            .partition(|pane| pane.owner.is_some());
-        let ours: Vec<String> = ours.into_iter().map(|pane| pane.id).collect();
-        tmux.kill_panes(&ours)?;
-        others = theirs;
-    }
-    let is_ours = |server: u32| systemd.unit_of(server).is_ok_and(|unit| unit == SERVICE);
-    match others.first() {
-        Some(other) if is_ours(other.server) => log::info!(
-            "Leaving the tmux server alone: session '{}' on it is not the town's",
-            other.session
-        ),
-        _ => {
-            systemd.run(Verb::Stop, SERVICE, STOP_LIMIT)?;
+    let socket = keep(&mut failures, served(&systemd)).flatten();
+    let socket = socket.or_else(|| Some(Town::load().ok()?.socket().to_string()));
+    let other = socket.map_or(Ok(None), |socket| close_ours(&systemd, &Tmux::on(&socket)));
+    match other {
+        Ok(Some(other)) => {
+            log::info!("Leaving the tmux server alone: session '{other}' on it is not the town's")
+        }
+        Ok(None) => {
+            let stopped = systemd.run(Verb::Stop, SERVICE, STOP_LIMIT);
             // The next start looks anew where the town is to be.
-            if let Ok(town) = Town::load() {
-                crate::files::remove(&town.path(SOCKET_FILE))?;
+            if keep(&mut failures, stopped).is_some()
+                && let Ok(town) = Town::load()
+            {
+                keep(&mut failures, files::remove(&town.path(SOCKET_FILE)));
             }
         }
+        Err(e) => failures.push(format!(
+            "{e:#}, so it is not known whose sessions the tmux server has, and it is left alone; \
+             'systemctl --user stop {SERVICE}' ends it"
+        )),
     }
-    let left = running(&systemd)?;
+    let left = keep(&mut failures, running(&systemd)).unwrap_or_default();
     if !left.is_empty() {
-        bail!("Still running after the stop: {}", left.join(", "));
+        failures.push(format!("Still running after the stop: {}", left.join(", ")));
     }
-    Ok(Exit::Ok)
+    told(&failures)
+}
+
+/// What came out, if anything did; else the reason is kept.
+fn keep<T>(failures: &mut Vec<String>, result: Result<T>) -> Option<T> {
+    let kept = result.map_err(|e| failures.push(format!("{e:#}")));
+    kept.ok()
+}
+
+fn told(failures: &[String]) -> Result<Exit> {
+    match failures {
+        [] => Ok(Exit::Ok),
+        _ => bail!("{}", failures.join("; ")),
+    }
+}
+
+/// Closes the town's panes on a server; gives the session of somebody else that keeps a server of
+/// ours up.
+fn close_ours(systemd: &Systemd, tmux: &Tmux) -> Result<Option<String>> {
+    // Nobody can see the sessions of a server whose socket is gone.
+    find_again(systemd, tmux)?;
+    let (ours, others): (Vec<_>, Vec<_>) = tmux
+        .panes()?
+        .into_iter()
+        .partition(|pane| pane.owner.is_some());
+    tmux.kill_panes(&ids(&ours))?;
+    let may_be_on_ours = |other: &Pane| !process::is_outside(other.server, SERVICE);
+    let mut others = others.into_iter().filter(may_be_on_ours);
+    Ok(others.next().map(|other| other.session))
+}
+
+fn ids(panes: &[Pane]) -> Vec<(&str, u32)> {
+    panes.iter().map(|p| (p.id.as_str(), p.server)).collect()
 }
 
 fn running(systemd: &Systemd) -> Result<Vec<String>> {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::process::{self, Head};
 use crate::agent::Agent;
-use crate::tmux::{Pane, SOCKETS, Tmux, TmuxError, socket_dir};
+use crate::tmux::{Pane, SOCKETS, Tmux, TmuxError, pane_of, socket_dir};
 use crate::town::Town;
 use crate::town::dialect::Dialect;
 
@@ -71,8 +71,7 @@ impl Names {
 
     /// Finds the agent's terminal among the panes of a server.
     pub fn find<'a>(&self, panes: &'a [Pane]) -> Found<'a> {
-        let is_own = |pane: &&Pane| pane.owner.as_ref() == Some(&self.instance);
-        if let Some(pane) = panes.iter().find(is_own) {
+        if let Some(pane) = pane_of(panes, &self.instance, &self.session) {
             return Found::Own(pane);
         }
         if let Some(first) = panes.iter().find(|pane| pane.session == self.session) {

@@ -13,8 +13,7 @@ use serde::{Deserialize, Serialize};
 use zbus::OwnedVariant;
 
 use super::{Properties, Systemd, Unit, runtime_dir};
-use crate::files;
-use crate::session::process::small_file;
+use crate::files::{self, small_file};
 
 /// The most that is read of the file, in bytes.
 const LIMIT: u64 = 16 << 20;

@@ -13,7 +13,7 @@ use super::{CALL_LIMIT, Systemd, TARGET, Verb};
 pub enum After {
     /// So long after now.
     Now(Duration),
-    /// So long after its service has ended, each time that it ends.
+    /// So long after its service ends, and again after each later end until the timer is disarmed.
     End(Duration),
 }
 

@@ -20,7 +20,8 @@ impl Lab {
 
     /// Ends what runs in a pane, and runs `argv` there.
     pub(super) fn respawn(&self, id: &str, argv: &[String]) -> Result<(), TmuxError> {
-        let pane = Terminal::Pane { id };
+        let server = self.0.server()?.expect("a server");
+        let pane = Terminal::Pane { id, server };
         self.0
             .open(&pane, "lab", false, Path::new("/"), argv)
             .map(drop)

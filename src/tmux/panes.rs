@@ -14,7 +14,8 @@ const OWNER: &str = "@gastown_agent";
 pub(super) const HOME: &str = "@gastown_session";
 
 /// Fields without spaces first, the session's name last. Anybody in a pane can set its options:
-/// blanks there, which would shift the fields of that line, are shown as points.
+/// blanks there, which would shift the fields of that line, are shown as points. So are the signs
+/// between the fields of [`Tmux::marked`].
 pub(super) const PANE_FORMAT: &str = "#{pane_id} #{pane_pid} #{pane_dead} s#{pane_dead_status} \
      g#{pane_dead_signal} o#{s/[ \t\n]/./:@gastown_agent} h#{s/[ \t\n]/./:@gastown_session} #{pid} \
      #{session_attached} #{session_created} r#{s/[ \t\n]/./:@gastown_report} #{session_name}";
@@ -123,7 +124,9 @@ impl Tmux {
     /// # Errors
     /// As for [`Tmux::panes`].
     pub fn marked(&self) -> Result<Vec<Marked>, TmuxError> {
-        let format = format!("#{{{READY}}}|#{{{READY_ENV}}}|#{{{MARKS}}}|{PANE_FORMAT}");
+        let field = |name: &str| format!("#{{s/[|\n]/./:{name}}}|");
+        let [ready, env, marks] = [READY, READY_ENV, MARKS].map(field);
+        let format = format!("{ready}{env}{marks}{PANE_FORMAT}");
         match self.run(&["list-panes", "-a", "-F", &format]) {
             Ok(text) => text.lines().map(parse_marked).collect(),
             Err(TmuxError::NoServer | TmuxError::NotFound) => Ok(Vec::new()),
@@ -196,19 +199,27 @@ impl Tmux {
     /// # Errors
     /// The pane is gone, or tmux fails.
     pub fn own(&self, pane: &str, instance: &str) -> Result<(), TmuxError> {
-        self.run(&ownership(pane, instance)).map(drop)
+        self.run_all(&ownership(pane, instance)).map(drop)
     }
 }
 
+/// The pane of an agent. In sessions that a person has grouped by `new-session -t`, tmux lists it
+/// once for each: that in the session of this name is taken first.
+pub fn pane_of<'a>(panes: &'a [Pane], instance: &str, session: &str) -> Option<&'a Pane> {
+    let is_own = |pane: &&Pane| pane.owner.as_deref() == Some(instance);
+    let mut own = panes.iter().filter(is_own);
+    let mut other = own.clone();
+    own.find(|pane| pane.session == session)
+        .or_else(|| other.next())
+}
+
 /// The commands that mark a pane as an agent's and let it outlive its process.
-pub(super) fn ownership<'a>(pane: &'a str, instance: &'a str) -> Vec<&'a str> {
-    let set = ["set-option", "-p", "-t", pane];
-    let mut args = set.to_vec();
-    args.extend([OWNER, instance, ";"]);
-    args.extend(set);
-    args.extend(["remain-on-exit", "on", ";"]);
-    args.extend(["set-option", "-t", pane, HOME, instance]);
-    args
+pub(super) fn ownership<'a>(pane: &'a str, instance: &'a str) -> [Vec<&'a str>; 3] {
+    [
+        vec!["set-option", "-p", "-t", pane, OWNER, instance],
+        vec!["set-option", "-p", "-t", pane, "remain-on-exit", "on"],
+        vec!["set-option", "-t", pane, HOME, instance],
+    ]
 }
 
 /// Reads a line of [`Tmux::marked`].
@@ -311,6 +322,38 @@ mod tests {
             lab.0.panes().unwrap()[0].owner.as_deref(),
             Some("a;b.#{pid}")
         );
+    }
+
+    #[test]
+    fn a_pane_of_grouped_sessions_is_found_in_its_own() {
+        let lab = Lab::new("grouped");
+        lab.0.own("%0", "lab").unwrap();
+        lab.0
+            .run(&["new-session", "-d", "-s", "a-look", "-t", "=first"])
+            .unwrap();
+        let panes = lab.0.panes().unwrap();
+        let of = |instance, session| Some(&pane_of(&panes, instance, session)?.session);
+        assert_eq!(panes[0].session, "a-look");
+        assert_eq!(of("lab", "first").unwrap(), "first");
+        assert_eq!(of("lab", "renamed").unwrap(), "a-look");
+        assert_eq!(of("other", "first"), None);
+    }
+
+    #[test]
+    fn marks_of_strangers_hide_no_pane() {
+        let lab = Lab::new("odd-marks");
+        for option in [READY, MARKS, OWNER, HOME, REPORT] {
+            for value in ["a|b|c", "a\nb", "|\n|", "a;b #{pid}"] {
+                lab.0
+                    .run(&["set-option", "-p", "-t", "%0", option, value])
+                    .unwrap();
+                let marked = lab.0.marked().unwrap();
+                assert_eq!(marked.len(), 1, "{option} {value}");
+                assert_eq!(marked[0].pane.session, "first", "{option} {value}");
+            }
+        }
+        lab.0.set_environment("first", READY_ENV, "1|\n").unwrap();
+        assert!(!lab.0.marked().unwrap()[0].ready_env);
     }
 
     #[test]

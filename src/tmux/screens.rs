@@ -6,7 +6,7 @@ use std::thread::ScopedJoinHandle;
 use super::ansi;
 use super::keys::{Typed, Words};
 use super::panes::Pane;
-use super::server::{Tmux, TmuxError, quoted};
+use super::server::{Tmux, TmuxError, is_server, quoted};
 use super::{MARKS, TYPED, WORDS};
 
 /// The most panes whose screens come back in one call: tmux takes no more than 16 KiB of commands,
@@ -130,7 +130,8 @@ impl Tmux {
         Ok(sights.map(|(id, sight)| (id, sight.screen)).collect())
     }
 
-    /// Panes as they are now, by id; one call for up to 100. A pane that is gone is not in it.
+    /// Panes as they are now, by id; one call for up to 100. A pane that is gone is not in it, nor
+    /// one that shows more than can be read.
     ///
     /// # Errors
     /// As for [`Tmux::strike`].
@@ -146,7 +147,8 @@ impl Tmux {
         );
         // The server keeps the format for the call, which would have room for few panes with it.
         let head = format!("{rule} #{{E:{HEAD}}}");
-        for panes in panes.chunks(SCREENS) {
+        let mut chunks: Vec<&[String]> = panes.chunks(SCREENS).collect();
+        while let Some(panes) = chunks.pop() {
             let mut list = vec!["set-option", "-g", HEAD, &format, ";"];
             for pane in panes {
                 list.extend(["display-message", "-p", "-t", pane, &head, ";"]);
@@ -161,22 +163,34 @@ impl Tmux {
                         quoted(&head)
                     );
                     (pane.clone(), "#{pane_id}".to_string(), commands)
-                }))?,
-                text => text?,
+                })),
+                text => text,
             };
-            found.extend(parse_sights(&text, &rule));
+            match (text, panes) {
+                (Err(TmuxError::TooMuch), [pane]) => {
+                    log::warn!("Pane {pane} shows more than can be read, going on without");
+                }
+                (Err(TmuxError::TooMuch), _) => {
+                    let (some, others) = panes.split_at(panes.len() / 2);
+                    chunks.extend([some, others]);
+                }
+                (text, _) => found.extend(parse_sights(&text?, &rule)),
+            }
         }
         Ok(found)
     }
 
-    /// The last lines of a pane's screen, at most `lines`, without trailing blanks and without
-    /// the line that tmux itself writes into a dead pane.
+    /// The last lines of the screen of a pane of the server with this pid, at most `lines`, without
+    /// trailing blanks and without the line that tmux itself writes into a dead pane; nothing when
+    /// the pane is gone.
     ///
     /// # Errors
-    /// The pane is gone, or tmux fails.
-    pub fn screen(&self, pane: &str, lines: usize) -> Result<String, TmuxError> {
+    /// tmux fails.
+    pub fn screen(&self, pane: &str, server: u32, lines: usize) -> Result<String, TmuxError> {
         // To write into a dead pane, tmux first moves the screen's first line into the history.
-        let text = self.run(&["capture-pane", "-p", "-S", "-1", "-t", pane])?;
+        let capture = format!("capture-pane -p -S -1 -t {}", quoted(pane));
+        let pane = (pane.to_string(), is_server(server), capture);
+        let text = self.each_apart(std::iter::once(pane))?;
         let mut shown: Vec<&str> = text.lines().map(str::trim_end).collect();
         let is_filler = |line: &&str| line.is_empty() || line.starts_with("Pane is dead (");
         while shown.last().is_some_and(is_filler) {
@@ -220,7 +234,34 @@ pub fn parse_sights(text: &str, rule: &str) -> HashMap<String, Sight> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
+    use crate::tmux::lab::Lab;
+
+    #[test]
+    fn a_huge_pane_hides_no_other() {
+        let lab = Lab::new("huge");
+        let tmux = &lab.0;
+        let one = r"\033[1;4;38;2;201;202;203;48;2;104;105;106mx\033[0;9;38;2;211;212;213;48;2;114;115;116my";
+        let line = format!("$(for i in $(seq 300); do printf '{one}'; done)");
+        let fill = format!("yes \"{line}\" | head -n 500; exec cat");
+        let huge = ["new-session", "-d", "-x", "600", "-y", "450", "-P", "-F"];
+        let huge = [&huge[..], &["#{pane_id}", "sh", "-c", &fill]].concat();
+        let huge = tmux.run(&huge).unwrap().trim().to_string();
+        let scrolled = ["display-message", "-p", "-t", &huge, "#{history_size}"];
+        lab.wait("a full screen", |tmux| {
+            tmux.run(&scrolled).unwrap().trim().parse::<u32>().unwrap() > 49
+        });
+        let cat = ["cat".to_string()];
+        let small = tmux
+            .new_session("small", Path::new("/"), &[], &cat)
+            .unwrap();
+        let ids = ["%0".to_string(), huge, small.clone(), "%99".to_string()];
+        let mut seen: Vec<String> = tmux.sights(&ids).unwrap().into_keys().collect();
+        seen.sort();
+        assert_eq!(seen, ["%0".to_string(), small]);
+    }
 
     #[test]
     fn panes_are_told_apart() {

@@ -24,6 +24,8 @@ pub enum TmuxError {
     NotFound,
     /// The text was typed, and the pane shows no sign of it.
     NotShown,
+    /// The panes show more than can be read at once.
+    TooMuch,
     /// Anything else, in tmux's own words. It says nothing about what exists.
     Failed(String),
 }
@@ -34,6 +36,7 @@ impl std::fmt::Display for TmuxError {
             TmuxError::NoServer => f.write_str("no tmux server answers on the socket"),
             TmuxError::NotFound => f.write_str("tmux knows no such session or pane"),
             TmuxError::NotShown => f.write_str("the terminal does not show what was typed"),
+            TmuxError::TooMuch => f.write_str("its terminals show too much to be read"),
             TmuxError::Failed(why) => write!(f, "tmux failed: {why}"),
         }
     }
@@ -121,6 +124,18 @@ impl Tmux {
         }
     }
 
+    /// Runs commands in a row, up to the first that fails.
+    pub(super) fn run_all<S: AsRef<str>>(&self, commands: &[Vec<S>]) -> Result<String, TmuxError> {
+        let mut args: Vec<String> = Vec::new();
+        for command in commands {
+            if !args.is_empty() {
+                args.push(";".into());
+            }
+            args.extend(command.iter().map(|word| argument(word.as_ref())));
+        }
+        self.run(&args)
+    }
+
     pub(super) fn output<S: AsRef<OsStr>>(&self, args: &[S]) -> Result<Output, TmuxError> {
         let mut command = self.command();
         command.arg("-N").args(args);
@@ -134,6 +149,7 @@ impl Tmux {
                 "'{}' cannot be run: {e}",
                 self.program.display()
             ))),
+            Err(ToolError::TooMuchOutput) => Err(TmuxError::TooMuch),
             Err(e) => Err(TmuxError::Failed(format!("tmux {e}"))),
         }
     }
@@ -248,6 +264,21 @@ pub(super) fn argument(text: &str) -> String {
 /// A word of tmux's command language that stands for `text`.
 pub(super) fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "'\\''"))
+}
+
+/// Commands of tmux's command language.
+pub(super) fn text(commands: &[Vec<String>]) -> String {
+    let line = |command: &Vec<String>| {
+        let words: Vec<String> = command.iter().map(|word| quoted(word)).collect();
+        words.join(" ")
+    };
+    commands.iter().map(line).collect::<Vec<_>>().join("; ")
+}
+
+/// A format that is true on the server with this pid. Pane ids are of one server: another one on
+/// the same socket gives them to other panes.
+pub(super) fn is_server(pid: u32) -> String {
+    format!("#{{==:#{{pid}},{pid}}}")
 }
 
 fn classify(out: &Output) -> TmuxError {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::panes::{HOME, PANE_FORMAT, Pane, READY_ENV, ownership, parse_pane};
-use super::server::{Tmux, TmuxError, argument, quoted};
+use super::server::{Tmux, TmuxError, is_server, quoted, text};
 
 /// The place of our commands among those of a hook: others, of people and of `gt`, have the first.
 const HOOK: &str = "session-created[7641]";
@@ -29,6 +29,8 @@ pub enum Terminal<'a> {
     Pane {
         /// tmux's own id of it.
         id: &'a str,
+        /// The pid of its server: another one gives the same id to another pane.
+        server: u32,
     },
 }
 
@@ -62,18 +64,20 @@ impl Tmux {
             .map(drop)
     }
 
-    /// Has the server write `file` whenever a session appears that `gt-agent` did not make. tmux
-    /// does that itself, without a shell: what it writes is a buffer of that name.
+    /// Has the server run `argv` whenever a session appears that `gt-agent` did not make, and not
+    /// wait for it. tmux itself must write no file: it would wait for the reader of a FIFO that
+    /// somebody has put there, and everybody for tmux. It runs a program by a shell only.
     ///
     /// # Errors
     /// tmux fails.
-    pub fn tell_of_sessions(&self, file: &Path) -> Result<(), TmuxError> {
-        let file = quoted(&file.to_string_lossy().replace('#', "##"));
-        let buffer = "-b gastown-session";
-        let write =
-            format!("set-buffer {buffer} new; save-buffer {buffer} {file}; delete-buffer {buffer}");
+    pub fn tell_of_sessions(&self, argv: &[&str]) -> Result<(), TmuxError> {
+        // A shell quotes as tmux does.
+        let words: Vec<String> = argv.iter().map(|word| quoted(word)).collect();
+        // What it says, or that it fails, would cover what the session shows.
+        let line = format!("{} >/dev/null 2>&1 || :", words.join(" "));
+        let run = format!("run-shell -b {}", quoted(&line.replace('#', "##")));
         let others = "#{?#{m:*gt-agent exec *,#{pane_start_command}},0,1}";
-        let command = format!("if-shell -F '{others}' {}", quoted(&write));
+        let command = format!("if-shell -F '{others}' {}", quoted(&run));
         self.run(&["set-hook", "-g", HOOK, &command]).map(drop)
     }
 
@@ -91,91 +95,81 @@ impl Tmux {
         dir: &Path,
         argv: &[String],
     ) -> Result<Pane, TmuxError> {
-        let mut args: Vec<String> = Vec::new();
-        let mut add = |words: &[&str]| args.extend(words.iter().map(ToString::to_string));
-        let print = ["-P", "-F", PANE_FORMAT];
+        let mut first: Vec<String> = Vec::new();
+        let mut add = |words: &[&str]| first.extend(words.iter().map(ToString::to_string));
         let target = match terminal {
             Terminal::Session {
                 name, environment, ..
             } => {
                 add(&["new-session", "-d", "-s", name, "-x", "200", "-y", "50"]);
-                add(&print);
+                add(&["-P", "-F", PANE_FORMAT]);
                 for (key, value) in *environment {
-                    add(&["-e", &format!("{key}={}", argument(value))]);
+                    add(&["-e", &format!("{key}={value}")]);
                 }
                 format!("={name}:")
             }
             Terminal::Window { session } => {
                 add(&["new-window", "-b", "-t", &format!("={session}:^")]);
-                add(&print);
+                add(&["-P", "-F", PANE_FORMAT]);
                 format!("={session}:")
             }
-            Terminal::Pane { id } => {
-                // What said that it is ready ends now.
-                add(&["set-environment", "-u", "-t", id, READY_ENV, ";"]);
+            Terminal::Pane { id, .. } => {
                 add(&["respawn-pane", "-k", "-t", id]);
                 id.to_string()
             }
         };
-        add(&["-c", &argument(&dir.to_string_lossy()), "--"]);
-        for word in argv {
-            add(&[&argument(word)]);
+        add(&["-c", &dir.to_string_lossy(), "--"]);
+        first.extend_from_slice(argv);
+        let mut commands: Vec<Vec<String>> = Vec::new();
+        let mut add =
+            |words: &[&str]| commands.push(words.iter().map(ToString::to_string).collect());
+        if let Terminal::Pane { id, .. } = terminal {
+            // What said that it is ready ends now.
+            add(&["set-environment", "-u", "-t", id, READY_ENV]);
         }
-        add(&[";"]);
+        add(&first.iter().map(String::as_str).collect::<Vec<_>>());
         if let Terminal::Session { dress, .. } = terminal {
             for (name, value) in &dress.options {
-                let set = ["set-option", "-q", "-t", &target, name];
-                add(&set);
-                add(&[&argument(value), ";"]);
+                add(&["set-option", "-q", "-t", &target, name, value]);
             }
             for key in &dress.keys {
                 let run = format!("run-shell {}", quoted(&key.program));
                 let condition = format!("#{{{HOME}}}");
-                add(&["bind-key", key.key, "if-shell", "-F", &condition, &run]);
-                add(&[key.elsewhere, ";"]);
+                let bind = ["bind-key", key.key, "if-shell", "-F"];
+                add(&[&bind[..], &[&condition, &run, key.elsewhere]].concat());
             }
             // A person's tmux.conf may have sessions destroyed that nobody is attached to.
-            add(&[
-                "set-option",
-                "-t",
-                &target,
-                "destroy-unattached",
-                "off",
-                ";",
-            ]);
+            add(&["set-option", "-t", &target, "destroy-unattached", "off"]);
         }
-        add(&ownership(&target, instance));
+        for command in ownership(&target, instance) {
+            add(&command);
+        }
         if names_pane {
-            let key = ["set-environment", "-F", "-t", &target, "GT_PANE_ID"];
-            add(&[";"]);
-            add(&key);
-            add(&["#{pane_id}"]);
+            let set = ["set-environment", "-F", "-t", &target, "GT_PANE_ID"];
+            add(&[&set[..], &["#{pane_id}"]].concat());
         }
-        if let Terminal::Pane { id } = terminal {
-            add(&[";", "display-message", "-p", "-t", id, PANE_FORMAT]);
-        }
-        parse_pane(self.run(&args)?.trim_end())
-    }
-
-    /// Closes a pane, and its session with it when it is the last; a pane that is gone is closed.
-    ///
-    /// # Errors
-    /// tmux fails.
-    pub fn kill_pane(&self, pane: &str) -> Result<(), TmuxError> {
-        match self.run(&["kill-pane", "-t", pane]) {
-            Ok(_) | Err(TmuxError::NoServer | TmuxError::NotFound) => Ok(()),
-            Err(e) => Err(e),
+        let Terminal::Pane { id, server } = *terminal else {
+            return parse_pane(self.run_all(&commands)?.trim_end());
+        };
+        let (is_its, commands) = (is_server(server), text(&commands));
+        let bound = ["if-shell", "-F", "-t", id, &is_its, &commands];
+        let show = ["display-message", "-p", "-t", id, PANE_FORMAT];
+        let pane = parse_pane(self.run_all(&[bound.to_vec(), show.to_vec()])?.trim_end())?;
+        match pane.server == server {
+            true => Ok(pane),
+            false => Err(TmuxError::NotFound),
         }
     }
 
-    /// Closes panes, in few calls; those that are gone are closed.
+    /// Closes panes, each by its id and the pid of its server, and a session with its last one; in
+    /// few calls. Those that are gone are closed.
     ///
     /// # Errors
     /// tmux fails.
-    pub fn kill_panes(&self, panes: &[String]) -> Result<(), TmuxError> {
-        let closed = self.each_apart(panes.iter().map(|pane| {
+    pub fn kill_panes(&self, panes: &[(&str, u32)]) -> Result<(), TmuxError> {
+        let closed = self.each_apart(panes.iter().map(|(pane, server)| {
             let commands = format!("kill-pane -t {}", quoted(pane));
-            (pane.clone(), "1".to_string(), commands)
+            (pane.to_string(), is_server(*server), commands)
         }));
         match closed {
             Ok(_) | Err(TmuxError::NoServer) => Ok(()),
@@ -190,12 +184,37 @@ mod tests {
     use crate::tmux::lab::Lab;
 
     #[test]
+    fn a_pane_of_another_server_is_left_alone() {
+        let lab = Lab::new("another");
+        let tmux = &lab.0;
+        let before = tmux.panes().unwrap();
+        let server = before[0].server;
+        let respawn = |server| {
+            let pane = Terminal::Pane { id: "%0", server };
+            let cat = ["sh", "-c", "exec cat", "it's;"].map(String::from);
+            tmux.open(&pane, "lab", true, Path::new("/"), &cat)
+        };
+        assert!(matches!(respawn(server + 1), Err(TmuxError::NotFound)));
+        tmux.kill_panes(&[("%0", server + 1)]).unwrap();
+        assert_eq!(tmux.screen("%0", server + 1, 9).unwrap(), "");
+        assert_eq!(tmux.panes().unwrap(), before);
+        let after = respawn(server).unwrap();
+        assert_eq!(tmux.panes().unwrap(), [after.clone()]);
+        assert!(after.pid != before[0].pid && after.owner.as_deref() == Some("lab"));
+        let environment = tmux.run(&["show-environment", "-t", "%0"]).unwrap();
+        assert!(environment.contains("GT_PANE_ID=%0"));
+        tmux.kill_panes(&[("%9", server), ("%0", server)]).unwrap();
+        assert!(tmux.panes().unwrap().is_empty());
+    }
+
+    #[test]
     fn a_session_of_others_is_told_of_and_ours_is_not() {
         let lab = Lab::new("told");
         let tmux = &lab.0;
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("it's #H of \"a\" $HOME;");
-        tmux.tell_of_sessions(&file).unwrap();
+        tmux.tell_of_sessions(&["touch", file.to_str().unwrap()])
+            .unwrap();
         let ours = ["sh", "-c", "exec cat", "/x/gt-agent exec deacon /y"].map(String::from);
         tmux.new_session("ours", Path::new("/"), &[], &ours)
             .unwrap();
@@ -204,6 +223,24 @@ mod tests {
         tmux.new_session("theirs", Path::new("/"), &[], &["cat".to_string()])
             .unwrap();
         lab.wait("the file", |_| file.exists());
-        assert_eq!(tmux.run(&["list-buffers"]).unwrap(), "");
+    }
+
+    #[test]
+    fn nobody_waits_for_what_is_told_of_a_session() {
+        let lab = Lab::new("told-late");
+        let tmux = &lab.0;
+        let dir = tempfile::tempdir().unwrap();
+        let fifo = dir.path().join("fifo");
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let wait = ["sh", "-c", ": >\"$0\"; false", fifo.to_str().unwrap()];
+        tmux.tell_of_sessions(&wait).unwrap();
+        let theirs = tmux.new_session("theirs", Path::new("/"), &[], &["cat".to_string()]);
+        let pane = theirs.unwrap();
+        assert_eq!(tmux.panes().unwrap().len(), 2);
+        // What waits ends with its reader; that it failed is not shown over the session's screen.
+        std::fs::read(&fifo).unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        let mode = tmux.run(&["display-message", "-p", "-t", &pane, "#{pane_in_mode}"]);
+        assert_eq!(mode.unwrap().trim(), "0");
     }
 }

@@ -15,7 +15,7 @@ pub fn heartbeat(root: &Path) {
     touch(&root.join(DIR).join("agent"));
 }
 
-/// The file that the tmux server writes when a session appears.
+/// The file that is written when a session appears.
 pub fn of_sessions(root: &Path) -> PathBuf {
     root.join(DIR).join("session")
 }

@@ -15,7 +15,7 @@ use crate::session::run::{town_of, why_failed};
 use crate::session::whose::Names;
 use crate::systemd::{Properties, Unit};
 use crate::terminal::State;
-use crate::tmux::Pane;
+use crate::tmux::{Pane, pane_of};
 use crate::town::deacon::{self, Freshness, freshness};
 use crate::town::left::{Left, Note};
 use crate::town::marks::{self, Mark, Marks, Refusal};
@@ -178,10 +178,7 @@ pub struct Seen<'a> {
 
 impl Seen<'_> {
     fn pane(&self, agent: &Agent) -> Option<&Pane> {
-        let instance = agent.instance();
-        self.panes?
-            .iter()
-            .find(|p| p.owner.as_deref() == Some(&instance))
+        pane_of(self.panes?, &agent.instance(), &self.town.session(agent))
     }
 
     /// Where an agent that runs in its unit runs a second time on the town's server, in words.

@@ -30,6 +30,9 @@ const REAP_POLL: Duration = Duration::from_millis(10);
 /// The pause before it is asked a second time; it doubles up to [`REAP_POLL`].
 const FIRST_REAP_POLL: Duration = Duration::from_millis(1);
 
+/// When it is tried again to watch a process, where the kernel had no room for that.
+const WATCH_RETRY: Duration = Duration::from_secs(2);
+
 /// How long a tmux server whose socket was removed may take to make it anew.
 const SOCKET_LIMIT: Duration = Duration::from_secs(5);
 
@@ -124,8 +127,8 @@ const COMPLAINTS: &[&str] = &[
     "timed out",
 ];
 
-/// The line of a screen that tells why a program has ended: the first that complains, else the
-/// last that says anything.
+/// The line of a screen that tells why a program has ended: of the last lines in a row that complain
+/// the first, else the last that says anything. What complains further up was said before.
 fn last_words(screen: &str) -> Option<String> {
     let mut lines = screen.lines().map(str::trim);
     let complains = |line: &&str| {
@@ -133,10 +136,9 @@ fn last_words(screen: &str) -> Option<String> {
         COMPLAINTS.iter().any(|word| line.contains(word))
     };
     let said = |line: &&str| line.contains(char::is_alphanumeric);
-    let line = lines
-        .clone()
-        .find(complains)
-        .or_else(|| lines.rfind(said))?;
+    let mut above = lines.clone().rev().skip_while(|line| !complains(line));
+    let complaint = above.by_ref().take_while(complains).last();
+    let line = complaint.or_else(|| lines.rfind(said))?;
     Some(printable::line(line).chars().take(WORDS).collect())
 }
 
@@ -179,12 +181,19 @@ pub(super) enum After {
 
 impl Run {
     pub(super) fn next_event(&mut self) -> Result<Event> {
-        let (agent, server) = (process::watch(self.pid), process::watch(self.server));
-        let Some(server) = server else {
-            return Ok(Event::ServerEnded);
-        };
-        let Some(agent) = agent else {
-            return Ok(Event::AgentEnded);
+        let (agent, server) = loop {
+            match (process::watch(self.pid), process::watch(self.server)) {
+                (_, Ok(None)) => return Ok(Event::ServerEnded),
+                (Ok(None), _) => return Ok(Event::AgentEnded),
+                (Ok(Some(agent)), Ok(Some(server))) => break (agent, server),
+                (Err(e), _) | (_, Err(e)) => {
+                    log::warn!(gt_agent:% = self.agent; "Failed to watch {}, trying again: {e}", self.agent);
+                    let mut fds = [PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
+                    if poll(&mut fds, tools::timeout(WATCH_RETRY))? > 0 {
+                        return Ok(Event::Stop);
+                    }
+                }
+            }
         };
         let mut fds = [
             PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
@@ -221,7 +230,7 @@ impl Run {
         let deadline = Instant::now() + SOCKET_LIMIT;
         loop {
             match self.tmux.pane(&self.pane) {
-                Err(TmuxError::NoServer) if process::watch(self.server).is_none() => {
+                Err(TmuxError::NoServer) if process::has_ended(self.server) => {
                     return Ok(None);
                 }
                 Err(TmuxError::NoServer) if Instant::now() < deadline => {
@@ -229,7 +238,8 @@ impl Run {
                     let _ = kill(server, Signal::SIGUSR1);
                     std::thread::sleep(CLOSE_POLL);
                 }
-                found => return found,
+                // Another server on its socket gives the same id to a pane of its own.
+                found => return found.map(|found| found.filter(|pane| pane.server == self.server)),
             }
         }
     }
@@ -256,7 +266,7 @@ impl Run {
                 (None, None) if pane.dead => self.have_reaped(),
                 (None, None) => {}
             }
-            if !pane.dead && pane.pid != self.pid && process::watch(self.pid).is_none() {
+            if !pane.dead && pane.pid != self.pid && process::has_ended(self.pid) {
                 return Ok(match self.successor(&pane) {
                     Some(pid) => After::Respawned(pid),
                     None => After::Ended(End::LeftShell),
@@ -271,14 +281,17 @@ impl Run {
     }
 
     /// What it means that the pane is gone. The terminals of a server of ours that dies hang up
-    /// before its own end can be seen.
+    /// before its own end can be seen; and another one may have taken its socket.
     fn closed(&self) -> End {
-        let server = process::watch(self.server).filter(|_| self.is_own_server);
-        let has_ended = server.is_none_or(|server| {
-            let mut fds = [PollFd::new(server.as_fd(), PollFlags::POLLIN)];
-            poll(&mut fds, tools::timeout(SERVER_END)).is_ok_and(|n| n > 0)
-        });
-        match self.is_own_server && has_ended {
+        let has_ended = || match process::watch(self.server) {
+            Ok(Some(server)) => {
+                let mut fds = [PollFd::new(server.as_fd(), PollFlags::POLLIN)];
+                poll(&mut fds, tools::timeout(SERVER_END)).is_ok_and(|n| n > 0)
+            }
+            ended => ended.is_ok(),
+        };
+        let is_another = || matches!(self.tmux.server(), Ok(Some(pid)) if pid != self.server);
+        match self.is_own_server && (has_ended() || is_another()) {
             true => End::Unknown(SERVER_GONE),
             false => End::Closed,
         }
@@ -331,12 +344,8 @@ impl Run {
     }
 
     pub(super) fn report(&self, end: &End) {
-        // A new server gives the same ids to other panes.
-        let screen = match process::watch(self.server) {
-            Some(_) => self.tmux.screen(&self.pane, SCREEN_LINES),
-            None => Ok(String::new()),
-        }
-        .unwrap_or_default();
+        let screen = self.tmux.screen(&self.pane, self.server, SCREEN_LINES);
+        let screen = screen.unwrap_or_default();
         let level = match end {
             End::Exited(0) | End::Closed => log::Level::Info,
             _ => log::Level::Error,
@@ -388,9 +397,7 @@ impl Run {
 
     /// Closes the pane of the agent, which has ended. If that fails, its next start finds the pane.
     pub(super) fn close_pane(&self) {
-        if process::watch(self.server).is_some()
-            && let Err(e) = self.tmux.kill_pane(&self.pane)
-        {
+        if let Err(e) = self.tmux.kill_panes(&[(&self.pane, self.server)]) {
             log::warn!(gt_agent:% = self.agent; "The pane of {} stays: {e}", self.agent);
         }
     }
@@ -475,14 +482,20 @@ impl Run {
             (Signal::SIGHUP, KILL_AFTER),
             (Signal::SIGKILL, KILL_AFTER + REAP_LIMIT),
         ] {
-            let Some(end) = process::watch(self.pid) else {
-                return;
+            let end = match process::watch(self.pid) {
+                Ok(None) => return,
+                Ok(end) => end,
+                Err(_) => None,
             };
             for pid in process::unit_tree(self.pid) {
                 let _ = kill(Pid::from_raw(pid.cast_signed()), signal);
             }
             let wait = until.saturating_sub(begin.elapsed());
-            let mut fds = [PollFd::new(end.as_fd(), PollFlags::POLLIN)];
+            // What cannot be watched gets all the time.
+            let mut fds: Vec<PollFd> = end
+                .iter()
+                .map(|end| PollFd::new(end.as_fd(), PollFlags::POLLIN))
+                .collect();
             if poll(&mut fds, tools::timeout(wait)).is_ok_and(|n| n > 0) {
                 return;
             }
@@ -502,6 +515,10 @@ mod tests {
                 Some("Unable to connect to Anthropic services"),
             ),
             ("$ agent\nbye\n ---\n", Some("bye")),
+            (
+                "> fix the error in main.rs\n* I cannot reproduce it\n\n* Ready\nFatal: no space left\n",
+                Some("Fatal: no space left"),
+            ),
             ("\u{7}error: no\u{1b}[31mthing", Some("error: no[31mthing")),
             ("\n ...\n", None),
             ("", None),

@@ -242,7 +242,9 @@ impl Run {
         }
         match place {
             Place::Running(pane, pid) => self.adopt(&pane, pid)?,
-            Place::Dead(pane) => self.start(&Terminal::Pane { id: &pane })?,
+            Place::Dead(Pane { id, server, .. }) => {
+                self.start(&Terminal::Pane { id: &id, server })?;
+            }
             Place::Window => {
                 let session = self.names.session.clone();
                 self.start(&Terminal::Window { session: &session })?;
@@ -401,9 +403,9 @@ impl Run {
                 self.close_pane();
                 return Ok(0);
             }
-            let pane = self.pane.clone();
+            let (id, server) = (&self.pane.clone(), self.server);
             self.occasion = Occasion::Start;
-            self.start(&Terminal::Pane { id: &pane })?;
+            self.start(&Terminal::Pane { id, server })?;
         }
     }
 }

@@ -27,7 +27,7 @@ pub(super) enum Place {
     /// Here, with this process at work in it.
     Running(Pane, u32),
     /// This pane is left of it.
-    Dead(String),
+    Dead(Pane),
     /// Its session is there, without a pane for it.
     Window,
     /// It has no session.
@@ -47,11 +47,11 @@ impl Run {
         match self.names.find(&panes) {
             Found::Own(pane) => Ok(match process::head(pane.pid) {
                 Head::Process(pid) if !pane.dead => Place::Running(pane.clone(), pid),
-                _ => Place::Dead(pane.id.clone()),
+                _ => Place::Dead(pane.clone()),
             }),
             Found::Taken(whose) => bail!("session '{}' is {whose}", self.names.session),
             Found::Session(first) if first.home.is_none() && first.dead => {
-                Ok(Place::Dead(first.id.clone()))
+                Ok(Place::Dead(first.clone()))
             }
             Found::Session(first)
                 if first.home.is_none()
@@ -143,7 +143,7 @@ impl Run {
 
     /// Brings the agent back into its unit, if something has taken it out.
     pub(super) fn stay(&self) {
-        if process::is_in(self.pid, &self.unit) || process::watch(self.pid).is_none() {
+        if process::is_in(self.pid, &self.unit) || process::has_ended(self.pid) {
             return;
         }
         let pid = self.pid;

@@ -15,6 +15,7 @@ use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use super::Run;
 use crate::journal;
 use crate::session::exec::Release;
+use crate::session::server;
 use crate::systemd::{Systemd, runtime_dir};
 use crate::terminal::Reader;
 use crate::tmux::{Pane, Terminal, Words};
@@ -137,12 +138,10 @@ fn listen() -> Result<(UnixListener, PathBuf)> {
     Ok((listener, path))
 }
 
-/// The pane's command: this program by the path it was started with, which stays good when a
-/// package upgrade replaces the file.
+/// The pane's command.
 fn exec_command(instance: &str, socket: &Path) -> Vec<String> {
-    let program = std::env::args().next().unwrap_or_default();
     vec![
-        program,
+        server::program(),
         "exec".into(),
         instance.into(),
         socket.to_string_lossy().into_owned(),
