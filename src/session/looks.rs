@@ -55,13 +55,14 @@ pub fn options(agent: &Agent, session: &str, gt: Option<&Path>) -> Vec<(&'static
 }
 
 /// Keys that `gt` binds on a server, after the prefix: to the next and the previous session of its
-/// kind, and to the feed. In other people's sessions they stay what they are.
+/// kind, and to the feed. In other people's sessions they stay what they are. A session may have been
+/// renamed to what a shell would run, so its name is quoted.
 pub fn keys(gt: &Path) -> [Key; 3] {
     [
-        ("n", "cycle next --session #{session_name}", "next-window"),
+        ("n", "cycle next --session #{q:session_name}", "next-window"),
         (
             "p",
-            "cycle prev --session #{session_name}",
+            "cycle prev --session #{q:session_name}",
             "previous-window",
         ),
         (

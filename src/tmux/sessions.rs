@@ -199,7 +199,7 @@ mod tests {
         assert_eq!(tmux.screen("%0", server + 1, 9).unwrap(), "");
         assert_eq!(tmux.panes().unwrap(), before);
         let after = respawn(server).unwrap();
-        assert_eq!(tmux.panes().unwrap(), [after.clone()]);
+        assert_eq!(tmux.panes().unwrap(), std::slice::from_ref(&after));
         assert!(after.pid != before[0].pid && after.owner.as_deref() == Some("lab"));
         let environment = tmux.run(&["show-environment", "-t", "%0"]).unwrap();
         assert!(environment.contains("GT_PANE_ID=%0"));
