@@ -14,6 +14,7 @@ use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, anyhow, bail};
+use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::time::{ClockId, clock_gettime};
 use rustix::fs::StatVfsMountFlags;
@@ -86,8 +87,24 @@ pub fn small_file(path: impl AsRef<Path>) -> Option<String> {
     (length < SMALL).then(|| String::from_utf8_lossy(&text[..length]).into_owned())
 }
 
-/// Reads a file of our own by `parse`. One that is broken is put aside as `aside`, and the default
-/// stands for it, as for one that is missing.
+/// Reads a file of our own by `parse`; the default stands for one that is missing. The inner error:
+/// it is broken, so that it does not parse, is no text, no file, or larger than any that we write.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn look_at_own<T: Default>(
+    path: &Path,
+    parse: impl Fn(&str) -> Result<T>,
+) -> Result<Result<T>> {
+    match read(path) {
+        Ok(None) => Ok(Ok(T::default())),
+        Ok(Some(text)) => Ok(parse(&text)),
+        Err(e) if is_broken(&e) => Ok(Err(e)),
+        Err(e) => Err(e),
+    }
+}
+
+/// As [`look_at_own`]. One that is broken is put aside as `aside`, and the default stands for it too.
 ///
 /// # Errors
 /// The file cannot be read, or not be put aside.
@@ -96,13 +113,7 @@ pub fn read_own<T: Default>(
     aside: &Path,
     parse: impl Fn(&str) -> Result<T>,
 ) -> Result<T> {
-    let parsed = match read(path) {
-        Ok(None) => return Ok(T::default()),
-        Ok(Some(text)) => parse(&text),
-        // What can be read, and is no text, is broken too.
-        Err(e) if path.is_file() && fs::read(path).is_ok() => Err(e),
-        Err(e) => return Err(e),
-    };
+    let parsed = look_at_own(path, parse)?;
     let Err(e) = parsed else { return parsed };
     fs::rename(path, aside).with_context(|| format!("Failed to put '{}' aside", path.display()))?;
     log::warn!(
@@ -113,11 +124,30 @@ pub fn read_own<T: Default>(
     Ok(T::default())
 }
 
+fn is_broken(e: &anyhow::Error) -> bool {
+    let kind = e.downcast_ref::<io::Error>().map(io::Error::kind);
+    kind == Some(io::ErrorKind::InvalidData)
+}
+
+/// Whether a read has failed by no fault of the file, its kind and its rights, as on a sick disk: it
+/// may be read later.
+pub fn may_pass(e: &anyhow::Error) -> bool {
+    e.is::<io::Error>() && !is_broken(e)
+}
+
+/// Whether a file that gave this error when it was opened gives it as long as nobody changes it.
+fn is_lasting(e: &io::Error) -> bool {
+    let lasting = [Errno::EACCES, Errno::EPERM, Errno::ENXIO, Errno::ENODEV];
+    let errno = e.raw_os_error().map(Errno::from_raw);
+    errno.is_some_and(|errno| lasting.contains(&errno))
+}
+
 /// Reads a file that a stranger may have put there: regular, owned by us, not a
 /// link, at most `limit` bytes. `Ok(None)` when there is no such file.
 ///
 /// # Errors
-/// Says which of these rules the file breaks, in words fit for a person.
+/// Says which of these rules the file breaks, in words fit for a person; or it cannot be read, see
+/// [`may_pass`].
 pub fn read_untrusted(path: &Path, limit: u64) -> Result<Option<String>> {
     let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
     let file = match OpenOptions::new()
@@ -127,10 +157,9 @@ pub fn read_untrusted(path: &Path, limit: u64) -> Result<Option<String>> {
     {
         Ok(file) => file,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(e) if e.raw_os_error() == Some(nix::errno::Errno::ELOOP as i32) => {
-            bail!("is a symbolic link")
-        }
-        Err(e) => bail!("cannot be opened: {e}"),
+        Err(e) if e.raw_os_error() == Some(Errno::ELOOP as i32) => bail!("is a symbolic link"),
+        Err(e) if is_lasting(&e) => bail!("cannot be opened: {e}"),
+        Err(e) => return Err(e).context("cannot be opened"),
     };
     if file.metadata()?.uid() != nix::unistd::geteuid().as_raw() {
         bail!("belongs to another user");
@@ -139,16 +168,16 @@ pub fn read_untrusted(path: &Path, limit: u64) -> Result<Option<String>> {
 }
 
 fn contents(file: File, limit: u64) -> Result<String> {
-    let meta = file.metadata()?;
-    if !meta.is_file() {
-        bail!("is not a regular file");
+    let broken = |why: String| Err(io::Error::new(io::ErrorKind::InvalidData, why).into());
+    if !file.metadata()?.is_file() {
+        return broken("is not a regular file".into());
     }
     let mut bytes = Vec::new();
     file.take(limit + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > limit {
-        bail!("is larger than {limit} bytes");
+        return broken(format!("is larger than {limit} bytes"));
     }
-    String::from_utf8(bytes).map_err(|_| anyhow!("is not UTF-8 text"))
+    String::from_utf8(bytes).or_else(|_| broken("is not UTF-8 text".into()))
 }
 
 /// What is known of a file itself, a link included; `Ok(None)` when it is certain that there is
@@ -579,6 +608,60 @@ mod tests {
             let got = read_untrusted(path, limit).map_err(|e| e.to_string());
             assert_eq!(got, want.map_err(String::from), "{}", path.display());
         }
+    }
+
+    #[test]
+    fn what_may_be_read_later_is_told_from_what_never_will() {
+        let open = |errno: Errno| io::Error::from(errno);
+        for errno in [Errno::EACCES, Errno::EPERM, Errno::ENXIO] {
+            assert!(is_lasting(&open(errno)), "{errno}");
+        }
+        for errno in [
+            Errno::EIO,
+            Errno::EMFILE,
+            Errno::ENFILE,
+            Errno::ENOMEM,
+            Errno::ESTALE,
+        ] {
+            assert!(!is_lasting(&open(errno)), "{errno}");
+            let e = Err::<(), _>(open(errno)).context("cannot be opened");
+            assert!(may_pass(&e.unwrap_err()), "{errno}");
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("socket");
+        let _socket = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        for (path, passes) in [
+            (dir.path(), false),
+            (&socket, false),
+            // Its first page is nobody's: the kernel gives EIO.
+            (Path::new("/proc/self/mem"), true),
+        ] {
+            let e = read_untrusted(path, 5).unwrap_err();
+            assert_eq!(may_pass(&e), passes, "{}: {e:#}", path.display());
+        }
+    }
+
+    #[test]
+    fn what_is_broken_of_ours_is_put_aside_however_large() {
+        let dir = tempfile::tempdir().unwrap();
+        let [path, aside] = ["state", "aside"].map(|name| dir.path().join(name));
+        let load = || read_own(&path, &aside, |text| Ok(text.to_string()));
+        // 100 GB, of which nothing is on the disk.
+        let sparse = File::create(&path).unwrap();
+        sparse.set_len(100 << 30).unwrap();
+        assert_eq!(load().unwrap(), "");
+        assert_eq!(aside.metadata().unwrap().len(), 100 << 30);
+        fs::write(&path, b"\xff").unwrap();
+        assert_eq!((load().unwrap().as_str(), path.exists()), ("", false));
+        fs::remove_file(&aside).unwrap();
+        fs::create_dir(&path).unwrap();
+        assert_eq!((load().unwrap().as_str(), aside.is_dir()), ("", true));
+        fs::write(&path, "text").unwrap();
+        assert_eq!(load().unwrap(), "text");
+        // What cannot be read is not broken.
+        std::os::unix::fs::symlink("/nowhere", dir.path().join("link")).unwrap();
+        let link = dir.path().join("link");
+        assert!(read_own(&link, &aside, |text| Ok(text.to_string())).is_err() && link.is_symlink());
     }
 
     #[test]

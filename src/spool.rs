@@ -84,7 +84,8 @@ pub struct Entry {
 pub struct Claimed {
     /// What there is to do.
     pub entries: Vec<Entry>,
-    /// Why something stays in `new/`, such as a directory that another user made.
+    /// Why something stays where it is, such as a directory that another user made, or a file that
+    /// cannot be read just now.
     pub stuck: Option<anyhow::Error>,
 }
 
@@ -139,42 +140,35 @@ impl Spool {
             let moved = self.shift(&new.join(name), "cur");
             stuck = stuck.or(moved.err());
         }
-        Ok(Claimed {
-            entries: self.entries("cur", limit)?,
-            stuck,
-        })
+        let mut entries = Vec::new();
+        for entry in self.entries("cur")?.take(limit) {
+            match entry {
+                Ok(entry) => entries.push(entry),
+                Err(e) => _ = stuck.get_or_insert(e),
+            }
+        }
+        Ok(Claimed { entries, stuck })
     }
 
-    /// Up to `limit` files of one state, by name, with what they say.
+    /// The files of one state, by name, with what they say; each is read when its turn comes.
     ///
     /// # Errors
-    /// The directory cannot be read.
-    pub fn entries(&self, state: &str, limit: usize) -> Result<Vec<Entry>> {
-        let names = work(state, names(&self.dir(state))?).into_iter();
-        let entry = |name: OsString| self.entry(state, &name);
-        Ok(names.take(limit).filter_map(entry).collect())
+    /// The directory cannot be read. Of an entry: it cannot be read just now.
+    pub fn entries(&self, state: &str) -> Result<impl Iterator<Item = Result<Entry>>> {
+        let dir = self.dir(state);
+        let names = work(state, names(&dir)?).into_iter();
+        Ok(names.filter_map(move |name| entry(dir.join(&name), &name).transpose()))
     }
 
     /// How many files there are of one state, and the last of them by name; no other is read.
     ///
     /// # Errors
-    /// The directory cannot be read.
+    /// The directory or the file cannot be read.
     pub fn last(&self, state: &str) -> Result<(usize, Option<Entry>)> {
-        let names = work(state, names(&self.dir(state))?);
-        let last = names.last().and_then(|name| self.entry(state, name));
-        Ok((names.len(), last))
-    }
-
-    /// `None`: somebody else has finished it.
-    fn entry(&self, state: &str, name: &OsStr) -> Option<Entry> {
-        let path = self.dir(state).join(name);
-        let text = files::read_untrusted(&path, files::ENTRY_LIMIT);
-        let text = text.map_err(|e| format!("it {e}")).transpose()?;
-        Some(Entry {
-            name: shown(name),
-            path,
-            text,
-        })
+        let dir = self.dir(state);
+        let names = work(state, names(&dir)?);
+        let last = names.last().map(|name| entry(dir.join(name), name));
+        Ok((names.len(), last.transpose()?.flatten()))
     }
 
     /// The names of all files of one state, as [`Entry`] has them.
@@ -234,6 +228,13 @@ impl Spool {
     /// The directory cannot be read.
     pub fn has_new(&self) -> Result<bool> {
         Ok(!names(&self.dir("new"))?.iter().all(is_staged))
+    }
+
+    /// Whether there is anything to do, claimed or not; yes where that is not known.
+    pub fn has_work(&self) -> bool {
+        let is_empty =
+            |state| names(&self.dir(state)).is_ok_and(|names| names.iter().all(is_staged));
+        !["new", "cur"].into_iter().all(is_empty)
     }
 
     /// Moves an entry to `failed/`, with the reason beside it; gives its new path.
@@ -409,6 +410,20 @@ fn rename_in_two_steps(from: &Path, to: &Path) -> Result<(), Errno> {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => fs::rename(from, to).map_err(errno),
         Err(e) => Err(errno(e)),
     }
+}
+
+/// A file and what it says; `None`: somebody else has finished it.
+fn entry(path: PathBuf, name: &OsStr) -> Result<Option<Entry>> {
+    let text = match files::read_untrusted(&path, files::ENTRY_LIMIT) {
+        Ok(None) => return Ok(None),
+        Ok(Some(text)) => Ok(text),
+        Err(e) if files::may_pass(&e) => {
+            return Err(e).with_context(|| format!("Failed to read '{}'", path.display()));
+        }
+        Err(e) => Err(format!("it {e}")),
+    };
+    let name = shown(name);
+    Ok(Some(Entry { name, path, text }))
 }
 
 /// The name that [`Spool::put`] gives to a stem.
@@ -605,12 +620,13 @@ mod tests {
             spool.fail(&entries[0], "it is bad").unwrap()
         };
         let first = fail();
-        let entries = spool.entries("failed", CLAIM_LIMIT).unwrap();
+        let open = || spool.entries("failed").unwrap().map(Result::unwrap);
+        let entries: Vec<Entry> = open().collect();
         assert_eq!(spool.reason(&entries[0].path).as_deref(), Some("it is bad"));
         spool.dismiss(&first).unwrap();
         spool.dismiss(&first).unwrap();
         assert_eq!(spool.counts().unwrap().failed, 0);
-        assert!(spool.entries("failed", CLAIM_LIMIT).unwrap().is_empty());
+        assert_eq!(open().count(), 0);
         assert_eq!(listed(&spool, "failed"), ["a.json", "a.json.dismissed"]);
         assert_eq!(fail(), spool.dir("failed").join("a.1.json"));
         // The first is taken out by hand, and its name comes again.
@@ -733,8 +749,8 @@ mod tests {
         assert_eq!(spool.counts().unwrap().failed, 2);
         // One that an older version has left.
         fs::write(spool.dir("failed").join(&long[0]), "bad").unwrap();
-        for entry in spool.entries("failed", CLAIM_LIMIT).unwrap() {
-            spool.dismiss(&entry.path).unwrap();
+        for entry in spool.entries("failed").unwrap() {
+            spool.dismiss(&entry.unwrap().path).unwrap();
         }
         assert_eq!(spool.counts().unwrap().failed, 0);
     }

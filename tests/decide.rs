@@ -225,7 +225,7 @@ prop_compose! {
         alerts in any::<bool>(),
     ) -> Observed {
         let mut seen = Observed {
-            heartbeat, paused, activity, sign: times.0, undelivered: times.1,
+            heartbeat, paused, activity, sign: times.0,
             clocks: clocks.0,
             rules: Ours {
                 poke_spacing: SignedDuration::from_secs(spacing),

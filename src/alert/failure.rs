@@ -1,12 +1,13 @@
 //! What the manager says: a unit failed, or there is something to tell.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use jiff::Timestamp;
 
 use super::deliver::deliver;
 use super::store::{self, all, begin, begin_in, dirs};
+use super::try_again;
 use crate::agent::{Agent, Role};
 use crate::exit::Exit;
 use crate::job;
@@ -85,20 +86,26 @@ pub fn handle(unit: &str) -> Result<Exit> {
     if is_homeless() {
         let over = format!("The town is at '{}' again", town.root().display());
         store::end(&homeless()?, NO_TOWN, &over, Timestamp::now())?;
-        deliver(&homeless()?, town.root(), None)?;
+        tell(&[homeless()?], town.root(), None)?;
     }
     // An alert that cannot be written does not keep the others from being delivered.
-    let dirs = dirs(&town).into_iter().filter(|dir| !all(dir).is_empty());
-    let told: Vec<Result<()>> = dirs
-        .map(|dir| deliver(&dir, town.root(), Some(&town)))
-        .collect();
+    let told = tell(&dirs(&town), town.root(), Some(&town));
     if gave_up_now {
-        // It plans when the agent is tried again, and told of again where that failed. A unit of
-        // ours, which each tick starts anew, would have ticks without end.
+        // It plans when the agent is tried again. A unit of ours, which each tick starts anew, would
+        // have ticks without end.
         poke::heartbeat(town.root());
     }
-    told.into_iter().collect::<Result<()>>()?;
-    Ok(Exit::Ok)
+    told.map(|()| Exit::Ok)
+}
+
+/// Tells all that is due, and sees to it that what could not be told is tried again.
+fn tell(dirs: &[PathBuf], root: &Path, town: Option<&Town>) -> Result<()> {
+    let dirs_of_some = dirs.iter().filter(|dir| !all(dir).is_empty());
+    let told: Vec<Result<()>> = dirs_of_some.map(|dir| deliver(dir, root, town)).collect();
+    if let Err(e) = try_again(dirs) {
+        log::warn!("{e:#}, so alerts that could not be told wait for the next tick");
+    }
+    told.into_iter().collect()
 }
 
 /// Without a town no agent is looked after, so the failure of any unit is this one condition. It
@@ -113,7 +120,7 @@ fn without_town(why: &anyhow::Error) -> Result<Exit> {
         &[],
         Timestamp::now(),
     )?;
-    deliver(&homeless()?, &root, None)?;
+    tell(&[homeless()?], &root, None)?;
     Ok(Exit::Ok)
 }
 

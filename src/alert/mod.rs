@@ -11,11 +11,13 @@ mod failure;
 mod store;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Result;
 use jiff::Timestamp;
 
-use crate::systemd::{Systemd, Verb};
+use crate::systemd::{After, Systemd, Verb};
 use crate::town::Town;
 pub use deliver::unfit_hook;
 pub use failure::{
@@ -24,8 +26,11 @@ pub use failure::{
 };
 use store::{begin_in, dirs, end_in, of_all};
 
-/// The unit that tells of alerts.
-const DELIVERER: &str = "gt-alert@deliver.service";
+/// The stem of the unit that tells of alerts, and of the timer by which it tries again.
+const TELLER: &str = "gt-alert@deliver";
+
+/// How soon at the earliest it tries again.
+const PAUSE: Duration = Duration::from_secs(60);
 
 /// Begins a condition; nothing when it has begun already. Fields are data for the journal and
 /// for the hook, by upper-case names. The key is a short name that is the same each time.
@@ -72,16 +77,51 @@ pub fn untold(town: &Town) -> Option<(usize, String)> {
     why.pop().map(|why| (count, why))
 }
 
-/// When something is next to be told; `None`: everybody knows everything.
-pub fn next_delivery(town: &Town) -> Option<Timestamp> {
-    let all = of_all(&dirs(town));
+/// Whether somebody is to be told of something now.
+pub fn is_due(town: &Town) -> bool {
     let now = Timestamp::now();
+    next(&dirs(town), now).is_some_and(|next| next <= now)
+}
+
+/// When something is next to be told; `None`: everybody knows everything.
+fn next(dirs: &[PathBuf], now: Timestamp) -> Option<Timestamp> {
+    let all = of_all(dirs);
     all.iter().filter_map(|(_, alert)| alert.due(now)).min()
+}
+
+/// How long until what is not told yet is to be tried again.
+fn pause(dirs: &[PathBuf], now: Timestamp) -> Option<Duration> {
+    let wait = next(dirs, now)?.duration_since(now);
+    Some(Duration::try_from(wait).unwrap_or_default().max(PAUSE))
+}
+
+/// Has what is not told yet be tried again, whoever raised it.
+///
+/// # Errors
+/// The manager does not answer.
+fn try_again(dirs: &[PathBuf]) -> Result<()> {
+    match pause(dirs, Timestamp::now()) {
+        Some(pause) => arm(&Systemd::connect()?, pause),
+        None => Ok(()),
+    }
+}
+
+/// Has alerts be told in a while, unless the town is stopped.
+fn arm(systemd: &Systemd, pause: Duration) -> Result<()> {
+    if systemd.town_is_stopped()? {
+        return Ok(());
+    }
+    systemd.arm_timer(TELLER, "Gas Town Alerts Not Told Yet", After::Now(pause))
 }
 
 /// Starts the delivery of alerts; does not wait for it.
 pub fn wake() {
-    let queued = Systemd::connect().and_then(|systemd| systemd.queue(Verb::Start, DELIVERER));
+    let unit = format!("{TELLER}.service");
+    let queued = Systemd::connect().and_then(|systemd| {
+        systemd.queue(Verb::Start, &unit)?;
+        // One that is just ending is not started again by that.
+        arm(&systemd, PAUSE)
+    });
     if let Err(e) = queued {
         log::debug!("Alerts are told later: {e:#}");
     }

@@ -272,11 +272,15 @@ pub fn settle(dir: &Path, path: &Path, before: &Alert, told: Alert) -> Result<()
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::alert::{next_delivery, open, summaries, untold};
+    use crate::alert::{open, pause, summaries, untold};
     use std::fs;
 
     fn at(minute: i64) -> Timestamp {
         Timestamp::UNIX_EPOCH + SignedDuration::from_mins(minute)
+    }
+
+    fn next(town: &Town) -> Option<Timestamp> {
+        crate::alert::next(&[dir(town)], Timestamp::now())
     }
 
     #[test]
@@ -296,12 +300,12 @@ mod tests {
         );
         assert!(!begin(&dir(&town), "k", "it broke again", &[], at(2)).unwrap());
         assert_eq!(summaries(&town)["k"], "it broke");
-        assert_eq!(next_delivery(&town), Some(at(1)));
+        assert_eq!(next(&town), Some(at(1)));
         assert!(end(&dir(&town), "k", "mended", at(3)).unwrap());
         assert!(!end(&dir(&town), "k", "mended", at(4)).unwrap());
         assert!(open(&town).is_empty());
         // It has not been told, so it is still there to be told.
-        assert_eq!(next_delivery(&town), Some(at(3)));
+        assert_eq!(next(&town), Some(at(3)));
     }
 
     #[test]
@@ -349,7 +353,7 @@ mod tests {
         let mut told = alert.clone();
         told.end.as_mut().unwrap().told = both;
         settle(&dir(&town), &path, &alert, told).unwrap();
-        assert!(all(&dir(&town)).is_empty() && next_delivery(&town).is_none());
+        assert!(all(&dir(&town)).is_empty() && next(&town).is_none());
     }
 
     #[test]
@@ -364,20 +368,26 @@ mod tests {
             told.failure = Some("no mail".into());
             settle(&dir, &path, &alert, told).unwrap();
         };
+        // By its own timer, at first a minute after it was tried, later ever more rarely.
+        let minutes = || {
+            let pause = pause(&[dir.clone()], Timestamp::now())?;
+            Some(pause.as_secs().div_ceil(60))
+        };
+        assert_eq!(minutes(), Some(1));
         fail();
-        assert_eq!(untold(&town), None);
-        for _ in 2..MOST_FAILURES {
+        assert_eq!((untold(&town), minutes()), (None, Some(1)));
+        for n in 2..MOST_FAILURES {
             fail();
             assert_eq!(untold(&town), Some((1, "no mail".into())));
-            assert!(next_delivery(&town).is_some());
+            assert_eq!(minutes(), Some(60.min(1 << (n - 1))), "after {n} tries");
         }
         fail();
         assert_eq!(untold(&town), Some((1, "no mail".into())));
-        assert_eq!(next_delivery(&town), None);
+        assert_eq!((next(&town), minutes()), (None, None));
         // It still holds, and its end is tried to be told too.
         assert_eq!(summaries(&town)["k"], "it broke");
         end(&dir, "k", "mended", at(2)).unwrap();
-        assert_eq!(next_delivery(&town), Some(at(2)));
+        assert_eq!(next(&town), Some(at(2)));
         for _ in 0..MOST_FAILURES {
             fail();
         }

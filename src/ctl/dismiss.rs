@@ -30,8 +30,10 @@ pub struct Refused {
 /// # Errors
 /// The spool cannot be read.
 pub fn refused(spool: &Spool) -> Result<Vec<Refused>> {
-    let entries = spool.entries("failed", usize::MAX)?.into_iter();
-    Ok(entries.map(|entry| Refused::of(spool, entry)).collect())
+    let entries = spool.entries("failed")?;
+    entries
+        .map(|entry| Ok(Refused::of(spool, entry?)))
+        .collect()
 }
 
 /// How many there are, and the last of them; the others are not read.

@@ -57,9 +57,11 @@ pub fn act(
     // A mail that is not sent yet must not count as sent if this run is killed.
     acting.told_of(&plan.steps, false);
     // First, because an action that is not remembered would be done again by each tick.
-    let remembered = acting.memory.save(world.town);
-    if !acting.note(remembered) {
-        plan.steps.retain(|step| !step.action.is_counted());
+    if !plan.steps.is_empty() {
+        let remembered = acting.memory.save(world.town);
+        if !acting.note(remembered) {
+            plan.steps.retain(|step| !step.action.is_counted());
+        }
     }
     acting.steps(&plan.steps);
     acting.agree(&plan.steps);
@@ -527,8 +529,7 @@ impl Acting<'_> {
         for (key, summary) in &plan.clear {
             self.note(alert::clear(town, key, summary));
         }
-        let due = alert::next_delivery(town).is_some_and(|next| next <= Timestamp::now());
-        if due || alert::is_homeless() {
+        if alert::is_due(town) || alert::is_homeless() {
             alert::wake();
         }
     }

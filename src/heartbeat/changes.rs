@@ -212,7 +212,7 @@ pub fn look() -> Result<Exit> {
         let Some(lock) = files::lock(&path, TICK_LIMIT)? else {
             continue;
         };
-        let (memory, _) = Memory::load(&town)?;
+        let memory = Memory::read(&town)?;
         let wakes = memory.next.as_ref().is_some_and(|next| next.wake);
         if memory.stamps == stamps(&town) && !(wakes && is_active(&town, memory.ticked)) {
             break;

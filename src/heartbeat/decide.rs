@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 
 use super::memory::{Clocks, Due, Hook, Memory, Pokes, Retry};
-use super::observed::{Activity, KEPT_UNITS, Observed, Seen, UnitState};
+use super::observed::{Activity, KEPT_UNITS, LOOKS, Observed, Seen, UnitState};
 use super::plan::{Action, CEILING, Next, Plan, Step};
 use crate::agent::{Agent, Role};
 use crate::alert::{self, unit_key};
@@ -161,7 +161,7 @@ impl Deciding<'_> {
         } else if unit.is_changing() || (unit.is_active() && !is_kept) {
             self.pending.insert(key);
         }
-        if is_kept && unit.is_down() {
+        if unit.is_down() && (is_kept || (unit.is_failed() && LOOKS.contains(&name))) {
             let reason = format!("it is {}, and the town is up", unit.active);
             let unit = name.to_string();
             self.push(Action::Restore { unit }, reason);
@@ -655,9 +655,6 @@ impl Deciding<'_> {
         let (interval, reason) = self.idle();
         let wake = interval > self.seen.rules.tick_interval;
         self.at(self.now + interval, reason);
-        if let Some(at) = self.seen.undelivered {
-            self.at(at, "an alert that could not be delivered");
-        }
         let (at, reason) = self
             .deadlines
             .iter()

@@ -199,26 +199,22 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 }
 
 impl Memory {
-    /// The bookkeeping, and what was wrong with the file: junk is put aside as
-    /// `supervisor.json.bad` when the next one is saved.
+    /// The bookkeeping, for those who only look; broken, it says nothing.
     ///
     /// # Errors
-    /// The file is there and cannot be opened.
-    pub fn load(town: &Town) -> Result<(Memory, Option<String>)> {
-        let path = town.path(FILE);
-        let text = match files::read(&path) {
-            Ok(Some(text)) => text,
-            Ok(None) => return Ok((Memory::default(), None)),
-            Err(e) if path.is_file() && std::fs::File::open(&path).is_err() => return Err(e),
-            Err(e) => return Ok((Memory::default(), Some(format!("{e:#}")))),
-        };
-        match json::parse::<Memory>(&text) {
-            Ok(memory) => Ok((memory, None)),
-            Err(e) => Ok((
-                Memory::default(),
-                Some(format!("Cannot use '{}': {e}", path.display())),
-            )),
-        }
+    /// The file cannot be read.
+    pub fn read(town: &Town) -> Result<Memory> {
+        let read = files::look_at_own(&town.path(FILE), json::parse)?;
+        Ok(read.unwrap_or_default())
+    }
+
+    /// The bookkeeping, for a tick; a broken file is put aside as `supervisor.json.bad`.
+    ///
+    /// # Errors
+    /// The file cannot be read, or not be put aside.
+    pub fn load(town: &Town) -> Result<Memory> {
+        let aside = town.path(&format!("{FILE}.bad"));
+        files::read_own(&town.path(FILE), &aside, json::parse)
     }
 
     /// Writes the bookkeeping.
@@ -230,17 +226,6 @@ impl Memory {
         let mut text = serde_json::to_vec_pretty(self).context("Failed to write bookkeeping")?;
         text.push(b'\n');
         files::write(&town.path(FILE), &text)
-    }
-
-    /// Puts junk aside.
-    ///
-    /// # Errors
-    /// It cannot be renamed.
-    pub fn set_aside(town: &Town) -> Result<()> {
-        let path = town.path(FILE);
-        let aside = town.path(&format!("{FILE}.bad"));
-        std::fs::rename(&path, &aside)
-            .with_context(|| format!("Failed to set '{}' aside", path.display()))
     }
 
     /// When the expensive things may be done again; `None`: now.
@@ -321,16 +306,18 @@ mod tests {
             r#"{"version":7,"of_later":true}"#,
         ] {
             write(text);
-            assert_eq!(Memory::load(&town).unwrap().1, None, "{text}");
+            Memory::load(&town).unwrap();
+            assert!(town.path(FILE).exists(), "{text}");
         }
         for text in ["", "[]", "null", r#"{"agents":{"../x":{}}}"#, "\u{0}"] {
             write(text);
-            let (mut memory, junk) = Memory::load(&town).unwrap();
-            assert!(junk.is_some(), "{text}");
-            Memory::set_aside(&town).unwrap();
+            assert_eq!(Memory::read(&town).unwrap(), Memory::default(), "{text}");
+            assert!(town.path(FILE).exists(), "{text}");
+            let mut memory = Memory::load(&town).unwrap();
+            assert_eq!(memory, Memory::default(), "{text}");
             memory.record(&Agent::deacon()).restarts = 4;
             memory.save(&town).unwrap();
-            assert_eq!(Memory::load(&town).unwrap(), (memory, None));
+            assert_eq!(Memory::read(&town).unwrap(), memory);
             let bad = std::fs::read_to_string(town.path("daemon/supervisor.json.bad"));
             assert_eq!(bad.unwrap(), text);
         }

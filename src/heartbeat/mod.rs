@@ -28,14 +28,16 @@ use crate::exit::Exit;
 use crate::files;
 use crate::job::{self, Desk, Done, Job};
 use crate::journal;
+use crate::lifecycle;
 use crate::session::{secrets, server};
+use crate::spawn;
 use crate::systemd::Systemd;
 use crate::tmux::Tmux;
 use crate::tools::{Tools, gt};
 use crate::town::{Town, home};
 use memory::Memory;
 use observe::World;
-use observed::{JOBS, Observed};
+use observed::{JOBS, LIFECYCLE, Observed, SPAWN_TRIGGER, UnitState};
 use plan::Plan;
 
 /// Why the tick runs. The manager does tell what started it, but keeps telling it of later
@@ -105,11 +107,7 @@ fn tend(desk: &Desk<'_>) -> Result<Done> {
         town: &town,
         systemd: desk.systemd,
     };
-    let (mut memory, junk) = Memory::load(&town)?;
-    if let Some(junk) = junk {
-        log::warn!("{junk}, starting anew; it is kept as 'supervisor.json.bad'");
-        Memory::set_aside(&town)?;
-    }
+    let mut memory = Memory::load(&town)?;
     if let Err(e) = server::find_again(desk.systemd, &world.tmux) {
         log::warn!("The tmux server's socket is gone: {e:#}");
     }
@@ -137,8 +135,24 @@ fn tend(desk: &Desk<'_>) -> Result<Done> {
         failures,
         next: Some(next),
         // In units of their own, so that a tool that hangs in one delays no other.
-        starts: if full { JOBS } else { &[] },
+        starts: match (full, cause) {
+            (false, _) => Vec::new(),
+            (true, Cause::Hand) => JOBS.to_vec(),
+            (true, _) => jobs(&town, &observed),
+        },
     })
+}
+
+/// The jobs that have something to do, as far as is known, and those that failed. Their path units
+/// start them for what is new, and their timers for what they wait for.
+fn jobs(town: &Town, observed: &Observed) -> Vec<&'static str> {
+    let failed = |job: &str| observed.units.get(job).is_some_and(UnitState::is_failed);
+    let jobs = [
+        (LIFECYCLE, lifecycle::has_work(town)),
+        (SPAWN_TRIGGER, spawn::has_work(town)),
+    ];
+    let due = jobs.into_iter().filter(|(job, work)| *work || failed(job));
+    due.map(|(job, _)| job).collect()
 }
 
 /// What a tick would do now. Changes nothing.
@@ -153,7 +167,7 @@ pub fn plan() -> Result<Plan> {
         town: &town,
         systemd: &systemd,
     };
-    let (memory, _) = Memory::load(&town)?;
+    let memory = Memory::read(&town)?;
     let mut observed = observe::observe(&world, memory)?;
     observed.stopped = systemd.town_is_stopped()?;
     if let Ok(Some(later)) = observe::beads(&world, &Tools::locate(&home()?), &observed) {

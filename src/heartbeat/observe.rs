@@ -11,7 +11,9 @@ use nix::time::{ClockId, clock_gettime};
 use nix::unistd::geteuid;
 
 use super::memory::{Clocks, Memory, Shown};
-use super::observed::{Activity, Beat, JOBS, KEPT_UNITS, Observed, Refused, Seen, UnitState};
+use super::observed::{
+    Activity, Beat, JOBS, KEPT_UNITS, LOOKS, Observed, Refused, Seen, UnitState,
+};
 use super::tips;
 use super::watch::ALERTS;
 use crate::agent::{Agent, Role};
@@ -94,7 +96,6 @@ fn observe_with(
             .into_iter()
             .filter(|(key, _)| is_ours(key))
             .collect(),
-        undelivered: alert::next_delivery(town),
         clocks: Some(clocks()?),
         memory,
         ..Observed::default()
@@ -115,7 +116,7 @@ fn observe_with(
     let is_up = units
         .get(TARGET)
         .is_some_and(|t| t.active == "active" || t.job.is_some());
-    for &name in KEPT_UNITS.iter().chain(JOBS).filter(|_| is_up) {
+    for &name in KEPT_UNITS.iter().chain(JOBS).chain(LOOKS).filter(|_| is_up) {
         observed.units.insert(name.into(), UnitState::default());
     }
     let known = units

@@ -24,10 +24,17 @@ pub const KEPT_UNITS: &[&str] = &[
     "gt-town.service",
 ];
 
-/// Services that do a job and end; each tick starts them.
-pub const JOBS: &[&str] = &["gt-lifecycle.service", "gt-spawn-trigger.service"];
+/// Executes requests.
+pub const LIFECYCLE: &str = "gt-lifecycle.service";
 
-/// Services that look at files that have changed; each change starts them.
+/// Tells spawned polecats to begin.
+pub const SPAWN_TRIGGER: &str = "gt-spawn-trigger.service";
+
+/// Services that do a job and end; ticks start them.
+pub const JOBS: &[&str] = &[LIFECYCLE, SPAWN_TRIGGER];
+
+/// Services that look at files that have changed; each change starts them, and a tick does where
+/// they failed.
 pub const LOOKS: &[&str] = &["gt-heartbeat-changed.service", "gt-heartbeat-look.service"];
 
 /// All that [`super::decide`] knows. It reads and writes as JSON, for the golden cases.
@@ -54,8 +61,6 @@ pub struct Observed {
     pub problems: BTreeMap<String, String>,
     /// Alerts of ours that are open, by key.
     pub alerts: BTreeMap<String, String>,
-    /// When an alert is next to be delivered.
-    pub undelivered: Option<Timestamp>,
     /// The state of agents as `bd` has it; `None`: not asked, or no usable answer.
     pub beads: Option<Vec<Bead>>,
     /// Why nothing is known about terminals.

@@ -74,7 +74,7 @@ pub struct Done {
     pub next: Option<(Instant, String)>,
     /// Units to start when all else is done: this run does not wait while the manager is busy with
     /// them.
-    pub starts: &'static [&'static str],
+    pub starts: Vec<&'static str>,
 }
 
 /// Does a job once.
@@ -185,7 +185,7 @@ fn attempt(
         None => systemd.disarm_timer(&next)?,
     }
     let mut failures = done.failures;
-    if let Err(e) = systemd.queue_all(Verb::Start, done.starts) {
+    if let Err(e) = systemd.queue_all(Verb::Start, &done.starts) {
         log::error!("{e:#}");
         failures.push(format!("{e:#}"));
         arm_first(job, &systemd)?;

@@ -40,7 +40,8 @@ use crate::agent::Agent;
 use crate::exit::Exit;
 use crate::files;
 use crate::spool::Spool;
-use crate::town::{Town, agent_state};
+use crate::tools::Tools;
+use crate::town::{self, Town, agent_state};
 pub use presync::Worktree;
 pub use request::Action;
 use request::Written;
@@ -131,6 +132,13 @@ pub fn asked(town: &Town, agent: &Agent) -> Option<Action> {
     let is_there = |name: &String| planned.entries.contains_key(name);
     let asked = planned.action != Action::Shutdown && spool.shown("cur").ok()?.iter().any(is_there);
     asked.then_some(planned.action)
+}
+
+/// Whether there is anything to do for `gt-lifecycle`, as far as is known.
+pub fn has_work(town: &Town) -> bool {
+    let home = town::home();
+    Spool::at(&town.path(SPOOL)).has_work()
+        || home.map_or(true, |home| post::is_due(town, &Tools::locate(&home)))
 }
 
 /// Where the crash tests end the program, as by `kill -9`: at the step that GASTOWN_STOP_AT names.

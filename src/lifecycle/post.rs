@@ -10,10 +10,11 @@ use anyhow::Result;
 use jiff::Timestamp;
 
 use super::run::Run;
-use super::{mail, step};
+use super::{SPOOL, mail, step};
 use crate::tools::Tools;
 use crate::tools::mail::{self as gt_mail, Mail};
-use crate::{alert, files, spawn, town};
+use crate::town::{self, Town};
+use crate::{alert, files, spawn};
 
 /// How often mail is read by runs that find work in the spool; one that finds none is there for it.
 const MAIL_EVERY: Duration = Duration::from_secs(60);
@@ -27,6 +28,9 @@ const MAIL_PATIENCE: Duration = Duration::from_secs(100);
 
 /// The key of that condition.
 const CONDITION: &str = "mail";
+
+/// Written when the mail is about to be read, in the spool.
+const READ: &str = "mail-read";
 
 /// When the mail was first not to be read, in the spool; no such file: it was read last time.
 const FAILS: &str = "mail-fails";
@@ -55,24 +59,25 @@ fn age(path: &Path) -> Option<Duration> {
     path.metadata().ok()?.modified().ok()?.elapsed().ok()
 }
 
+/// Whether the mail is to be read, or was to be and nobody did; yes where it failed last time.
+pub(super) fn is_due(town: &Town, tools: &Tools) -> bool {
+    let spool = town.path(SPOOL);
+    let is_late = || age(&spool.join(READ)).is_none_or(|age| age > 2 * MAIL_EVERY);
+    spool.join(FAILS).exists() || (tools.path("gt").is_some() && is_late())
+}
+
 impl Run<'_> {
     /// When the next run is due, for the mail: without `gt`, never.
     pub(super) fn next_mail(&self) -> Option<(Instant, String)> {
         Tools::locate(&town::home().ok()?).path("gt")?;
-        let read = self
-            .spool
-            .dir("mail-read")
-            .metadata()
-            .ok()?
-            .modified()
-            .ok()?;
+        let read = self.spool.dir(READ).metadata().ok()?.modified().ok()?;
         let wait = MAIL_PAUSE.saturating_sub(read.elapsed().unwrap_or_default());
         Some((Instant::now() + wait, "Mail to the Deacon".into()))
     }
 
     /// Has the inbox read apart from us: `gt` may hang, and no request waits for it.
     pub(super) fn begin_mail(&mut self, spooled: bool) -> Result<Post> {
-        let stamp = self.spool.dir("mail-read");
+        let stamp = self.spool.dir(READ);
         if spooled && age(&stamp).is_some_and(|age| age < MAIL_EVERY) {
             return Ok(Post::Done);
         }

@@ -83,7 +83,7 @@ fn attempt(desk: &Desk<'_>) -> Result<Done> {
     });
     let next = [run.next_mail(), put_off].into_iter().flatten();
     Ok(Done {
-        starts: &[],
+        starts: Vec::new(),
         next: next.min().filter(|_| !desk.stopped),
         failures: run.errors,
     })
@@ -111,7 +111,7 @@ impl Run<'_> {
             let idle = self.pending.is_empty() && matches!(post, Post::Done);
             if idle && !claim && !self.has_new()? {
                 // A plan whose requests are all gone has been carried out.
-                if !self.state.planned.is_empty() {
+                if self.stuck.is_none() && !self.state.planned.is_empty() {
                     self.state.planned.clear();
                     self.state.save(Timestamp::now())?;
                 }

@@ -148,8 +148,14 @@ fn work(desk: &Desk<'_>) -> Result<Done> {
     Ok(Done {
         failures: outcome.errors,
         next: next.map(|due| (due, TIMER.into())),
-        starts: &[],
+        starts: Vec::new(),
     })
+}
+
+/// Whether there is anything to do for `gt-spawn-trigger`, as far as is known.
+pub fn has_work(town: &Town) -> bool {
+    let spool = Spool::at(&town.path(SPOOL));
+    spool.has_work() || sources::has_pending(town.root()) || pass::has_alerts(town)
 }
 
 /// For how long nobody has looked at the spawns that wait.

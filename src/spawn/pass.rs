@@ -79,9 +79,12 @@ impl Pass<'_> {
         let mut outcome = Outcome::default();
         let (mut waiting, entries) = self.read(now, &mut outcome)?;
         let known: BTreeSet<&str> = waiting.iter().map(|w| w.record.id.as_str()).collect();
-        self.state
-            .records
-            .retain(|id, _| known.contains(id.as_str()));
+        // One that cannot be read just now waits all the same.
+        if outcome.stuck.is_none() {
+            self.state
+                .records
+                .retain(|id, _| known.contains(id.as_str()));
+        }
         if waiting.is_empty() {
             self.state.save()?;
             return Ok(outcome);
@@ -349,6 +352,11 @@ fn summary(w: &Waiting, reason: &str) -> String {
     )
 }
 
+/// Whether there are alerts about failed spawns.
+pub fn has_alerts(town: &Town) -> bool {
+    alert::open(town).iter().any(|key| key.starts_with(ALERT))
+}
+
 /// Ends the alerts about failed spawns that somebody has dismissed or taken out of `failed/`.
 ///
 /// # Errors
@@ -362,8 +370,10 @@ pub fn clear_alerts(town: &Town, spool: &Spool) -> Result<()> {
     if open.peek().is_none() {
         return Ok(());
     }
-    let failed = spool.entries("failed", usize::MAX)?;
-    let failed: BTreeSet<String> = failed.iter().filter_map(arrival).collect();
+    let failed = spool
+        .entries("failed")?
+        .filter_map(|entry| entry.map(|entry| arrival(&entry)).transpose())
+        .collect::<Result<BTreeSet<String>>>()?;
     for id in open.filter(|id| !failed.contains(*id)) {
         let summary = "Somebody has seen to a failed spawn";
         alert::clear(town, &format!("{ALERT}{id}"), summary)?;

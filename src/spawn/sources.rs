@@ -64,6 +64,9 @@ pub fn take_pending(root: &Path, spool: &Spool) -> Result<Found> {
     let text = match files::read_untrusted(&file, files::CONFIG_LIMIT) {
         Ok(None) => return Ok(found),
         Ok(Some(text)) => pending::parse_list(&text).map_err(|e| format!("it cannot be read: {e}")),
+        Err(e) if files::may_pass(&e) => {
+            return Err(e).with_context(|| format!("Failed to read '{}'", file.display()));
+        }
         Err(e) => Err(format!("it {e}")),
     };
     match text {
@@ -87,6 +90,17 @@ pub fn take_pending(root: &Path, spool: &Spool) -> Result<Found> {
         Err(reason) => set_aside(&file, &reason, spool)?,
     }
     Ok(found)
+}
+
+/// Whether `spawn/pending.json` has anything to be taken over; yes where that is not known.
+pub fn has_pending(root: &Path) -> bool {
+    let file = root.join(pending::FILE);
+    let is_empty = match files::read_untrusted(&file, files::CONFIG_LIMIT) {
+        Ok(None) => true,
+        Ok(Some(text)) => pending::parse_list(&text).is_ok_and(|list| list.is_empty()),
+        Err(_) => false,
+    };
+    !is_empty || taken_files(file.parent().unwrap_or(root)).map_or(true, |taken| !taken.is_empty())
 }
 
 fn taken_files(dir: &Path) -> Result<Vec<PathBuf>> {
@@ -126,6 +140,9 @@ fn collect(taken: &Path, spool: &Spool, found: &mut Found) -> Result<()> {
                     found.unsteady = true;
                 }
             }
+        }
+        Err(e) if files::may_pass(&e) => {
+            return Err(e).with_context(|| format!("Failed to read '{}'", taken.display()));
         }
         Err(_) if age.is_some_and(|age| age < BROKEN) => found.unsteady = true,
         Err(e) => set_aside(taken, &format!("it cannot be read: {e}"), spool)?,

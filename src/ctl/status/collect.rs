@@ -33,7 +33,7 @@ const TICK_TIMERS: [&str; 2] = ["gt-heartbeat-next.timer", "gt-heartbeat.timer"]
 /// Asks the manager, tmux and the files, once each; `Err` is why there is no manager.
 pub fn collect(town: &Town, systemd: Result<&Systemd, String>) -> Status {
     let mut found = town.problems();
-    let memory = Memory::load(town).map_or_else(|_| Memory::default(), |(memory, _)| memory);
+    let memory = Memory::read(town).unwrap_or_default();
     let (last_tick, ticks) = ticks(town, &memory);
     let mut status = Status {
         town: town.root().display().to_string(),
