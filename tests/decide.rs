@@ -411,3 +411,28 @@ proptest! {
         prop_assert_eq!(again.raise, BTreeMap::new());
     }
 }
+
+#[test]
+fn who_is_gone_is_forgotten() {
+    let mut seen = Observed::default();
+    let record = Record {
+        restarts: 3,
+        ..Record::default()
+    };
+    for name in ["a/polecats/nux", "a/polecats/gone"] {
+        let agent: Agent = name.parse().unwrap();
+        seen.memory.agents.insert(agent, record.clone());
+    }
+    let nux: Agent = "a/polecats/nux".parse().unwrap();
+    let unit = UnitState {
+        restarts: 3,
+        ..UnitState::default()
+    };
+    let running = Seen {
+        unit,
+        ..Seen::default()
+    };
+    seen.agents.insert(nux.clone(), running);
+    let plan = decide(&seen, "2026-01-16T10:00:00Z".parse().unwrap());
+    assert_eq!(plan.memory.agents.into_keys().collect::<Vec<_>>(), [nux]);
+}

@@ -169,11 +169,8 @@ fn heard(before: &Alert, now: Timestamp) -> (Timestamp, Told) {
 /// Writes down that somebody is about to be told of an alert as it was read; `false`: it has changed.
 ///
 /// # Errors
-/// It cannot be written.
+/// It cannot be written: nor could it be that somebody was told, who would be told again and again.
 pub fn trying(dir: &Path, path: &Path, alert: &Alert) -> Result<bool> {
-    if alert.end.is_none() {
-        return Ok(true);
-    }
     let _lock = lock(dir)?;
     let Some(mut current) = load(path).filter(|current| current == alert) else {
         return Ok(false);
@@ -438,6 +435,17 @@ mod tests {
         settle(dir, &path, &ended, told).unwrap();
         let (_, alert) = one();
         assert_eq!((alert.told, alert.next), (Told::default(), Some(at(3))));
+    }
+
+    #[test]
+    fn nobody_is_told_of_what_is_not_so_any_more() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path();
+        begin(dir, "k", "it broke", &[], at(1)).unwrap();
+        let (path, begun) = all(dir).remove(0);
+        assert!(trying(dir, &path, &begun).unwrap());
+        end(dir, "k", "mended", at(2)).unwrap();
+        assert!(!trying(dir, &path, &begun).unwrap());
     }
 
     #[test]

@@ -69,7 +69,10 @@ pub fn act(
     let decided = Instant::now();
     acting.alerts(&plan);
     acting.watch(&plan);
-    acting.mails(&plan.steps, begin);
+    if !acting.mails(&plan.steps, begin) {
+        let (now, pause) = (Timestamp::now(), observed.rules.tick_interval);
+        plan.bring_forward(now, Some(now + pause), "a mail that could not be sent");
+    }
     if full {
         acting.beads(begin);
     }
@@ -463,12 +466,13 @@ impl Acting<'_> {
     }
 
     /// Mails the Witness of its rig that a polecat crashed, in the words of current `gt`. What is
-    /// not known to be sent is tried again by the next tick.
-    fn mails(&mut self, steps: &[Step], begin: Instant) {
-        let Ok(home) = home() else { return };
+    /// not known to be sent is tried again by the next tick. Tells whether all are.
+    fn mails(&mut self, steps: &[Step], begin: Instant) -> bool {
+        let Ok(home) = home() else { return true };
         let tools = Tools::locate(&home);
         if tools.path("gt").is_none() {
-            return self.told_of(steps, true);
+            self.told_of(steps, true);
+            return true;
         }
         for step in steps {
             let Action::Tell { agent, to, issue } = &step.action else {
@@ -493,7 +497,7 @@ impl Acting<'_> {
                 issue.as_deref().unwrap_or("unknown"),
             );
             if begin.elapsed() > TOOL_LIMIT {
-                return;
+                return false;
             }
             match mail::send(
                 &tools,
@@ -509,10 +513,11 @@ impl Acting<'_> {
                 // A `gt` that hangs would take its whole limit for each.
                 Err(e) => {
                     log::warn!("Failed to tell {to} that {agent} crashed, trying again: {e}");
-                    return;
+                    return false;
                 }
             }
         }
+        true
     }
 
     fn alerts(&mut self, plan: &Plan) {

@@ -667,9 +667,10 @@ impl Deciding<'_> {
             wake,
         });
         self.memory.ticked = Some(self.now);
-        self.memory
-            .agents
-            .retain(|_, record| *record != Default::default());
+        // Polecats come and go under new names.
+        self.memory.agents.retain(|agent, record| {
+            self.seen.agents.contains_key(agent) && *record != Default::default()
+        });
         let (open, conditions, pending) = (&self.seen.alerts, self.conditions, self.pending);
         let ended = |key: &String| !conditions.contains_key(key) && !pending.contains(key);
         let clear = open

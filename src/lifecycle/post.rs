@@ -86,7 +86,7 @@ impl Run<'_> {
             self.note_mail(None);
             return Ok(Post::Done);
         }
-        files::write(&stamp, b"")?;
+        files::replace(&stamp, b"")?;
         let root = self.town.root().to_path_buf();
         let (news_out, news) = mpsc::channel();
         let (orders, orders_in) = mpsc::channel::<Vec<Mail>>();
