@@ -135,13 +135,15 @@ pub fn begin(
         Some(alert) => heard(&alert, now),
         None => (now, Told::default()),
     };
+    // What a stranger wrote may have a zero byte, which neither an argument nor a variable can.
+    let clean = |text: &str| text.replace('\0', "");
     let alert = Alert {
         key: key.into(),
-        summary: summary.into(),
+        summary: clean(summary),
         since,
         fields: fields
             .iter()
-            .map(|(k, v)| (k.to_string(), v.to_string()))
+            .map(|(k, v)| (k.to_string(), clean(v)))
             .collect(),
         told,
         end: None,
@@ -435,6 +437,17 @@ mod tests {
         settle(dir, &path, &ended, told).unwrap();
         let (_, alert) = one();
         assert_eq!((alert.told, alert.next), (Told::default(), Some(at(3))));
+    }
+
+    #[test]
+    fn what_is_told_can_be_an_argument() {
+        let root = tempfile::tempdir().unwrap();
+        begin(root.path(), "k", "a\0b", &[("GT_ISSUE", "\0gt-1")], at(1)).unwrap();
+        let (_, alert) = all(root.path()).remove(0);
+        assert_eq!(
+            (alert.summary.as_str(), alert.fields["GT_ISSUE"].as_str()),
+            ("ab", "gt-1")
+        );
     }
 
     #[test]
