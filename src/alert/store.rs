@@ -369,7 +369,7 @@ mod tests {
         };
         // By its own timer, at first a minute after it was tried, later ever more rarely.
         let minutes = || {
-            let pause = pause(&[dir.clone()], Timestamp::now())?;
+            let pause = pause(std::slice::from_ref(&dir), Timestamp::now())?;
             Some(pause.as_secs().div_ceil(60))
         };
         assert_eq!(minutes(), Some(1));

@@ -341,7 +341,7 @@ fn one_unit(report: &mut Report, unit: &Unit, properties: &Properties) {
             ),
             Err(_) if !status::is_own(name) => return,
             Err(_) if LOOKS.contains(&name.as_str()) => (
-                "Its last run failed; the next one comes when a file changes",
+                "Its last run failed; the next one comes when a file changes, or with the next tick",
                 format!("journalctl --user -u {name}"),
             ),
             Err(_) if name == OWN_UNIT || JOBS.contains(&name.as_str()) => (
