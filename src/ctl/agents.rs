@@ -89,7 +89,7 @@ pub fn cycle(args: &cli::Agents) -> Result<Exit> {
 pub fn stop(args: &cli::Agents) -> Result<Exit> {
     let (town, systemd) = (Town::load()?, Systemd::connect()?);
     let up = running(&systemd)?;
-    let mut whole = town.roster().unwrap_or_default();
+    let mut whole = directory::wanted(&town);
     whole.extend(up.iter().cloned());
     let agents = directory::find_all(&town, Some(&systemd), args, &whole)?;
     if args.change.dry_run {

@@ -24,15 +24,19 @@ const ENTRIES_MAX: usize = 1000;
 /// The agents that `status` lists: the roster, those with a unit, and those that are held, unless
 /// the town has no such agent any more.
 pub fn listed(town: &Town, units: Option<&BTreeMap<String, Unit>>) -> BTreeSet<Agent> {
-    // Where it is not known whom the patrols want, it may be anybody.
-    let roster = town.roster();
-    let mut agents = roster.unwrap_or_else(|_| patrols::all(town.rigs()).collect());
+    let mut agents = wanted(town);
     let loaded = units.into_iter().flat_map(BTreeMap::keys);
     agents.extend(loaded.filter_map(|unit| Agent::from_unit(unit).ok()));
     let held = names_in(town, "daemon/held");
     let held = held.filter_map(|name| Agent::from_instance(&name).ok());
     agents.extend(held.filter(|agent| !matches!(town.lacks(agent), Ok(Some(_)))));
     agents
+}
+
+/// The agents that the patrols want; where it is not known whom they want, it may be anybody.
+pub fn wanted(town: &Town) -> BTreeSet<Agent> {
+    let roster = town.roster();
+    roster.unwrap_or_else(|_| patrols::all(town.rigs()).collect())
 }
 
 /// Agents that are down and on no patrol, and that a tick looks at: those that asked to wait or
@@ -52,7 +56,7 @@ pub fn waiting(town: &Town, memory: &Memory) -> BTreeSet<Agent> {
         .filter(is_waiting);
     noted
         .chain(memory.hooks.keys().cloned())
-        .filter(|agent| matches!(town.lacks(agent), Ok(None)))
+        .filter(|agent| !matches!(town.lacks(agent), Ok(Some(_))))
         .collect()
 }
 
@@ -294,6 +298,11 @@ mod tests {
             "polecats/closed",
         ];
         assert_eq!(waiting(&town, &memory), want.map(agent).into());
+        // Whose directory cannot be looked into may be there.
+        let crew = town.path("gastown/crew");
+        std::fs::remove_dir_all(&crew).unwrap();
+        std::os::unix::fs::symlink(&crew, &crew).unwrap();
+        assert_eq!(waiting(&town, &memory), want.map(agent).into());
     }
 
     #[test]
@@ -308,6 +317,9 @@ mod tests {
         let mut want = town.roster().unwrap();
         want.insert(max);
         assert_eq!(listed(&town, None), want);
+        // Nor is anybody left out where it is not known whom the patrols want.
+        files::write(&town.path("mayor/daemon.json"), b"{").unwrap();
+        assert_eq!(wanted(&town.again().unwrap()).len(), 10);
         // Where it is not known which rigs there are, nobody is left out for that.
         files::write(&town.path("mayor/rigs.json"), b"{").unwrap();
         assert!(listed(&town.again().unwrap(), None).contains(&gone));

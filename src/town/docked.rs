@@ -40,9 +40,9 @@ impl Labels {
     /// whether anything is new.
     ///
     /// # Errors
-    /// The file cannot be written.
+    /// The file cannot be read or written.
     pub fn learn(town: &Town, answer: BTreeMap<String, Option<String>>) -> Result<bool> {
-        let before = Labels::load(town).unwrap_or_default();
+        let before = Labels::load(town)?;
         let mut now = before.clone();
         now.rigs.extend(answer);
         now.rigs.retain(|rig, _| town.rigs().contains(rig));

@@ -248,7 +248,10 @@ impl Seen<'_> {
             None => return "it is not known whether it is to run".into(),
             Some(listed) => listed,
         };
-        let left = Note::of(self.town, agent).load().ok().flatten();
+        let left = match Note::of(self.town, agent).load() {
+            Ok(left) => left,
+            Err(e) => return format!("it is not known how it ended: {e:#}"),
+        };
         let stays = self.town.ours().closed_sessions == Closed::Stay;
         let why = match (left, listed) {
             (Some(Left::Waiting(_)), _) => "it asked to wait; a later tick starts it",
@@ -534,5 +537,9 @@ mod tests {
         marks::clear_estop(&town, None).unwrap();
         let why = status(&town, "gastown/witness", Some(None)).reason;
         assert!(why.unwrap().contains("there is no '"));
+        marks::release(&town, &witness).unwrap();
+        std::fs::create_dir_all(town.path("daemon/agents/ff-witness")).unwrap();
+        let why = status(&town, "ff/witness", Some(None)).reason.unwrap();
+        assert!(why.starts_with("it is not known how it ended: '"), "{why}");
     }
 }
