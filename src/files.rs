@@ -31,6 +31,9 @@ const LEAST: u64 = 8 << 10;
 /// More than the files of the kernel's have that tell of one process or control group, in bytes.
 const SMALL: usize = 16384;
 
+/// The longest text that is read as TOML, in bytes: its parser takes up to 140 times as much memory.
+pub const TOML_LIMIT: usize = 128 << 10;
+
 /// How often [`lock`] looks whether the lock is free.
 const LOCK_POLL: Duration = Duration::from_millis(20);
 

@@ -10,6 +10,8 @@ use super::store::{self, all, begin, begin_in, dirs};
 use super::try_again;
 use crate::agent::{Agent, Role};
 use crate::exit::Exit;
+use crate::heartbeat::JOB;
+use crate::heartbeat::observed::KEPT_UNITS;
 use crate::job;
 use crate::session::run::why_failed;
 use crate::systemd::{Systemd, runtime_dir};
@@ -32,6 +34,7 @@ pub fn handle(unit: &str) -> Result<Exit> {
         Err(e) => return without_town(&e),
     };
     let mut gave_up_now = false;
+    let mut is_missed = false;
     if unit != DELIVER {
         let systemd = Systemd::connect()?;
         let properties = systemd.properties(unit)?;
@@ -81,6 +84,7 @@ pub fn handle(unit: &str) -> Result<Exit> {
                 summary = storm(&rig, count);
             }
             begin_in(&dirs(&town), &key, &summary, &fields, Timestamp::now())?;
+            is_missed = KEPT_UNITS.contains(&unit);
         }
     }
     if is_homeless() {
@@ -91,9 +95,12 @@ pub fn handle(unit: &str) -> Result<Exit> {
     // An alert that cannot be written does not keep the others from being delivered.
     let told = tell(&dirs(&town), town.root(), Some(&town));
     if gave_up_now {
-        // It plans when the agent is tried again. A unit of ours, which each tick starts anew, would
-        // have ticks without end.
+        // It plans when the agent is tried again.
         poke::heartbeat(town.root());
+    }
+    if is_missed {
+        // A tick starts it again: not at once after the last one, for the cause may last.
+        job::arm_for_failure(&JOB)?;
     }
     told.map(|()| Exit::Ok)
 }

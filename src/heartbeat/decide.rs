@@ -25,6 +25,10 @@ const HOOKED: SignedDuration = SignedDuration::from_mins(2);
 /// A run that begins later than this after a start is not due to it.
 const BEGINS: SignedDuration = SignedDuration::from_mins(2);
 
+/// When it is looked whether a unit of ours that was started again stays up: what has ended it, such
+/// as too few inotify instances, may last.
+const KEPT: SignedDuration = SignedDuration::from_mins(1);
+
 /// How often it is looked whether an agent has ended that runs where its unit cannot have it.
 const ELSEWHERE: SignedDuration = SignedDuration::from_secs(50);
 
@@ -165,6 +169,7 @@ impl Deciding<'_> {
             let reason = format!("it is {}, and the town is up", unit.active);
             let unit = name.to_string();
             self.push(Action::Restore { unit }, reason);
+            self.at(self.now + KEPT, format!("whether {name} stays up"));
         }
     }
 

@@ -66,7 +66,7 @@ fn cause(memory: &Memory, stamps: &[String], now: Timestamp) -> Cause {
 }
 
 /// One tick.
-const JOB: Job = Job {
+pub(crate) const JOB: Job = Job {
     name: "gt-heartbeat",
     lock: "daemon/.heartbeat.lock",
     lock_limit: Duration::from_secs(30),

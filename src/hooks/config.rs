@@ -1,9 +1,11 @@
 //! What to write into a program's own configuration so that its hooks report, and taking it out
 //! again. Pure: texts in, texts out; whatever else stands in a file stays as it is.
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde_json::{Map, Value, json};
 use toml_edit::{Array, DocumentMut, Item};
+
+use crate::files;
 
 /// A program for which there are hooks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -189,6 +191,8 @@ fn take_out(settings: &mut Map<String, Value>, kept: &[&str]) -> bool {
 }
 
 fn toml(text: &str) -> Result<DocumentMut> {
+    let most = files::TOML_LIMIT;
+    ensure!(text.len() <= most, "it is larger than {most} bytes");
     text.parse().context("it is not TOML")
 }
 

@@ -204,7 +204,12 @@ fn arm_first(job: &Job, systemd: &Systemd) -> Result<()> {
     systemd.arm_timer(&next(job), &what, After::End(AFTER_FAILURE))
 }
 
-fn arm_for_failure(job: &Job) -> Result<()> {
+/// Has the job run again a while after its last run, or now where that is long ago; not in a town
+/// that is stopped.
+///
+/// # Errors
+/// There is no manager, or it refuses.
+pub fn arm_for_failure(job: &Job) -> Result<()> {
     let systemd = Systemd::connect()?;
     if systemd.town_is_stopped()? {
         return Ok(());

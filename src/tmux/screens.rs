@@ -9,6 +9,9 @@ use super::panes::Pane;
 use super::server::{Tmux, TmuxError, is_server, quoted};
 use super::{MARKS, TYPED, WORDS};
 
+/// The most rows that tmux gives a window.
+const ROWS: usize = 10_000;
+
 /// The most panes whose screens come back in one call: tmux takes no more than 16 KiB of commands,
 /// and [`tools::OUTPUT_LIMIT`] holds what they show.
 const SCREENS: usize = 100;
@@ -87,7 +90,7 @@ impl Screen {
         let pane = fields.next()?.to_string();
         let mut number = || fields.next()?.parse::<u32>().ok();
         let (column, row, cursor, history) = (number()?, number()?, number()?, number()?);
-        let mut text = ansi::parse(shown);
+        let mut text = ansi::parse(shown.into_iter().take(ROWS));
         while text.lines.last().is_some_and(String::is_empty) {
             text.lines.pop();
             text.solid.pop();

@@ -46,8 +46,10 @@ struct Session {
 /// Reads a file.
 ///
 /// # Errors
-/// The text is not TOML, or a value is of the wrong kind.
+/// The text is not TOML, or too long, or a value is of the wrong kind.
 pub fn parse(text: &str) -> Result<RoleFile> {
+    let most = files::TOML_LIMIT;
+    ensure!(text.len() <= most, "it is larger than {most} bytes");
     Ok(toml_edit::de::from_str(text)?)
 }
 

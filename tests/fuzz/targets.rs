@@ -212,7 +212,6 @@ fn environment(text: &str) {
 
 fn duration(text: &str) {
     let _ = json::duration(text);
-    let _ = events::moment(text);
 }
 
 fn release(text: &str) {
