@@ -14,6 +14,19 @@ use zbus::fdo::Error::UnknownObject;
 use super::{Properties, Systemd, ask};
 use crate::exit::Exit;
 
+/// The manager's word for a unit that somebody has masked.
+const MASKED: &str = "org.freedesktop.systemd1.UnitMasked";
+
+/// What is said beside a refusal of the manager, where a person can end it.
+fn unmask(e: &zbus::Error, unit: &str) -> String {
+    match e {
+        zbus::Error::MethodError(name, ..) if name.as_str() == MASKED => {
+            format!("; run 'systemctl --user unmask {unit}'")
+        }
+        _ => String::new(),
+    }
+}
+
 /// What a job is to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verb {
@@ -81,7 +94,13 @@ impl Systemd {
         // Where the manager has queued the job and could not answer, the second is that one.
         ask(async || self.queue_one(verb, unit).await)
             .map(|path| Job { path })
-            .map_err(|e| anyhow!("Failed to {} '{unit}': {e}", verb.word()))
+            .map_err(|e| {
+                anyhow!(
+                    "Failed to {} '{unit}': {e}{}",
+                    verb.word(),
+                    unmask(&e, unit)
+                )
+            })
     }
 
     /// As [`Systemd::queue`], for units whose order does not matter: all are asked for before the

@@ -38,6 +38,8 @@ impl Systemd {
             ("TimersMonotonic", Variant::from(vec![(base, usec)])),
             ("AccuracyUSec", Variant::from(100_000u64)),
             ("RemainAfterElapse", Variant::from(false)),
+            // It lives and ends with the target, as what the target's own units need.
+            ("IgnoreOnIsolate", Variant::from(true)),
             ("PartOf", Variant::from(vec![TARGET])),
             ("CollectMode", Variant::from("inactive-or-failed")),
         ];
@@ -82,6 +84,7 @@ impl Systemd {
         let properties = [
             ("Description", Variant::from(description)),
             ("Paths", Variant::from(paths.to_vec())),
+            ("IgnoreOnIsolate", Variant::from(true)),
             ("PartOf", Variant::from(vec![TARGET])),
             ("CollectMode", Variant::from("inactive-or-failed")),
         ];

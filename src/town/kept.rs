@@ -9,7 +9,7 @@ use crate::exit::Exit;
 use crate::{agent, files};
 
 /// Where the last good texts are, by the escaped path of the file.
-const LAST_GOOD: &str = "daemon/last-good";
+pub const DIR: &str = "daemon/last-good";
 
 /// What a configuration file says.
 #[derive(Debug, Clone, Default)]
@@ -125,7 +125,7 @@ fn last_good<T: Default>(root: &Path, file: &str, parse: fn(&str) -> Result<T>) 
 }
 
 fn copy_of(root: &Path, file: &str) -> PathBuf {
-    root.join(LAST_GOOD).join(agent::escape(file))
+    root.join(DIR).join(agent::escape(file))
 }
 
 /// The files are hostile: their keys come back in messages.
@@ -171,7 +171,7 @@ mod tests {
         let kept = load();
         assert_eq!(*kept.known().unwrap(), 7);
         assert!(kept.error.unwrap().contains("last good"));
-        assert_eq!(fs::read_dir(root.join(LAST_GOOD)).unwrap().count(), 1);
+        assert_eq!(fs::read_dir(root.join(DIR)).unwrap().count(), 1);
 
         fs::remove_file(root.join(file)).unwrap();
         assert_eq!((load().value, load().error), (0, None));

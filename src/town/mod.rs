@@ -33,10 +33,12 @@ pub mod state;
 pub mod wisp;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
+use nix::unistd::{Uid, User, geteuid};
 
 use crate::agent::{self, AddressError, Agent, Role};
 use crate::exit::Exit;
@@ -75,13 +77,66 @@ pub struct Town {
     rig_sources: BTreeMap<String, OnceLock<Sources>>,
 }
 
+/// Whether there is a town in a directory: it has a file that `gt install` makes, or had one when we
+/// looked last.
+///
+/// # Errors
+/// That is not known.
+fn has_town(root: &Path) -> Result<bool> {
+    let signs = [FILE, rigs::FILE, kept::DIR].map(|file| files::is_there(&root.join(file)));
+    if signs.iter().any(|sign| matches!(sign, Ok(true))) {
+        return Ok(true);
+    }
+    signs.into_iter().collect::<Result<Vec<bool>>>()?;
+    Ok(false)
+}
+
+fn no_town(root: &Path) -> String {
+    format!(
+        "There is no town at '{}'; make one with 'gt install', or set {} in '~/{}'",
+        root.display(),
+        env_file::ROOT,
+        env_file::FILE
+    )
+}
+
+/// Why `user` must not run the town: two managers that ran it would run every agent twice. It is run
+/// by whom its `daemon` directory belongs to.
+fn foreign_runner(root: &Path, user: Uid) -> Option<String> {
+    let dir = root.join("daemon");
+    let owner = Uid::from_raw(dir.metadata().ok()?.uid());
+    if owner == user {
+        return None;
+    }
+    let name = User::from_uid(owner).ok().flatten();
+    let name = name.map_or_else(|| owner.to_string(), |user| user.name);
+    Some(format!(
+        "The town '{}' is run by {name}, to whom '{}' belongs, and by nobody else; log in as {name}, \
+         or set {} in '~/{}'",
+        root.display(),
+        dir.display(),
+        env_file::ROOT,
+        env_file::FILE
+    ))
+}
+
 impl Town {
     /// The user's town.
     ///
     /// # Errors
-    /// [`Exit::BadConfig`]: as [`env_file::locate`] and [`Town::at`].
+    /// [`Exit::BadConfig`]: as [`env_file::locate`] and [`Town::at`]; there is a directory without a
+    /// town, such as a mount point of a disk that is not there; or another user runs the town.
     pub fn load() -> Result<Town> {
         let at = env_file::locate()?;
+        let is_town = has_town(&at.root)?;
+        let fits = || {
+            ensure!(is_town, no_town(&at.root));
+            match foreign_runner(&at.root, geteuid()) {
+                Some(why) => bail!(why),
+                None => Ok(()),
+            }
+        };
+        fits().map_err(|e| e.context(Exit::BadConfig))?;
         Town::at(&at.root, at.socket.as_deref())
     }
 
@@ -94,13 +149,7 @@ impl Town {
     pub fn at(root: &Path, socket: Option<&str>) -> Result<Town> {
         let is_dir = files::is_dir(root)?;
         let usable = || {
-            ensure!(
-                is_dir && root.to_str().is_some(),
-                "There is no town at '{}'; make one with 'gt install', or set {} in '~/{}'",
-                root.display(),
-                env_file::ROOT,
-                env_file::FILE
-            );
+            ensure!(is_dir && root.to_str().is_some(), no_town(root));
             Ok(())
         };
         usable().map_err(|e| e.context(Exit::BadConfig))?;
@@ -439,6 +488,29 @@ pub(crate) mod tests {
         }
         let town = Town::at(dir.path(), None).unwrap();
         (dir, town)
+    }
+
+    #[test]
+    fn a_directory_without_a_town_and_a_town_of_others_are_not_ours_to_run() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path();
+        // What our units make below a mount point of which the disk is not there.
+        fs::create_dir_all(root.join("mayor")).unwrap();
+        assert!(!has_town(root).unwrap());
+        for sign in [FILE, rigs::FILE, "daemon/last-good/x"] {
+            let dir = tempfile::tempdir().unwrap();
+            files::write(&dir.path().join(sign), b"").unwrap();
+            assert!(has_town(dir.path()).unwrap(), "{sign}");
+        }
+        let nowhere = root.join("nowhere");
+        std::os::unix::fs::symlink(root.join("missing"), &nowhere).unwrap();
+        assert!(has_town(&nowhere).is_err());
+
+        let (me, other) = (geteuid(), Uid::from_raw(geteuid().as_raw() + 1));
+        assert_eq!(foreign_runner(root, other), None);
+        fs::create_dir(root.join("daemon")).unwrap();
+        assert_eq!(foreign_runner(root, me), None);
+        assert!(foreign_runner(root, other).is_some());
     }
 
     #[test]

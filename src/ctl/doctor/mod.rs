@@ -58,12 +58,13 @@ fn examine() -> Report {
     let town = match Town::load() {
         Ok(town) => Some(town),
         Err(e) => {
-            let command = match env::locate() {
-                Ok(_) => format!("gt install, or set {} in ~/{}", env::ROOT, env::FILE),
-                Err(_) => format!("mend ~/{}; each line is KEY=VALUE", env::FILE),
+            let e = format!("{e:#}");
+            let (what, command) = match env::locate() {
+                Ok(_) => e.split_once("; ").unwrap_or((&e, "mend that")),
+                Err(_) => (e.as_str(), "mend that file; each line is KEY=VALUE"),
             };
             let why = "Nothing can run without a town";
-            report.find("town", format!("{e:#}"), why, command);
+            report.find("town", what, why, command);
             None
         }
     };
@@ -130,10 +131,7 @@ fn examine() -> Report {
         }
         town::secrets(&mut report);
         town::sockets(&mut report);
-        // Of a town of somebody else nothing more is wrong than that.
-        if !town::writable(&mut report, town) {
-            return report;
-        }
+        town::writable(&mut report, town);
         town::agents(&mut report, town);
         let up = systemd
             .as_ref()

@@ -172,6 +172,8 @@ pub struct Seen<'a> {
     pub terminals: BTreeMap<Agent, State>,
     pub roster: Option<BTreeSet<Agent>>,
     pub ended: BTreeMap<Agent, Timestamp>,
+    /// When a tick last looked who is to run.
+    pub last_tick: Option<Timestamp>,
     /// Work on the hooks of polecats, as the last tick had it.
     pub hooks: BTreeMap<Agent, Hook>,
 }
@@ -237,6 +239,25 @@ impl Seen<'_> {
                 pane.pid
             )
         })
+    }
+
+    /// Whether its last start came to nothing, although it may run: the manager calls that a
+    /// condition, and no failure, and forgets the unit at once.
+    fn was_skipped(
+        &self,
+        agent: &Agent,
+        since: Option<Timestamp>,
+        properties: Option<&Properties>,
+    ) -> bool {
+        let result = properties.and_then(|p| p.text("Result"));
+        let was_seen_down = since.is_some_and(|since| self.last_tick.is_some_and(|at| since < at));
+        let is_listed = self.roster.as_ref().is_some_and(|r| r.contains(agent));
+        self.up
+            && is_listed
+            && self.town.lack(agent).is_none()
+            && !matches!(Note::of(self.town, agent).load(), Ok(Some(_)))
+            && self.elsewhere_alive(agent).is_empty()
+            && (was_seen_down || result.as_deref() == Some("exec-condition"))
     }
 
     /// Why an agent that may run does not.
@@ -372,6 +393,7 @@ impl Seen<'_> {
             }
             ("inactive", None) => Some(
                 match &refusals[..] {
+                    [] if self.was_skipped(agent, status.since, properties) => skipped(agent),
                     [] => self.down(agent, status.since),
                     refusals => match self.hooks.get(agent) {
                         Some(hook) => {
@@ -449,6 +471,12 @@ pub fn frozen_for_good() -> String {
     )
 }
 
+/// What is said of an agent that ticks start in vain, such as one with a drop-in that the manager
+/// cannot apply.
+fn skipped(agent: &Agent) -> String {
+    format!("down, and its last start came to nothing; 'gastownctl logs {agent}' tells why")
+}
+
 /// What is wrong with an agent that does not stay up.
 pub fn problem(agent: &AgentStatus) -> Option<String> {
     let name = &agent.agent;
@@ -461,6 +489,9 @@ pub fn problem(agent: &AgentStatus) -> Option<String> {
         ("activating", "auto-restart") => {
             Some(format!("{name} {reason}; see 'gastownctl logs {name}'"))
         }
+        _ if name.parse().is_ok_and(|agent| reason == skipped(&agent)) => {
+            Some(format!("{name} is {reason}"))
+        }
         _ => None,
     }
 }
@@ -471,7 +502,11 @@ mod tests {
     use crate::town::tests::town_with;
 
     fn status(town: &Town, agent: &str, unit: Option<Option<&Unit>>) -> AgentStatus {
-        let seen = Seen {
+        seen(town).status(&agent.parse().unwrap(), unit, None, None)
+    }
+
+    fn seen(town: &Town) -> Seen<'_> {
+        Seen {
             town,
             marks: Marks::of(town),
             up: true,
@@ -479,9 +514,9 @@ mod tests {
             terminals: BTreeMap::new(),
             roster: town.roster().ok(),
             ended: BTreeMap::new(),
+            last_tick: None,
             hooks: BTreeMap::new(),
-        };
-        seen.status(&agent.parse().unwrap(), unit, None, None)
+        }
     }
 
     #[test]
@@ -521,6 +556,30 @@ mod tests {
         let deacon = status(&town, "deacon", None);
         let json = serde_json::to_value(&deacon).unwrap();
         assert!(json["held"].is_null() && json["frozen"].is_null(), "{json}");
+    }
+
+    #[test]
+    fn a_start_that_came_to_nothing_is_a_problem() {
+        let at = |minute| Timestamp::UNIX_EPOCH + jiff::SignedDuration::from_mins(minute);
+        let (_dir, town) = town_with(1, &[]);
+        let deacon = Agent::deacon();
+        for (last_tick, is_told) in [(None, false), (Some(at(1)), false), (Some(at(3)), true)] {
+            let seen = Seen {
+                ended: [(deacon.clone(), at(2))].into(),
+                last_tick,
+                ..seen(&town)
+            };
+            let told = problem(&seen.status(&deacon, Some(None), None, None));
+            assert_eq!(told.is_some(), is_told, "{told:?}");
+        }
+        // A mark is a reason, and no failure.
+        marks::hold(&town, &deacon, "", at(0)).unwrap();
+        let seen = Seen {
+            ended: [(deacon.clone(), at(2))].into(),
+            last_tick: Some(at(3)),
+            ..seen(&town)
+        };
+        assert_eq!(problem(&seen.status(&deacon, Some(None), None, None)), None);
     }
 
     #[test]

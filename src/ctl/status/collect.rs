@@ -106,6 +106,7 @@ pub fn collect(town: &Town, systemd: Result<&Systemd, String>) -> Status {
             }
             _ => BTreeMap::new(),
         },
+        last_tick: memory.ticked,
     };
     let mut roots = Vec::new();
     for agent in agents {
