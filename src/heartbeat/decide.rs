@@ -158,14 +158,18 @@ impl Deciding<'_> {
     /// have done their last job.
     fn own(&mut self, name: &str, unit: &UnitState) {
         let is_kept = KEPT_UNITS.contains(&name);
+        let is_look = LOOKS.contains(&name);
         let key = unit_key(name);
-        if unit.is_failed() {
+        if unit.is_failed() && is_look {
+            // Started anew below; should it fail again, that start says so.
+            self.pending.insert(key);
+        } else if unit.is_failed() {
             let summary = alert::failed(name, &alert::end(&unit.result, unit.status));
             self.conditions.insert(key, summary);
         } else if unit.is_changing() || (unit.is_active() && !is_kept) {
             self.pending.insert(key);
         }
-        if unit.is_down() && (is_kept || (unit.is_failed() && LOOKS.contains(&name))) {
+        if unit.is_down() && (is_kept || (unit.is_failed() && is_look)) {
             let reason = format!("it is {}, and the town is up", unit.active);
             let unit = name.to_string();
             self.push(Action::Restore { unit }, reason);
