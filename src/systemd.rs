@@ -167,7 +167,7 @@ impl Systemd {
         let bus = runtime_dir().map(|dir| dir.join("bus"));
         let bus = bus.filter(|path| path.exists()).ok_or_else(|| {
             let uid = nix::unistd::geteuid();
-            anyhow!("No bus at '/run/user/{uid}/bus'; run '{}'", cure()).context(Exit::NoManager)
+            anyhow!("No bus at '/run/user/{uid}/bus'; run {}", cure()).context(Exit::NoManager)
         })?;
         let address = format!("unix:path={}", bus.display());
         let connect = move || {
@@ -196,7 +196,7 @@ impl Systemd {
         };
         connected.map_err(|e| {
             anyhow!(
-                "Failed to reach the user manager at '{}': {e}; run '{}'",
+                "Failed to reach the user manager at '{}': {e}; run {}",
                 bus.display(),
                 cure()
             )
@@ -483,10 +483,10 @@ impl Systemd {
 pub fn cure() -> String {
     let own = runtime_dir().map(|dir| dir.join("systemd/private"));
     match own.is_some_and(|socket| is_served(&socket)) {
-        true => "systemctl --user start dbus.socket".into(),
+        true => "'systemctl --user start dbus.socket'".into(),
         false => {
             let uid = nix::unistd::geteuid();
-            format!("systemctl start user@{uid}.service (as root)")
+            format!("'systemctl start user@{uid}.service' as root")
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What the manager says: a unit failed, or there is something to tell.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use jiff::Timestamp;
@@ -10,6 +11,7 @@ use super::store::{self, all, begin, begin_in, dirs};
 use super::try_again;
 use crate::agent::{Agent, Role};
 use crate::exit::Exit;
+use crate::files;
 use crate::heartbeat::JOB;
 use crate::heartbeat::observed::KEPT_UNITS;
 use crate::job;
@@ -17,6 +19,9 @@ use crate::session::run::why_failed;
 use crate::systemd::{Systemd, runtime_dir};
 use crate::town::env_file::{home, locate};
 use crate::town::{Town, poke};
+
+/// How long a tick may take to end before it is not waited for.
+const TICK_ENDS: Duration = Duration::from_secs(10);
 
 /// The one condition that a town cannot keep itself.
 const NO_TOWN: &str = "town";
@@ -83,8 +88,8 @@ pub fn handle(unit: &str) -> Result<Exit> {
                 key = storm_key(&rig);
                 summary = storm(&rig, count);
             }
-            begin_in(&dirs(&town), &key, &summary, &fields, Timestamp::now())?;
-            is_missed = KEPT_UNITS.contains(&unit);
+            let has_begun = begin_in(&dirs(&town), &key, &summary, &fields, Timestamp::now())?;
+            is_missed = has_begun && KEPT_UNITS.contains(&unit);
         }
     }
     if is_homeless() {
@@ -99,7 +104,9 @@ pub fn handle(unit: &str) -> Result<Exit> {
         poke::heartbeat(town.root());
     }
     if is_missed {
-        // A tick starts it again: not at once after the last one, for the cause may last.
+        // A tick starts it again: not at once after the last one, for the cause may last. One that is
+        // under way would put its own timer in the place of this.
+        let _tick = files::lock(&town.path(JOB.lock), TICK_ENDS)?;
         job::arm_for_failure(&JOB)?;
     }
     told.map(|()| Exit::Ok)

@@ -151,7 +151,11 @@ pub fn begin(
         failure: None,
         next: Some(now),
     };
-    save(&path, &alert)?;
+    // Who tells of it writes it once more. Where a disk has no room for that, it is kept elsewhere.
+    if let Err(e) = save(&path, &alert).and_then(|()| save(&path, &alert)) {
+        let _ = files::remove(&path);
+        return Err(e);
+    }
     tell_journal(&alert, journal::ALERT_BEGAN, log::Level::Warn, summary);
     Ok(true)
 }

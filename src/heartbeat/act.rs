@@ -70,7 +70,8 @@ pub fn act(
     acting.alerts(&plan);
     acting.watch(&plan);
     if !acting.mails(&plan.steps, begin) {
-        let (now, pause) = (Timestamp::now(), observed.rules.tick_interval);
+        let now = Timestamp::now();
+        let pause = mail_pause(observed, &plan.steps, now);
         plan.bring_forward(now, Some(now + pause), "a mail that could not be sent");
     }
     if full {
@@ -128,6 +129,18 @@ fn closes(observed: &Observed, now: Timestamp) -> bool {
         let closed = matches!(seen.left, Some(Left::Closed(since)) if is_recent(since));
         closed && seen.wanted && agent.rig().is_some()
     })
+}
+
+/// How long until a mail that could not be sent is tried again: ever longer, by how long the last of
+/// those is down of whom it tells.
+fn mail_pause(observed: &Observed, steps: &[Step], now: Timestamp) -> SignedDuration {
+    let down = |step: &Step| match &step.action {
+        Action::Tell { agent, .. } => observed.agents.get(agent)?.unit.down,
+        _ => None,
+    };
+    let since = steps.iter().filter_map(down).max();
+    let lasted = since.map_or(SignedDuration::ZERO, |since| now.duration_since(since));
+    observed.rules.tick_interval.max(lasted)
 }
 
 impl Acting<'_> {

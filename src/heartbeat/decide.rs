@@ -160,6 +160,11 @@ impl Deciding<'_> {
         let is_kept = KEPT_UNITS.contains(&name);
         let is_look = LOOKS.contains(&name);
         let key = unit_key(name);
+        // What is known to stay down is looked at more rarely.
+        let pause = match self.seen.alerts.contains_key(&key) {
+            true => 10 * KEPT,
+            false => KEPT,
+        };
         if unit.is_failed() && is_look {
             // Started anew below; should it fail again, that start says so.
             self.pending.insert(key);
@@ -173,7 +178,7 @@ impl Deciding<'_> {
             let reason = format!("it is {}, and the town is up", unit.active);
             let unit = name.to_string();
             self.push(Action::Restore { unit }, reason);
-            self.at(self.now + KEPT, format!("whether {name} stays up"));
+            self.at(self.now + pause, format!("whether {name} stays up"));
         }
     }
 

@@ -42,6 +42,7 @@ use crate::files;
 use crate::spool::Spool;
 use crate::tools::Tools;
 use crate::town::{self, Town, agent_state};
+pub use post::forget_read;
 pub use presync::Worktree;
 pub use request::Action;
 use request::Written;

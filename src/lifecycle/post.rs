@@ -66,6 +66,15 @@ pub(super) fn is_due(town: &Town, tools: &Tools) -> bool {
     spool.join(FAILS).exists() || (tools.path("gt").is_some() && is_late())
 }
 
+/// Has the first tick of a town see to it that the mail is read: the timer for that went with the
+/// last stop.
+///
+/// # Errors
+/// The stamp cannot be removed.
+pub fn forget_read(town: &Town) -> Result<()> {
+    files::remove(&town.path(SPOOL).join(READ)).map(drop)
+}
+
 impl Run<'_> {
     /// When the next run is due, for the mail: without `gt`, never.
     pub(super) fn next_mail(&self) -> Option<(Instant, String)> {

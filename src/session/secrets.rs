@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
 use crate::environment::is_foreign;
-use crate::systemd::runtime_dir;
+use crate::systemd::{Systemd, runtime_dir};
 use crate::tmux::Tmux;
 use crate::{files, town};
 
@@ -88,11 +88,22 @@ pub fn refresh(tmux: &Tmux) -> Result<()> {
     if tmux.server()? != Some(given.server) {
         return Ok(());
     }
-    let secrets = shareable()?;
-    let names: BTreeSet<String> = secrets.iter().map(|(key, _)| key.clone()).collect();
-    let gone: Vec<&str> = given.names.difference(&names).map(String::as_str).collect();
-    tmux.set_global_environment(&secrets, &gone)?;
+    let mut secrets = shareable()?;
     let count = secrets.len();
+    let names: BTreeSet<String> = secrets.iter().map(|(key, _)| key.clone()).collect();
+    let mut gone: Vec<&str> = given.names.difference(&names).map(String::as_str).collect();
+    if !gone.is_empty() {
+        // What is no secret any more has the value again that the server was started with.
+        let base = Systemd::connect()?.environment()?;
+        let base = base.iter().filter_map(|line| line.split_once('='));
+        for (key, value) in
+            base.filter(|(key, _)| given.names.contains(*key) && !names.contains(*key))
+        {
+            gone.retain(|name| *name != key);
+            secrets.push((key.into(), value.into()));
+        }
+    }
+    tmux.set_global_environment(&secrets, &gone)?;
     Given {
         server: given.server,
         file: stamp,

@@ -18,6 +18,7 @@ use crate::environment;
 use crate::exit::Exit;
 use crate::files;
 use crate::heartbeat::changes;
+use crate::lifecycle;
 use crate::spool::SPOOLS;
 use crate::systemd::{Systemd, Verb, stop_note};
 use crate::tmux::{self, Dress, Pane, Terminal, Tmux};
@@ -299,6 +300,7 @@ pub fn town_start() -> Result<Exit> {
         log::warn!("{e:#}, so others can read what is there");
     }
     left::forget_closed(&town)?;
+    lifecycle::forget_read(&town)?;
     let systemd = Systemd::connect()?;
     for agent in systemd.units(&["gt-agent@*.service"])?.keys() {
         systemd.reset_failed(agent)?;

@@ -28,7 +28,7 @@ impl Lab {
     }
 
     pub(super) fn wait(&self, what: &str, done: impl Fn(&Tmux) -> bool) {
-        for _ in 0..100 {
+        for _ in 0..400 {
             if done(&self.0) {
                 return;
             }

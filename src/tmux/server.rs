@@ -181,7 +181,7 @@ impl Tmux {
     }
 
     /// Sets variables in the server's own environment, for processes that start later, and takes
-    /// others out of it, or gives them the value that they have in ours. Values go by the socket: a command line can be read by others.
+    /// others out of it. Values go by the socket: a command line can be read by others.
     ///
     /// # Errors
     /// tmux cannot be run, hangs, or no server answers.
@@ -195,11 +195,7 @@ impl Tmux {
             commands += &format!("set-environment -g -- {key} {}\n", quoted(value));
         }
         for key in unset {
-            commands += &match std::env::var(key) {
-                // What it had before, as each program of the manager.
-                Ok(value) => format!("set-environment -g -- {key} {}\n", quoted(&value)),
-                Err(_) => format!("set-environment -g -u -- {key}\n"),
-            };
+            commands += &format!("set-environment -g -u -- {key}\n");
         }
         let mut command = self.command();
         command.args(["-N", "source-file", "-"]);

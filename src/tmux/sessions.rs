@@ -204,7 +204,9 @@ mod tests {
         let environment = tmux.run(&["show-environment", "-t", "%0"]).unwrap();
         assert!(environment.contains("GT_PANE_ID=%0"));
         tmux.kill_panes(&[("%9", server), ("%0", server)]).unwrap();
-        assert!(tmux.panes().unwrap().is_empty());
+        lab.wait("the end of the pane", |tmux| {
+            tmux.panes().is_ok_and(|panes| panes.is_empty())
+        });
     }
 
     #[test]
@@ -238,7 +240,10 @@ mod tests {
         let pane = theirs.unwrap();
         assert_eq!(tmux.panes().unwrap().len(), 2);
         // What waits ends with its reader; that it failed is not shown over the session's screen.
-        std::fs::read(&fifo).unwrap();
+        let (done, read) = std::sync::mpsc::channel();
+        std::thread::spawn(move || done.send(std::fs::read(&fifo).unwrap()));
+        read.recv_timeout(std::time::Duration::from_secs(20))
+            .unwrap();
         std::thread::sleep(std::time::Duration::from_millis(300));
         let mode = tmux.run(&["display-message", "-p", "-t", &pane, "#{pane_in_mode}"]);
         assert_eq!(mode.unwrap().trim(), "0");

@@ -110,13 +110,21 @@ fn foreign_runner(root: &Path, user: Uid) -> Option<String> {
     }
     let name = User::from_uid(owner).ok().flatten();
     let name = name.map_or_else(|| owner.to_string(), |user| user.name);
+    let (town, dir) = (root.display(), dir.display());
+    let is_own_root = root
+        .metadata()
+        .is_ok_and(|root| root.uid() == user.as_raw());
+    let cure = match is_own_root {
+        // As somebody else's command in our town leaves it.
+        true => format!("if that is not so, run 'chown -R {user} {dir}' as root"),
+        false => format!(
+            "log in as {name}, or set {} in '~/{}'",
+            env_file::ROOT,
+            env_file::FILE
+        ),
+    };
     Some(format!(
-        "The town '{}' is run by {name}, to whom '{}' belongs, and by nobody else; log in as {name}, \
-         or set {} in '~/{}'",
-        root.display(),
-        dir.display(),
-        env_file::ROOT,
-        env_file::FILE
+        "The town '{town}' is run by {name}, to whom '{dir}' belongs, and by nobody else; {cure}"
     ))
 }
 

@@ -309,7 +309,9 @@ fn spoilt_by(
             wrong.push(format!("{key}={is}, which is to be {want}"));
         }
     }
-    let is_ours = |word: &String| word.rsplit('/').next() == Some(service.program);
+    // It may stand in a line for a shell.
+    let ends = |c: char| c.is_whitespace() || "/'\";".contains(c);
+    let is_ours = |word: &String| word.split(ends).any(|part| part == service.program);
     if !lines.iter().flatten().any(is_ours) {
         wrong.push(format!("ExecStart= does not run {}", service.program));
     }
@@ -427,6 +429,8 @@ mod tests {
         let fine = ("MemoryMax", "1G");
         assert!(look(fine, &[RUN, "run", "deacon"]).is_empty());
         assert!(look(fine, &["/usr/bin/nice", RUN, "run", "deacon"]).is_empty());
+        let login = format!("exec {RUN} run deacon");
+        assert!(look(fine, &["/bin/bash", "-lc", &login]).is_empty());
         for (set, line, want) in [
             (fine, &["/bin/true"][..], "ExecStart="),
             (fine, &[], "ExecStart="),

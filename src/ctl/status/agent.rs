@@ -12,7 +12,7 @@ use crate::files;
 use crate::heartbeat::memory::Hook;
 use crate::session::process::{self, Head};
 use crate::session::run::{town_of, why_failed};
-use crate::session::whose::Names;
+use crate::session::whose::{self, Names};
 use crate::systemd::{Properties, Unit};
 use crate::terminal::State;
 use crate::tmux::{Pane, pane_of};
@@ -172,7 +172,7 @@ pub struct Seen<'a> {
     pub terminals: BTreeMap<Agent, State>,
     pub roster: Option<BTreeSet<Agent>>,
     pub ended: BTreeMap<Agent, Timestamp>,
-    /// When a tick last looked who is to run.
+    /// When a tick last looked who is to run; `None` while one looks.
     pub last_tick: Option<Timestamp>,
     /// Work on the hooks of polecats, as the last tick had it.
     pub hooks: BTreeMap<Agent, Hook>,
@@ -258,6 +258,8 @@ impl Seen<'_> {
             && !matches!(Note::of(self.town, agent).load(), Ok(Some(_)))
             && self.elsewhere_alive(agent).is_empty()
             && (was_seen_down || result.as_deref() == Some("exec-condition"))
+            // Ticks leave it where it runs already.
+            && matches!(whose::elsewhere(self.town, agent), Ok(None))
     }
 
     /// Why an agent that may run does not.

@@ -17,7 +17,7 @@ use crate::ctl::words::{one_line, printable};
 use crate::ctl::{directory, dismiss, events, user};
 use crate::heartbeat::memory::Memory;
 use crate::heartbeat::observe::OWN_UNIT;
-use crate::heartbeat::observed::JOBS;
+use crate::heartbeat::observed::{JOBS, LOOKS};
 use crate::job;
 use crate::session::{rival, server};
 use crate::spool::Spool;
@@ -106,7 +106,12 @@ pub fn collect(town: &Town, systemd: Result<&Systemd, String>) -> Status {
             }
             _ => BTreeMap::new(),
         },
-        last_tick: memory.ticked,
+        last_tick: memory.ticked.filter(|_| {
+            let rests = |unit: &Unit| unit.is_down() && unit.job.is_none();
+            let mut ticks = LOOKS.iter().chain([&OWN_UNIT]);
+            let units = units.as_ref();
+            units.is_ok_and(|units| ticks.all(|name| units.get(*name).is_none_or(rests)))
+        }),
     };
     let mut roots = Vec::new();
     for agent in agents {

@@ -309,7 +309,10 @@ mod tests {
             std::fs::create_dir_all(dir.parent().unwrap()).unwrap();
             match file {
                 "ESTOP/x" => std::os::unix::fs::symlink(&path, town.path("ESTOP.ff")).unwrap(),
-                "daemon/rig-labels.json" => std::fs::create_dir_all(&path).unwrap(),
+                "daemon/rig-labels.json" => {
+                    std::fs::create_dir_all(dir).unwrap();
+                    std::os::unix::fs::symlink(&path, &path).unwrap();
+                }
                 _ => std::os::unix::fs::symlink(dir, dir).unwrap(),
             }
             assert!(!of_marks(&town).is_empty(), "{file}");
