@@ -127,18 +127,18 @@ const COMPLAINTS: &[&str] = &[
     "timed out",
 ];
 
-/// The line of a screen that tells why a program has ended: of the last lines in a row that complain
-/// the first, else the last that says anything. What complains further up was said before.
+/// The line of a screen that tells why a program has ended: of the last lines with words in a row that
+/// complain the first, else the last with words. What complains further up was said before.
 fn last_words(screen: &str) -> Option<String> {
-    let mut lines = screen.lines().map(str::trim);
+    let said = |line: &&str| line.contains(char::is_alphanumeric);
+    let mut lines = screen.lines().map(str::trim).filter(said).rev();
     let complains = |line: &&str| {
         let line = line.to_lowercase();
         COMPLAINTS.iter().any(|word| line.contains(word))
     };
-    let said = |line: &&str| line.contains(char::is_alphanumeric);
-    let mut above = lines.clone().rev().skip_while(|line| !complains(line));
-    let complaint = above.by_ref().take_while(complains).last();
-    let line = complaint.or_else(|| lines.rfind(said))?;
+    let complaints = lines.clone().skip_while(|line| !complains(line));
+    let first = complaints.take_while(complains).last();
+    let line = first.or_else(|| lines.next())?;
     Some(printable::line(line).chars().take(WORDS).collect())
 }
 
@@ -511,7 +511,7 @@ mod tests {
     fn last_words_tell_why() {
         for (screen, want) in [
             (
-                "Welcome\n\n Unable to connect to Anthropic services\n Failed to connect: ECONNREFUSED\n\n Note: more",
+                "Welcome\n\n Unable to connect to Anthropic services\n\n Failed to connect: ECONNREFUSED\n\n Note: more",
                 Some("Unable to connect to Anthropic services"),
             ),
             ("$ agent\nbye\n ---\n", Some("bye")),
