@@ -718,16 +718,7 @@ mod tests {
     }
 
     fn any_agent() -> impl Strategy<Value = Agent> {
-        let role = prop::sample::select(vec![
-            Role::Mayor,
-            Role::Deacon,
-            Role::Boot,
-            Role::Dog,
-            Role::Witness,
-            Role::Refinery,
-            Role::Crew,
-            Role::Polecat,
-        ]);
+        let role = prop::sample::select(&Role::ALL[..]);
         // Few letters, so that look-alikes such as `a-crew-b` come up often.
         let name = || "(a|b|crew|witness|polecats|x.y)(-(a|b|crew|witness|_)){0,3}";
         (role, name(), name()).prop_filter_map("reserved", |(role, rig, name)| {

@@ -2,8 +2,8 @@
 //!
 //! Producers put a file into `new/` by renaming it; a claim moves it to `cur/`; one that could not
 //! be done goes to `failed/`, with a `.reason` file beside it, and a `.dismissed` one when somebody
-//! has seen to it or nobody need. A file is always in one of them, so a crash at any moment loses nothing. Path
-//! units start a job while `new/` is not empty, so a claim takes everything out of it.
+//! has seen to it or nobody need. A file is always in one of them, so a crash at any moment loses
+//! nothing. Path units start a job while `new/` is not empty, so a claim takes everything out of it.
 
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};

@@ -93,14 +93,13 @@ pub fn refresh(tmux: &Tmux) -> Result<()> {
     let names: BTreeSet<String> = secrets.iter().map(|(key, _)| key.clone()).collect();
     let mut gone: Vec<&str> = given.names.difference(&names).map(String::as_str).collect();
     if !gone.is_empty() {
-        // What is no secret any more has the value again that the server was started with.
-        let base = Systemd::connect()?.environment()?;
-        let base = base.iter().filter_map(|line| line.split_once('='));
-        for (key, value) in
-            base.filter(|(key, _)| given.names.contains(*key) && !names.contains(*key))
-        {
-            gone.retain(|name| *name != key);
-            secrets.push((key.into(), value.into()));
+        // What is taken out of the file has the manager's value again, if the manager has one.
+        let manager = Systemd::connect()?.environment()?;
+        for (key, value) in manager.iter().filter_map(|line| line.split_once('=')) {
+            if let Some(at) = gone.iter().position(|name| *name == key) {
+                gone.swap_remove(at);
+                secrets.push((key.into(), value.into()));
+            }
         }
     }
     tmux.set_global_environment(&secrets, &gone)?;

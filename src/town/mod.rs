@@ -116,7 +116,7 @@ fn foreign_runner(root: &Path, user: Uid) -> Option<String> {
         .is_ok_and(|root| root.uid() == user.as_raw());
     let cure = match is_own_root {
         // As somebody else's command in our town leaves it.
-        true => format!("if that is not so, run 'chown -R {user} {dir}' as root"),
+        true => format!("if that is not so, run as root: chown -R {user} '{dir}'"),
         false => format!(
             "log in as {name}, or set {} in '~/{}'",
             env_file::ROOT,

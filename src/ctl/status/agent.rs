@@ -395,7 +395,9 @@ impl Seen<'_> {
             }
             ("inactive", None) => Some(
                 match &refusals[..] {
-                    [] if self.was_skipped(agent, status.since, properties) => skipped(agent),
+                    [] if self.was_skipped(agent, status.since, properties) => {
+                        skipped(&status.agent)
+                    }
                     [] => self.down(agent, status.since),
                     refusals => match self.hooks.get(agent) {
                         Some(hook) => {
@@ -475,7 +477,7 @@ pub fn frozen_for_good() -> String {
 
 /// What is said of an agent that ticks start in vain, such as one with a drop-in that the manager
 /// cannot apply.
-fn skipped(agent: &Agent) -> String {
+fn skipped(agent: &str) -> String {
     format!("down, and its last start came to nothing; 'gastownctl logs {agent}' tells why")
 }
 
@@ -491,9 +493,7 @@ pub fn problem(agent: &AgentStatus) -> Option<String> {
         ("activating", "auto-restart") => {
             Some(format!("{name} {reason}; see 'gastownctl logs {name}'"))
         }
-        _ if name.parse().is_ok_and(|agent| reason == skipped(&agent)) => {
-            Some(format!("{name} is {reason}"))
-        }
+        _ if reason == skipped(name) => Some(format!("{name} is {reason}")),
         _ => None,
     }
 }

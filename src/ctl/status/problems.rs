@@ -97,7 +97,7 @@ pub fn of_disks(town: &Town) -> Vec<String> {
             let (shown, what) = (dir.display(), full.what);
             problems.push(format!(
                 "Nothing can be written into '{shown}', for {what}: state, marks and requests are \
-                 lost; see '{} '{shown}''",
+                 lost; see: {} '{shown}'",
                 full.command
             ));
         }
