@@ -174,8 +174,9 @@ pub fn is_outside(pid: u32, unit: &str) -> bool {
     belongs(pid, unit) == Some(false)
 }
 
-/// `None`: there is no such process.
+/// `None`: there is no such process, or it has ended.
 fn belongs(pid: u32, unit: &str) -> Option<bool> {
+    stat(pid)?;
     let text = small_file(format!("/proc/{pid}/cgroup"))?;
     let part = format!("/{unit}");
     let (end, inner) = (&part, format!("{part}/"));
@@ -386,7 +387,13 @@ mod tests {
             .unwrap();
         assert!(tree(std::process::id()).contains(&child.id()));
         assert!(watch(child.id()).unwrap().is_some() && !has_ended(child.id()));
+        assert!(is_outside(child.id(), "no.service"));
         child.kill().unwrap();
+        // Nobody has asked for its status yet; there is nothing to be moved any more.
+        while stat(child.id()).is_some() {
+            std::thread::yield_now();
+        }
+        assert!(!is_outside(child.id(), "no.service") && !has_ended(child.id()));
         child.wait().unwrap();
         assert!(watch(child.id()).unwrap().is_none() && has_ended(child.id()));
         assert!(watch(0).unwrap().is_none());

@@ -36,6 +36,9 @@ const PARKED: &str = "gastown";
 /// How long a new server may take until it answers.
 const READY_LIMIT: Duration = Duration::from_secs(30);
 
+/// How long a server whose socket was removed may take to make it anew.
+const SOCKET_LIMIT: Duration = Duration::from_secs(10);
+
 /// How often it is asked.
 const READY_POLL: Duration = Duration::from_millis(10);
 
@@ -143,7 +146,7 @@ pub fn tmux_ready() -> Result<Exit> {
     let tmux = Tmux::on(town.socket());
     let main = std::env::var("MAINPID").ok();
     let main: Option<u32> = main.and_then(|pid| pid.parse().ok());
-    let server = wait_for_server(&tmux, main)?;
+    let server = wait_for_server(&tmux, main, READY_LIMIT)?;
     // The service may be a mere watcher of somebody else's server.
     if main == Some(server) {
         let bus = std::env::vars().filter(|(key, _)| is_of_bus(OsStr::new(key)));
@@ -186,8 +189,8 @@ fn is_of_bus(key: &OsStr) -> bool {
 }
 
 /// Waits until a server answers, as long as its process lives, if that is known.
-fn wait_for_server(tmux: &Tmux, process: Option<u32>) -> Result<u32> {
-    let deadline = Instant::now() + READY_LIMIT;
+fn wait_for_server(tmux: &Tmux, process: Option<u32>, limit: Duration) -> Result<u32> {
+    let deadline = Instant::now() + limit;
     loop {
         match tmux.server() {
             Ok(Some(pid)) => return Ok(pid),
@@ -228,7 +231,7 @@ pub fn is_lost(systemd: &Systemd, tmux: &Tmux) -> Result<bool> {
 /// # Errors
 /// As for [`is_lost`]; or it does not answer all the same.
 pub fn find_again(systemd: &Systemd, tmux: &Tmux) -> Result<bool> {
-    let is_lost = !tmux.has_socket() && is_lost(systemd, tmux)?;
+    let is_lost = !tmux.is_listening() && is_lost(systemd, tmux)?;
     if is_lost {
         remake_socket(systemd, tmux)?;
     }
@@ -245,11 +248,13 @@ fn is_up(systemd: &Systemd) -> Result<bool> {
 
 /// A tmux server makes its socket anew on SIGUSR1.
 fn remake_socket(systemd: &Systemd, tmux: &Tmux) -> Result<()> {
+    let mut limit = READY_LIMIT;
     if is_up(systemd)? {
         log::warn!("The tmux server's socket was gone, having it made anew");
         systemd.signal_main(SERVICE, Signal::SIGUSR1 as i32)?;
+        limit = SOCKET_LIMIT;
     }
-    wait_for_server(tmux, None).map(drop)
+    wait_for_server(tmux, None, limit).map(drop)
 }
 
 /// Has a server answer on the socket: one that lost it makes it anew, and where a restart of the
@@ -275,7 +280,7 @@ pub fn restore_socket(tmux: &Tmux) -> Result<()> {
             }
         }
     }
-    wait_for_server(tmux, None).map(drop)
+    wait_for_server(tmux, None, READY_LIMIT).map(drop)
 }
 
 /// Makes the directories that requests are put into, and forgets what earlier runs of the town
@@ -410,4 +415,18 @@ fn running(systemd: &Systemd) -> Result<Vec<String>> {
         .filter(|unit| !unit.is_down())
         .map(|u| u.name)
         .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_stop_of_a_town_has_room_for_all_its_limits() {
+        let unit = include_str!("../../units/gt-town.service");
+        let line = unit.lines().find_map(|l| l.strip_prefix("TimeoutStopSec="));
+        let limit = Duration::from_secs(line.unwrap().trim_end_matches('s').parse().unwrap());
+        let tmux = SOCKET_LIMIT + 2 * tmux::LIMIT;
+        assert!(limit > STOP_LIMIT + tmux + STOP_LIMIT);
+    }
 }

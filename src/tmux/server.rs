@@ -1,16 +1,20 @@
 //! Calls of a tmux server.
 
 use std::ffi::OsStr;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use nix::errno::Errno;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
+
 use crate::environment;
 use crate::tools::{self, Output, ToolError};
 
 /// How long one tmux call may take.
-const LIMIT: Duration = Duration::from_secs(10);
+pub const LIMIT: Duration = Duration::from_secs(10);
 
 /// The most that one call may have as arguments, in bytes: tmux refuses more than 16 KiB.
 const ARGUMENTS: usize = 14_000;
@@ -84,9 +88,17 @@ pub struct Tmux {
 }
 
 impl Tmux {
-    /// Whether its socket is there, with or without a server.
-    pub fn has_socket(&self) -> bool {
-        socket_dir(Path::new(SOCKETS)).join(&self.socket).exists()
+    /// Whether a server listens on its socket, as far as can be told without a call of tmux: one
+    /// that has ended leaves its socket behind.
+    pub fn is_listening(&self) -> bool {
+        let path = socket_dir(Path::new(SOCKETS)).join(&self.socket);
+        // It does not wait for a server that hangs.
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        let connected = UnixAddr::new(&path).and_then(|address| {
+            let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+            connect(socket.as_raw_fd(), &address)
+        });
+        !matches!(connected, Err(Errno::ENOENT | Errno::ECONNREFUSED))
     }
 
     /// The server on a socket: a name for `tmux -L`, or a path for `tmux -S`.
@@ -103,15 +115,19 @@ impl Tmux {
         &self.socket
     }
 
-    /// The program and the arguments that select the server; for those who run it themselves.
-    pub fn command(&self) -> Command {
-        let mut command = Command::new(&self.program);
-        let flag = if self.socket.contains('/') {
+    /// The option that takes the socket: as a path, or by name.
+    fn flag(&self) -> &'static str {
+        if self.socket.contains('/') {
             "-S"
         } else {
             "-L"
-        };
-        command.args(["-u", flag, &self.socket]);
+        }
+    }
+
+    /// The program and the arguments that select the server; for those who run it themselves.
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(["-u", self.flag(), &self.socket]);
         // TMUX_TMPDIR would move the socket, TMUX would make us somebody's pane.
         environment::drop_foreign(&mut command);
         command
@@ -150,7 +166,11 @@ impl Tmux {
                 self.program.display()
             ))),
             Err(ToolError::TooMuchOutput) => Err(TmuxError::TooMuch),
-            Err(e) => Err(TmuxError::Failed(format!("tmux {e}"))),
+            Err(e) => Err(TmuxError::Failed(format!(
+                "'tmux {} {}' {e}",
+                self.flag(),
+                self.socket
+            ))),
         }
     }
 
@@ -297,6 +317,9 @@ fn classify(out: &Output) -> TmuxError {
 
 #[cfg(test)]
 mod tests {
+    use nix::sys::signal::{Signal, kill};
+    use nix::unistd::Pid;
+
     use super::*;
     use crate::tmux::lab::Lab;
 
@@ -307,6 +330,20 @@ mod tests {
         lab.0.each_apart(items).unwrap();
         let ids: Vec<String> = (0..500).map(|n| format!("%{n}")).collect();
         assert_eq!(lab.0.screens(&ids).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn what_a_server_leaves_behind_is_no_server() {
+        let lab = Lab::new("stale");
+        let server = lab.0.server().unwrap().unwrap();
+        let path = socket_dir(Path::new(SOCKETS)).join(lab.0.socket());
+        assert!(lab.0.is_listening());
+        std::fs::remove_file(&path).unwrap();
+        assert!(!lab.0.is_listening());
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        assert!(path.exists() && !lab.0.is_listening());
+        kill(Pid::from_raw(server.cast_signed()), Signal::SIGUSR1).unwrap();
+        lab.wait("a new socket", Tmux::is_listening);
     }
 
     #[test]

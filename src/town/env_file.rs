@@ -98,10 +98,14 @@ fn choose(
         bail!("{ROOT}={text:?} is not an absolute path; write the whole path in '~/{FILE}'");
     }
     // tmux and unit files give these a meaning of their own; and where `..` leads depends on links.
-    if root.components().any(|part| part == Component::ParentDir) || text.contains(['\\', '#']) {
+    let is_plain =
+        |path: &str| !path.contains(|c: char| c.is_control() || ['\\', '#'].contains(&c));
+    if root.components().any(|part| part == Component::ParentDir)
+        || !root.to_str().is_some_and(is_plain)
+    {
         bail!(
-            "{ROOT}={text:?} has a '..', a backslash or a '#' in it; write the plain path in \
-             '~/{FILE}', or move the town"
+            "{ROOT}={text:?} is the directory {root:?}, which has a '..', a backslash, a '#' or odd \
+             characters in it; write a plain path in '~/{FILE}', or move the town"
         );
     }
     let socket = value(SOCKET).filter(|name| name != AUTO);
@@ -257,6 +261,11 @@ mod tests {
             let error = choose(&file, |_| None, Path::new("/home/u")).unwrap_err();
             let key = line.split_once('=').unwrap().0;
             assert!(error.to_string().starts_with(key), "{line}: {error}");
+        }
+        // Nor is a town below such a home directory.
+        for home in [r"/home/DOMAIN\u", "/home/#1", "/home/a\nb"] {
+            let error = choose(&[], |_| None, Path::new(home)).unwrap_err();
+            assert!(error.to_string().contains("\"~/gt\""), "{home}: {error}");
         }
     }
 }

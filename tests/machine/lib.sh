@@ -139,6 +139,15 @@ decoys_alive() {
     done
 }
 
+# end_server [OPTION...]: ends a tmux server, if one is there, and waits until it is gone: a session that
+# is made meanwhile may be on it, and ends with it.
+end_server() {
+    local pid
+    pid=$(tmux "$@" display-message -p '#{pid}' 2>/dev/null) || return 0
+    tmux "$@" kill-server || true
+    eventually 20 test ! -e "/proc/$pid"
+}
+
 # finish: the last line of every test.
 finish() {
     decoys_alive || fail 'a decoy has died'

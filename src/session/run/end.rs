@@ -33,8 +33,8 @@ const FIRST_REAP_POLL: Duration = Duration::from_millis(1);
 /// When it is tried again to watch a process, where the kernel had no room for that.
 const WATCH_RETRY: Duration = Duration::from_secs(2);
 
-/// How long a tmux server whose socket was removed may take to make it anew.
-const SOCKET_LIMIT: Duration = Duration::from_secs(5);
+/// How long a tmux server may give no answer until the status of an agent is given up.
+const SILENCE_LIMIT: Duration = Duration::from_secs(300);
 
 /// How long after an end by SIGTERM or Ctrl-C the session may be closed.
 const CLOSE_LIMIT: Duration = Duration::from_secs(10);
@@ -181,13 +181,17 @@ pub(super) enum After {
 
 impl Run {
     pub(super) fn next_event(&mut self) -> Result<Event> {
+        let mut is_told = false;
         let (agent, server) = loop {
             match (process::watch(self.pid), process::watch(self.server)) {
                 (_, Ok(None)) => return Ok(Event::ServerEnded),
                 (Ok(None), _) => return Ok(Event::AgentEnded),
                 (Ok(Some(agent)), Ok(Some(server))) => break (agent, server),
                 (Err(e), _) | (_, Err(e)) => {
-                    log::warn!(gt_agent:% = self.agent; "Failed to watch {}, trying again: {e}", self.agent);
+                    // Once, for it may last.
+                    if !std::mem::replace(&mut is_told, true) {
+                        log::warn!(gt_agent:% = self.agent; "Failed to watch {}, trying again: {e}", self.agent);
+                    }
                     let mut fds = [PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
                     if poll(&mut fds, tools::timeout(WATCH_RETRY))? > 0 {
                         return Ok(Event::Stop);
@@ -224,34 +228,60 @@ impl Run {
         })
     }
 
-    /// The agent's pane. A server whose socket was removed makes it anew on SIGUSR1; until then
-    /// nobody can tell whether the pane is gone.
+    /// The agent's pane. While its server lives and does not answer, nobody can tell whether the pane
+    /// is gone, and how the agent ended is not lost: one that hangs may go on, and one whose socket
+    /// was removed makes it anew on SIGUSR1.
     fn own_pane(&self) -> Result<Option<Pane>, TmuxError> {
-        let deadline = Instant::now() + SOCKET_LIMIT;
+        let deadline = Instant::now() + SILENCE_LIMIT;
+        let mut is_told = false;
         loop {
-            match self.tmux.pane(&self.pane) {
-                Err(TmuxError::NoServer) if process::has_ended(self.server) => {
-                    return Ok(None);
-                }
-                Err(TmuxError::NoServer) if Instant::now() < deadline => {
-                    let server = Pid::from_raw(self.server.cast_signed());
-                    let _ = kill(server, Signal::SIGUSR1);
-                    std::thread::sleep(CLOSE_POLL);
-                }
+            let error = match self.tmux.pane(&self.pane) {
                 // Another server on its socket gives the same id to a pane of its own.
-                found => return found.map(|found| found.filter(|pane| pane.server == self.server)),
+                Ok(found) => return Ok(found.filter(|pane| pane.server == self.server)),
+                Err(e) => e,
+            };
+            if process::has_ended(self.server) {
+                return Ok(None);
             }
+            if self.is_to_stop() || Instant::now() >= deadline {
+                return Err(error);
+            }
+            match error {
+                TmuxError::NoServer => {
+                    let _ = kill(Pid::from_raw(self.server.cast_signed()), Signal::SIGUSR1);
+                }
+                _ if std::mem::replace(&mut is_told, true) => {}
+                e => {
+                    log::warn!(gt_agent:% = self.agent; "{} has ended, and it is not known yet how: {e}", self.agent)
+                }
+            }
+            std::thread::sleep(CLOSE_POLL);
+        }
+    }
+
+    /// What there is after the end of the watched process; `None`: meanwhile we are to stop.
+    pub(super) fn after(&self) -> Result<Option<After>> {
+        let after = self.after_end().and_then(|after| match after {
+            After::Ended(end) => self.or_closed(end),
+            After::Respawned(_) => Ok(Some(after)),
+        });
+        match after {
+            // tmux has not told, and need not any more.
+            Err(_) if self.is_to_stop() => Ok(None),
+            after => after,
         }
     }
 
     /// Asks tmux how the agent ended; tmux learns it a moment after us.
-    pub(super) fn after_end(&self) -> Result<After> {
-        let deadline = Instant::now() + REAP_LIMIT;
+    fn after_end(&self) -> Result<After> {
+        let mut deadline = None;
         let mut pause = FIRST_REAP_POLL;
         loop {
             let Some(pane) = self.own_pane()? else {
                 return Ok(After::Ended(self.closed()));
             };
+            // From its first answer on.
+            let deadline = *deadline.get_or_insert_with(|| Instant::now() + REAP_LIMIT);
             match (pane.signal, pane.status) {
                 (Some(signal), _) => {
                     let is_oom =
@@ -309,7 +339,7 @@ impl Run {
     /// Whether somebody ended the agent on purpose: `gt` ends the processes of a session by Ctrl-C
     /// and SIGTERM, and closes it up to eight seconds later. A person may start another one in the
     /// shell that it was started from. `None`: meanwhile we are to stop.
-    pub(super) fn or_closed(&self, end: End) -> Result<Option<After>> {
+    fn or_closed(&self, end: End) -> Result<Option<After>> {
         const ASKED: [i32; 3] = [
             Signal::SIGTERM as i32,
             Signal::SIGINT as i32,

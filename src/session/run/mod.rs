@@ -286,7 +286,7 @@ impl Run {
         worktree.sync(self.signals.as_fd());
     }
 
-    fn is_to_stop(&self) -> bool {
+    pub(super) fn is_to_stop(&self) -> bool {
         let mut fds = [PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
         poll(&mut fds, PollTimeout::ZERO).is_ok_and(|n| n > 0)
     }
@@ -347,12 +347,8 @@ impl Run {
                 }
                 Event::AgentEnded => {}
             }
-            let after = match self.after_end()? {
-                After::Ended(end) => match self.or_closed(end)? {
-                    Some(after) => after,
-                    None => return self.stop(),
-                },
-                respawned @ After::Respawned(_) => respawned,
+            let Some(after) = self.after()? else {
+                return self.stop();
             };
             let end = match after {
                 After::Respawned(pid) => {

@@ -116,7 +116,7 @@ impl Run {
         for _ in 0..MOVE_ROUNDS {
             let outside: Vec<u32> = process::pane_members(root, &self.pane, self.server)
                 .into_iter()
-                .filter(|&pid| !process::is_in(pid, &self.unit))
+                .filter(|&pid| process::is_outside(pid, &self.unit))
                 .collect();
             if outside.is_empty() {
                 return Ok(());
@@ -143,7 +143,7 @@ impl Run {
 
     /// Brings the agent back into its unit, if something has taken it out.
     pub(super) fn stay(&self) {
-        if process::is_in(self.pid, &self.unit) || process::has_ended(self.pid) {
+        if !process::is_outside(self.pid, &self.unit) {
             return;
         }
         let pid = self.pid;
