@@ -115,7 +115,8 @@ fn seen() -> impl Strategy<Value = Seen> {
         "unknown",
     ];
     let refusal = prop::option::weighted(0.3, prop::sample::select(marks));
-    let flags = (any::<bool>(), prop::bool::weighted(0.1), any::<bool>());
+    let rare = || prop::bool::weighted(0.1);
+    let flags = (any::<bool>(), rare(), any::<bool>(), rare());
     let screen = prop::option::of(shown());
     (
         flags,
@@ -125,9 +126,10 @@ fn seen() -> impl Strategy<Value = Seen> {
         screen,
     )
         .prop_map(
-            |((wanted, dismissed, session), refusal, unit, pane, screen)| Seen {
+            |((wanted, dismissed, session, gone), refusal, unit, pane, screen)| Seen {
                 wanted,
                 dismissed,
+                gone,
                 stray: !wanted,
                 refusal: refusal.map(|mark| Refused {
                     mark: mark.into(),

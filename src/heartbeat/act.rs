@@ -64,6 +64,10 @@ pub fn act(
         }
     }
     acting.steps(&plan.steps);
+    for agent in &plan.forget {
+        let forgot = world.systemd.reset_failed(&agent.unit());
+        acting.note(forgot);
+    }
     acting.agree(&plan.steps);
     acting.pokes(&plan);
     let decided = Instant::now();

@@ -29,6 +29,10 @@ const BEGINS: SignedDuration = SignedDuration::from_mins(2);
 /// as too few inotify instances, may last.
 const KEPT: SignedDuration = SignedDuration::from_mins(1);
 
+/// For how long an agent that gave up and is gone counts as one that gave up: polecats that give up
+/// under ever new names, each removed by somebody, are a storm too.
+const COUNTS: SignedDuration = SignedDuration::from_hours(1);
+
 /// How often it is looked whether an agent has ended that runs where its unit cannot have it.
 const ELSEWHERE: SignedDuration = SignedDuration::from_secs(50);
 
@@ -52,6 +56,7 @@ pub(super) struct Deciding<'a> {
     pub(super) waits: BTreeMap<Agent, String>,
     pub(super) disagreements: BTreeMap<Agent, String>,
     left: BTreeMap<Agent, String>,
+    forget: BTreeSet<Agent>,
     /// Rigs whose polecats give up one after the other.
     storms: BTreeSet<String>,
     /// Conditions that hold, by alert key.
@@ -80,6 +85,7 @@ pub fn decide(seen: &Observed, now: Timestamp) -> Plan {
         waits: BTreeMap::new(),
         disagreements: BTreeMap::new(),
         left: BTreeMap::new(),
+        forget: BTreeSet::new(),
         storms: BTreeSet::new(),
         conditions: seen.problems.clone(),
         pending: BTreeSet::new(),
@@ -298,6 +304,15 @@ impl Deciding<'_> {
     /// to keep; crew that runs in a unit comes back with the town, as polecats do.
     fn worker(&mut self, agent: &Agent, seen: &Seen, left: Option<Left>) {
         self.memory.record(agent).retry = None;
+        if seen.gone && seen.unit.is_failed() {
+            // Nobody can start it again, so nobody need see to it.
+            let now = self.now;
+            let since = |down: Timestamp| now.duration_since(down).abs();
+            if seen.unit.down.is_none_or(|down| since(down) >= COUNTS) {
+                self.forget.insert(agent.clone());
+            }
+            return self.leave(agent, "it gave up, and is gone");
+        }
         let is_polecat = agent.role() == Role::Polecat;
         if is_polecat && agent.rig().is_some_and(|rig| self.storms.contains(rig)) {
             self.pending.insert(unit_key(&agent.unit()));
@@ -608,7 +623,9 @@ impl Deciding<'_> {
             .collect();
         let back = |agent: &Agent| {
             let seen = self.seen.agents.get(agent);
-            seen.is_none_or(|seen| seen.unit.is_active() || seen.refusal.is_some())
+            // One that is down and has not failed has ended well since, or is started now.
+            let is_well = |unit: &UnitState| !unit.is_changing() && !unit.is_failed();
+            seen.is_none_or(|seen| is_well(&seen.unit) || seen.refusal.is_some() || seen.gone)
         };
         if dead.is_none() && self.memory.mass_death.iter().all(back) {
             self.memory.mass_death.clear();
@@ -709,6 +726,7 @@ impl Deciding<'_> {
         Plan {
             steps: self.steps,
             left: self.left,
+            forget: self.forget,
             waits: self.waits,
             disagreements: self.disagreements,
             raise,

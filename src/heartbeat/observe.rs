@@ -231,8 +231,11 @@ pub fn agents(world: &World<'_>, units: &BTreeMap<String, Unit>) -> Result<BTree
         let left = Note::of(town, agent).load();
         let mut refusal = marks.refusal(agent);
         // Where its directory cannot be looked into, it would be started in another one.
-        match left.and_then(|left| town.lacks(agent).map(|_| left)) {
-            Ok(left) => seen.left = left.filter(|_| seen.unit.is_down()),
+        match left.and_then(|left| Ok((left, town.lacks(agent)?))) {
+            Ok((left, lack)) => {
+                seen.left = left.filter(|_| seen.unit.is_down());
+                seen.gone = lack.is_some();
+            }
             Err(e) => _ = refusal.get_or_insert(marks::unknown(&e)),
         }
         seen.refusal = refusal.map(|refusal| Refused {

@@ -81,6 +81,8 @@ pub struct Seen {
     pub dismissed: bool,
     /// The registry does not list its rig.
     pub stray: bool,
+    /// The town has no such agent any more: its directory is gone, or its rig is not listed.
+    pub gone: bool,
     /// What keeps it from running.
     pub refusal: Option<Refused>,
     /// Its unit.

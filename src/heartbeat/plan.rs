@@ -1,6 +1,6 @@
 //! What a tick is to do, in words and as data.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -162,6 +162,9 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// Agents that are left alone, and why.
     pub left: BTreeMap<Agent, String>,
+    /// Agents whose failure the manager is to forget, for they are gone.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub forget: BTreeSet<Agent>,
     /// Agents for whom a poke is due that is not typed now, and why, where that is new.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub waits: BTreeMap<Agent, String>,
@@ -223,6 +226,9 @@ impl std::fmt::Display for Plan {
         }
         for (agent, why) in &self.left {
             writeln!(f, "Leave {agent}: {why}")?;
+        }
+        for agent in &self.forget {
+            writeln!(f, "Forget that {agent} gave up")?;
         }
         for summary in self.raise.values() {
             writeln!(f, "Begin alert: {summary}")?;

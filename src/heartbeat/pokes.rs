@@ -118,12 +118,17 @@ impl Deciding<'_> {
             }
             Freshness::VeryStale => {}
         }
+        let is_unread = self.seen.heartbeat == Beat::Unreadable;
         let silent_since = beat.max(started).unwrap_or(now);
         let tell = silent_since + rules.very_stale + rules.poke_spacing * 2;
         let is_lost = self.is_lost(agent, seen);
         if tell <= now || is_lost {
             let summary = match beat {
                 Some(beat) => format!("The Deacon is silent: its last heartbeat was at {beat:.0}"),
+                None if is_unread => {
+                    "It is not known whether the Deacon is silent: its heartbeat cannot be used"
+                        .into()
+                }
                 None => "The Deacon is silent: it has written no heartbeat since its start".into(),
             };
             let lost = match is_lost {
@@ -171,9 +176,11 @@ impl Deciding<'_> {
         };
         let wait = since_last.map_or(SignedDuration::ZERO, |passed| due - passed);
         let age = beat.map(|beat| format!("{:#}", rounded(now.duration_since(beat))));
-        let age = age.map_or("there is no heartbeat since its start".into(), |age| {
-            format!("its heartbeat is {age} old")
-        });
+        let age = match age {
+            Some(age) => format!("its heartbeat is {age} old"),
+            None if is_unread => "its heartbeat cannot be used".into(),
+            None => "there is no heartbeat since its start".into(),
+        };
         if wait.is_positive() {
             let what = if stuck {
                 "a last look at the Deacon"

@@ -125,7 +125,9 @@ pub fn collect(town: &Town, systemd: Result<&Systemd, String>) -> Status {
         };
         let what = wrong.as_ref().map(|(what, _)| what.as_str());
         let one = seen.status(&agent, unit.ok(), properties, what);
-        found.extend(agent::problem(&one));
+        // A tick forgets that somebody gave up who is gone.
+        let is_gone = || agent.role().is_worker() && matches!(town.lacks(&agent), Ok(Some(_)));
+        found.extend(agent::problem(&one).filter(|_| one.active_state != "failed" || !is_gone()));
         if let Some(root) = properties.and_then(|p| elsewhere(town, p)) {
             roots.push(root);
         } else if is_active && let Some(place) = seen.beside(&agent) {
