@@ -77,6 +77,8 @@ pub struct Entry {
     pub path: PathBuf,
     /// What it says, or why it cannot be read.
     pub text: Result<String, String>,
+    /// It cannot be read just now, as on a sick disk: it is not refused for that.
+    pub unread: bool,
 }
 
 /// What a claim has found.
@@ -84,8 +86,9 @@ pub struct Entry {
 pub struct Claimed {
     /// What there is to do.
     pub entries: Vec<Entry>,
-    /// Why something stays where it is, such as a directory that another user made, or a file that
-    /// cannot be read just now.
+    /// What may be read later, in `cur/`: no path unit starts the job again for that.
+    pub unread: Vec<Entry>,
+    /// Why something stays in `new/`, such as a directory that another user made.
     pub stuck: Option<anyhow::Error>,
 }
 
@@ -140,35 +143,34 @@ impl Spool {
             let moved = self.shift(&new.join(name), "cur");
             stuck = stuck.or(moved.err());
         }
-        let mut entries = Vec::new();
-        for entry in self.entries("cur")?.take(limit) {
-            match entry {
-                Ok(entry) => entries.push(entry),
-                Err(e) => _ = stuck.get_or_insert(e),
-            }
-        }
-        Ok(Claimed { entries, stuck })
+        let claimed = self.entries("cur")?.take(limit);
+        let (unread, entries) = claimed.partition(|entry| entry.unread);
+        Ok(Claimed {
+            entries,
+            unread,
+            stuck,
+        })
     }
 
     /// The files of one state, by name, with what they say; each is read when its turn comes.
     ///
     /// # Errors
-    /// The directory cannot be read. Of an entry: it cannot be read just now.
-    pub fn entries(&self, state: &str) -> Result<impl Iterator<Item = Result<Entry>>> {
+    /// The directory cannot be read.
+    pub fn entries(&self, state: &str) -> Result<impl Iterator<Item = Entry>> {
         let dir = self.dir(state);
         let names = work(state, names(&dir)?).into_iter();
-        Ok(names.filter_map(move |name| entry(dir.join(&name), &name).transpose()))
+        Ok(names.filter_map(move |name| entry(dir.join(&name), &name)))
     }
 
     /// How many files there are of one state, and the last of them by name; no other is read.
     ///
     /// # Errors
-    /// The directory or the file cannot be read.
+    /// The directory cannot be read.
     pub fn last(&self, state: &str) -> Result<(usize, Option<Entry>)> {
         let dir = self.dir(state);
         let names = work(state, names(&dir)?);
-        let last = names.last().map(|name| entry(dir.join(name), name));
-        Ok((names.len(), last.transpose()?.flatten()))
+        let last = names.last().and_then(|name| entry(dir.join(name), name));
+        Ok((names.len(), last))
     }
 
     /// The names of all files of one state, as [`Entry`] has them.
@@ -237,11 +239,12 @@ impl Spool {
         !["new", "cur"].into_iter().all(is_empty)
     }
 
-    /// Moves an entry to `failed/`, with the reason beside it; gives its new path.
+    /// Moves an entry to `failed/`, with the reason beside it; gives its new path, and `None` where
+    /// somebody has taken it away.
     ///
     /// # Errors
     /// The reason cannot be written or the file cannot be moved; then it is where it was.
-    pub fn fail(&self, entry: &Entry, reason: &str) -> Result<PathBuf> {
+    pub fn fail(&self, entry: &Entry, reason: &str) -> Result<Option<PathBuf>> {
         // The reason first: who finds the entry in `failed/` finds why, even if we end in between.
         let text = format!("{reason}\n");
         let explain = |path: &Path| {
@@ -249,9 +252,7 @@ impl Spool {
             files::remove(&beside(path, DISMISSED))?;
             files::write(&beside(path, REASON), text.as_bytes())
         };
-        let Some(path) = self.shift_after(&entry.path, "failed", explain)? else {
-            return Ok(entry.path.clone());
-        };
+        let path = self.shift_after(&entry.path, "failed", explain)?;
         for state in ["failed", "cur"] {
             files::sync_dir(&self.dir(state)).context("Failed to sync the spool")?;
         }
@@ -362,7 +363,9 @@ impl Spool {
         if !files::is_there(from)? {
             return Ok(None);
         }
-        let name = from.file_name().unwrap_or_default();
+        let name = from.file_name().unwrap_or_default().as_bytes();
+        // What is hidden is seen by nobody there.
+        let name = OsStr::from_bytes(name.strip_prefix(b".").unwrap_or(name));
         // The time is a number that no file has, should all the small ones be taken.
         let unique = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
         let numbers = (0..NAMES_TRIED).chain([unique.as_nanos()]);
@@ -413,17 +416,20 @@ fn rename_in_two_steps(from: &Path, to: &Path) -> Result<(), Errno> {
 }
 
 /// A file and what it says; `None`: somebody else has finished it.
-fn entry(path: PathBuf, name: &OsStr) -> Result<Option<Entry>> {
-    let text = match files::read_untrusted(&path, files::ENTRY_LIMIT) {
-        Ok(None) => return Ok(None),
-        Ok(Some(text)) => Ok(text),
-        Err(e) if files::may_pass(&e) => {
-            return Err(e).with_context(|| format!("Failed to read '{}'", path.display()));
-        }
+fn entry(path: PathBuf, name: &OsStr) -> Option<Entry> {
+    let read = files::read_untrusted(&path, files::ENTRY_LIMIT);
+    let unread = read.as_ref().is_err_and(files::may_pass);
+    let text = match read {
+        Ok(text) => Ok(text?),
+        Err(e) if unread => Err(format!("Failed to read '{}': {e:#}", path.display())),
         Err(e) => Err(format!("it {e}")),
     };
-    let name = shown(name);
-    Ok(Some(Entry { name, path, text }))
+    Some(Entry {
+        name: shown(name),
+        path,
+        text,
+        unread,
+    })
 }
 
 /// The name that [`Spool::put`] gives to a stem.
@@ -593,7 +599,7 @@ mod tests {
             drop_file(&spool, "a.json", "bad");
             drop_file(&spool, "b.json", "good");
             let entries = spool.claim(CLAIM_LIMIT).unwrap().entries;
-            let to = spool.fail(&entries[0], "it is bad").unwrap();
+            let to = spool.fail(&entries[0], "it is bad").unwrap().unwrap();
             spool.done(&entries[1]).unwrap();
             spool.done(&entries[1]).unwrap();
             let want = ["a.json", "a.1.json", "a.2.json"][round];
@@ -617,10 +623,10 @@ mod tests {
         let fail = || {
             drop_file(&spool, "a.json", "bad");
             let entries = spool.claim(CLAIM_LIMIT).unwrap().entries;
-            spool.fail(&entries[0], "it is bad").unwrap()
+            spool.fail(&entries[0], "it is bad").unwrap().unwrap()
         };
         let first = fail();
-        let open = || spool.entries("failed").unwrap().map(Result::unwrap);
+        let open = || spool.entries("failed").unwrap();
         let entries: Vec<Entry> = open().collect();
         assert_eq!(spool.reason(&entries[0].path).as_deref(), Some("it is bad"));
         spool.dismiss(&first).unwrap();
@@ -636,12 +642,30 @@ mod tests {
     }
 
     #[test]
+    fn one_that_is_gone_is_not_put_aside_and_one_that_was_hidden_is_seen() {
+        let (_dir, spool) = spool();
+        drop_file(&spool, "a.json", "bad");
+        let gone = spool.claim(CLAIM_LIMIT).unwrap().entries.remove(0);
+        fs::remove_file(&gone.path).unwrap();
+        assert_eq!(spool.fail(&gone, "it is bad").unwrap(), None);
+        assert_eq!(spool.counts().unwrap(), Counts::default());
+        drop_file(&spool, ".hidden-7", "bad");
+        let hidden = Entry {
+            path: spool.dir("new").join(".hidden-7"),
+            ..gone
+        };
+        let path = spool.fail(&hidden, "it is bad").unwrap();
+        assert_eq!(path, Some(spool.dir("failed").join("hidden-7")));
+        assert_eq!(spool.counts().unwrap().failed, 1);
+    }
+
+    #[test]
     fn what_is_excused_keeps_its_reason_and_counts_not() {
         let (_dir, spool) = spool();
         let fail = |name: &str| {
             drop_file(&spool, name, "late");
             let entries = spool.claim(CLAIM_LIMIT).unwrap().entries;
-            spool.fail(&entries[0], "it is late").unwrap()
+            spool.fail(&entries[0], "it is late").unwrap().unwrap()
         };
         let first = fail("a.json");
         spool.excuse(&first).unwrap();
@@ -742,7 +766,7 @@ mod tests {
         let entries = spool.claim(CLAIM_LIMIT).unwrap().entries;
         assert_eq!(entries.len(), 2);
         for entry in &entries {
-            let path = spool.fail(entry, "it is bad").unwrap();
+            let path = spool.fail(entry, "it is bad").unwrap().unwrap();
             assert_eq!(path.extension(), Some(OsStr::new("json")));
             assert!(beside(&path, REASON).exists());
         }
@@ -750,7 +774,7 @@ mod tests {
         // One that an older version has left.
         fs::write(spool.dir("failed").join(&long[0]), "bad").unwrap();
         for entry in spool.entries("failed").unwrap() {
-            spool.dismiss(&entry.unwrap().path).unwrap();
+            spool.dismiss(&entry.path).unwrap();
         }
         assert_eq!(spool.counts().unwrap().failed, 0);
     }
@@ -762,7 +786,7 @@ mod tests {
         for _ in 0..NAMES_TRIED + 20 {
             drop_file(&spool, "a.json", "bad");
             let entries = spool.claim(CLAIM_LIMIT).unwrap().entries;
-            paths.insert(spool.fail(&entries[0], "it is bad").unwrap());
+            paths.insert(spool.fail(&entries[0], "it is bad").unwrap().unwrap());
         }
         assert_eq!(paths.len() as u128, NAMES_TRIED + 20);
         assert_eq!(spool.counts().unwrap().failed, paths.len());

@@ -31,9 +31,7 @@ pub struct Refused {
 /// The spool cannot be read.
 pub fn refused(spool: &Spool) -> Result<Vec<Refused>> {
     let entries = spool.entries("failed")?;
-    entries
-        .map(|entry| Ok(Refused::of(spool, entry?)))
-        .collect()
+    Ok(entries.map(|entry| Refused::of(spool, entry)).collect())
 }
 
 /// How many there are, and the last of them; the others are not read.

@@ -23,8 +23,17 @@ impl Run<'_> {
     /// Claims what is there, refuses what must be refused, and begins the rest; tells whether
     /// there may be more.
     pub(super) fn claim(&mut self) -> Result<bool> {
-        let Claimed { entries, stuck } = self.spool.claim(CLAIM_LIMIT)?;
+        let Claimed {
+            entries,
+            unread,
+            stuck,
+        } = self.spool.claim(CLAIM_LIMIT)?;
         self.stuck = stuck;
+        for entry in unread {
+            if self.put_off.insert(entry.name) {
+                self.errors.extend(entry.text.err());
+            }
+        }
         step("claimed");
         let now = Timestamp::now();
         let stopped = self.systemd.town_is_stopped()?;
@@ -38,7 +47,7 @@ impl Run<'_> {
         let mut standings = BTreeMap::new();
         let mut wanted: BTreeMap<Agent, Vec<Taken>> = BTreeMap::new();
         let mut joined = false;
-        let mut waits = false;
+        let mut waiting = Vec::new();
         // Those that something else was being done to, and are to be stopped now.
         let mut stopping = BTreeSet::new();
         for entry in entries.into_iter().filter(|e| !busy.contains(&e.path)) {
@@ -103,7 +112,7 @@ impl Run<'_> {
                 standing.started = None;
             } else if planned.is_some() {
                 // What an earlier run has begun comes first, for it may do for this one too.
-                waits = true;
+                waiting.push((agent.clone(), taken.entry.name));
                 continue;
             }
             match judge(&request, &standing, max_age, now) {
@@ -113,8 +122,9 @@ impl Run<'_> {
                 }
                 Verdict::Moot(why) => {
                     let mail = taken.mail.as_deref();
-                    let path = self.refuse(&taken.entry, mail, Some(&request), &why)?;
-                    self.spool.excuse(&path)?;
+                    if let Some(path) = self.refuse(&taken.entry, mail, Some(&request), &why)? {
+                        self.spool.excuse(&path)?;
+                    }
                 }
                 Verdict::Overtaken => self.finish(agent, vec![taken], None)?,
                 Verdict::Execute => match self.pending.get_mut(agent) {
@@ -136,6 +146,13 @@ impl Run<'_> {
                 },
             }
         }
+        let (soon, later): (Vec<_>, Vec<_>) = waiting
+            .into_iter()
+            .partition(|(agent, _)| wanted.contains_key(agent));
+        for (agent, name) in later {
+            let why = format!("it is not known what {agent} was asked for before");
+            self.put_off(&name, &why);
+        }
         let resumed = self.plan(&wanted, &standings, joined, now)?;
         for agent in stopping {
             if let Err(e) = self.begin(&agent, false) {
@@ -156,7 +173,7 @@ impl Run<'_> {
             }
         }
         step("queued");
-        Ok(waits || (all == CLAIM_LIMIT && self.executed + self.refused > before))
+        Ok(!soon.is_empty() || (all == CLAIM_LIMIT && self.executed + self.refused > before))
     }
 
     /// Writes down what is about to be done, and tells for whom an earlier run has done so.

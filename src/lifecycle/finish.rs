@@ -94,14 +94,14 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Puts a request aside; gives its new path.
+    /// Puts a request aside; gives its new path, and `None` where somebody has taken it away.
     pub(super) fn refuse(
         &mut self,
         entry: &Entry,
         mail: Option<&str>,
         request: Option<&Request>,
         why: &str,
-    ) -> Result<PathBuf> {
+    ) -> Result<Option<PathBuf>> {
         let about = request.map(|r| (&r.agent, r.action));
         self.put_aside(entry, mail, about, why)
     }
@@ -112,7 +112,7 @@ impl Run<'_> {
         mail: Option<&str>,
         about: Option<(&Agent, Action)>,
         why: &str,
-    ) -> Result<PathBuf> {
+    ) -> Result<Option<PathBuf>> {
         self.remember(mail.map(String::from))?;
         step("refusing");
         let path = self.spool.fail(entry, why)?;

@@ -111,7 +111,8 @@ impl Run<'_> {
             let idle = self.pending.is_empty() && matches!(post, Post::Done);
             if idle && !claim && !self.has_new()? {
                 // A plan whose requests are all gone has been carried out.
-                if self.stuck.is_none() && !self.state.planned.is_empty() {
+                if self.stuck.is_none() && self.put_off.is_empty() && !self.state.planned.is_empty()
+                {
                     self.state.planned.clear();
                     self.state.save(Timestamp::now())?;
                 }

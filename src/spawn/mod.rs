@@ -77,6 +77,9 @@ const AGAIN: Duration = Duration::from_secs(2);
 /// When to try again after something went wrong.
 const RETRY: Duration = Duration::from_secs(10);
 
+/// When to try again what could not be read.
+const UNREAD: Duration = Duration::from_secs(60);
+
 /// Runs `gt-spawn-trigger` once.
 ///
 /// # Errors
@@ -141,12 +144,13 @@ fn work(desk: &Desk<'_>) -> Result<Done> {
         Some(wait) => Some((looked + wait).max(Instant::now() + SOON)),
         None => found.unsteady.then(|| Instant::now() + AGAIN),
     };
-    let next = match outcome.errors.is_empty() {
-        true => next,
-        false => Some(Instant::now() + RETRY),
+    let next = match (outcome.errors.is_empty(), outcome.unread.is_empty()) {
+        (false, _) => Some(Instant::now() + RETRY),
+        (true, false) => next.or(Some(Instant::now() + UNREAD)),
+        (true, true) => next,
     };
     Ok(Done {
-        failures: outcome.errors,
+        failures: [outcome.errors, outcome.unread].concat(),
         next: next.map(|due| (due, TIMER.into())),
         starts: Vec::new(),
     })

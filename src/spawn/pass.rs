@@ -40,6 +40,8 @@ pub struct Outcome {
     pub next: Option<Duration>,
     /// What went wrong; it is tried again.
     pub errors: Vec<String>,
+    /// What cannot be read just now, in words.
+    pub unread: Vec<String>,
     /// Why something cannot be claimed.
     pub stuck: Option<anyhow::Error>,
 }
@@ -80,7 +82,7 @@ impl Pass<'_> {
         let (mut waiting, entries) = self.read(now, &mut outcome)?;
         let known: BTreeSet<&str> = waiting.iter().map(|w| w.record.id.as_str()).collect();
         // One that cannot be read just now waits all the same.
-        if outcome.stuck.is_none() {
+        if outcome.unread.is_empty() {
             self.state
                 .records
                 .retain(|id, _| known.contains(id.as_str()));
@@ -148,6 +150,8 @@ impl Pass<'_> {
         let mut readiness = HashMap::new();
         let claimed = self.spool.claim(CLAIM_LIMIT)?;
         outcome.stuck = claimed.stuck;
+        let unread = claimed.unread.into_iter();
+        outcome.unread = unread.filter_map(|entry| entry.text.err()).collect();
         for entry in claimed.entries {
             let text = entry.text.as_deref().unwrap_or_default();
             if serde_json::from_str::<Wake>(text).is_ok() {
@@ -331,7 +335,9 @@ impl Pass<'_> {
             let key = format!("{ALERT}{}", w.record.id);
             alert::raise(self.town, &key, &summary(w, reason), &fields)?;
         }
-        let kept = self.spool.fail(entry, reason)?;
+        let Some(kept) = self.spool.fail(entry, reason)? else {
+            return Ok(());
+        };
         let Some(w) = spawn else {
             log::warn!(message_id = journal::SPAWN_FAILED, gt_spawn = name, gt_reason = reason;
                 "Spawn '{name}' is refused and kept as '{}': {reason}", kept.display());
@@ -370,10 +376,14 @@ pub fn clear_alerts(town: &Town, spool: &Spool) -> Result<()> {
     if open.peek().is_none() {
         return Ok(());
     }
-    let failed = spool
-        .entries("failed")?
-        .filter_map(|entry| entry.map(|entry| arrival(&entry)).transpose())
-        .collect::<Result<BTreeSet<String>>>()?;
+    let mut failed = BTreeSet::new();
+    for entry in spool.entries("failed")? {
+        // Any of the alerts may be about it.
+        if entry.unread {
+            return Ok(());
+        }
+        failed.extend(arrival(&entry));
+    }
     for id in open.filter(|id| !failed.contains(*id)) {
         let summary = "Somebody has seen to a failed spawn";
         alert::clear(town, &format!("{ALERT}{id}"), summary)?;

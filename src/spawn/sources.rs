@@ -168,8 +168,11 @@ fn set_aside(path: &Path, reason: &str, spool: &Spool) -> Result<()> {
         name: pending::FILE.into(),
         path: path.to_path_buf(),
         text: Err(reason.to_string()),
+        unread: false,
     };
-    let to = spool.fail(&entry, &format!("{}: {reason}", pending::FILE))?;
+    let Some(to) = spool.fail(&entry, &format!("{}: {reason}", pending::FILE))? else {
+        return Ok(());
+    };
     log::warn!(
         "'{}' is kept as '{}': {reason}; what it has must be spawned again",
         path.display(),

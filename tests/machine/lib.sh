@@ -114,6 +114,18 @@ as_root() {
     eventually 60 test ! -e "${ask/.ask/ask}" -a ! -e "${ask/.ask/.run}"
 }
 
+# sick FILE: reading it fails, as on a sick disk, until it is healed: the first page of a process is nobody's.
+sick() {
+    if [ -z "${SICK:-}" ]; then
+        sleep 100000 &
+        SICK=$!
+        disown
+    fi
+    as_root mount --bind "/proc/$SICK/mem" "$1"
+    says 1 'Input/output error' cat "$1"
+}
+heal() { as_root umount "$1"; }
+
 # Has root restart our user manager, as a reboot would.
 restart_manager() {
     local before
