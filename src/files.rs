@@ -91,7 +91,8 @@ pub fn small_file(path: impl AsRef<Path>) -> Option<String> {
 }
 
 /// Reads a file of our own by `parse`; the default stands for one that is missing. The inner error:
-/// it is broken, so that it does not parse, is no text, no file, or larger than any that we write.
+/// it is broken, so that it does not parse, is no text, no file, larger than any that we write, or on
+/// a bad block of its disk: nobody can do without us until somebody has seen to that.
 ///
 /// # Errors
 /// The file cannot be read.
@@ -102,7 +103,7 @@ pub fn look_at_own<T: Default>(
     match read(path) {
         Ok(None) => Ok(Ok(T::default())),
         Ok(Some(text)) => Ok(parse(&text)),
-        Err(e) if is_broken(&e) => Ok(Err(e)),
+        Err(e) if is_broken(&e) || is_sick(&e) => Ok(Err(e)),
         Err(e) => Err(e),
     }
 }
@@ -130,6 +131,14 @@ pub fn read_own<T: Default>(
 fn is_broken(e: &anyhow::Error) -> bool {
     let kind = e.downcast_ref::<io::Error>().map(io::Error::kind);
     kind == Some(io::ErrorKind::InvalidData)
+}
+
+/// Whether the disk gave no answer.
+fn is_sick(e: &anyhow::Error) -> bool {
+    let errno = e
+        .downcast_ref::<io::Error>()
+        .and_then(io::Error::raw_os_error);
+    errno == Some(Errno::EIO as i32)
 }
 
 /// Whether a read has failed by no fault of the file, its kind and its rights, as on a sick disk: it
@@ -663,6 +672,11 @@ mod tests {
         fs::remove_file(&aside).unwrap();
         fs::create_dir(&path).unwrap();
         assert_eq!((load().unwrap().as_str(), aside.is_dir()), ("", true));
+        fs::remove_dir(&aside).unwrap();
+        // The kernel gives EIO.
+        std::os::unix::fs::symlink("/proc/self/mem", &path).unwrap();
+        assert_eq!((load().unwrap().as_str(), aside.is_symlink()), ("", true));
+        fs::remove_file(&aside).unwrap();
         fs::write(&path, "text").unwrap();
         assert_eq!(load().unwrap(), "text");
         // What cannot be read is not broken.

@@ -13,6 +13,7 @@ use crate::agent::{Agent, Role};
 use crate::exit::Exit;
 use crate::files;
 use crate::heartbeat::JOB;
+use crate::heartbeat::observe::OWN_UNIT;
 use crate::heartbeat::observed::KEPT_UNITS;
 use crate::job;
 use crate::session::run::why_failed;
@@ -89,9 +90,17 @@ pub fn handle(unit: &str) -> Result<Exit> {
                 summary = storm(&rig, count);
             }
             let has_begun = begin_in(&dirs(&town), &key, &summary, &fields, Timestamp::now())?;
-            is_missed = has_begun && KEPT_UNITS.contains(&unit);
+            is_missed = match unit {
+                OWN_UNIT => !job::is_armed(&JOB, &systemd)?,
+                _ => has_begun && KEPT_UNITS.contains(&unit),
+            };
         }
     }
+    // First: a program that hangs while it is told may use up our time.
+    let armed = match is_missed {
+        true => arm_tick(&town),
+        false => Ok(()),
+    };
     if is_homeless() {
         let over = format!("The town is at '{}' again", town.root().display());
         store::end(&homeless()?, NO_TOWN, &over, Timestamp::now())?;
@@ -103,13 +112,14 @@ pub fn handle(unit: &str) -> Result<Exit> {
         // It plans when the agent is tried again.
         poke::heartbeat(town.root());
     }
-    if is_missed {
-        // A tick starts it again: not at once after the last one, for the cause may last. One that is
-        // under way would put its own timer in the place of this.
-        let _tick = files::lock(&town.path(JOB.lock), TICK_ENDS)?;
-        job::arm_for_failure(&JOB)?;
-    }
-    told.map(|()| Exit::Ok)
+    armed.and(told).map(|()| Exit::Ok)
+}
+
+/// Has a tick start what failed again, not at once after the last one, for the cause may last. One
+/// that is under way would put its own timer in the place of ours.
+fn arm_tick(town: &Town) -> Result<()> {
+    let _tick = files::lock(&town.path(JOB.lock), TICK_ENDS)?;
+    job::arm_for_failure(&JOB)
 }
 
 /// Tells all that is due, and sees to it that what could not be told is tried again.

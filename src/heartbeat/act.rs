@@ -420,6 +420,12 @@ impl Acting<'_> {
 
     /// Learns what is on the hooks of polecats that are down. The next tick sees to it.
     fn hooks(&mut self, tools: &Tools, agents: &BTreeMap<Agent, Seen>, begin: Instant) {
+        let town = self.world.town;
+        if town.rigs_error().is_none() {
+            let is_listed =
+                |agent: &Agent| agent.rig().is_some_and(|rig| town.rigs().contains(rig));
+            self.memory.hooks.retain(|agent, _| is_listed(agent));
+        }
         let is_down = |seen: &Seen| seen.unit.is_down() && !seen.session;
         let down = agents
             .iter()
@@ -429,7 +435,6 @@ impl Acting<'_> {
         let rigs: BTreeSet<String> = rigs
             .filter_map(|agent| agent.rig().map(String::from))
             .collect();
-        let town = self.world.town;
         let hooked = |dir: &Path| match bd::hooked(tools, town, dir) {
             Ok(hooked) => hooked,
             Err(e) => {
@@ -589,4 +594,30 @@ fn waits(agent: &Agent, why: &str) {
     let name = agent.to_string();
     log::info!(message_id = journal::POKE_WAITS, gt_agent = name.as_str(), gt_reason = why;
         "The poke of {agent} waits: {why}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mail_about_one_that_is_down_for_long_is_tried_again_ever_later() {
+        let now: Timestamp = "2026-01-16T10:00:00Z".parse().unwrap();
+        let agent = Agent::parse("a/polecats/nux").unwrap();
+        let step = Step {
+            action: Action::Tell {
+                agent: agent.clone(),
+                to: Agent::parse("a/witness").unwrap(),
+                issue: None,
+            },
+            reason: String::new(),
+        };
+        for (down, want) in [(None, 5), (Some(1), 5), (Some(5), 5), (Some(50), 50)] {
+            let mut observed = Observed::default();
+            let down = down.map(|minutes| now - SignedDuration::from_mins(minutes));
+            observed.agents.entry(agent.clone()).or_default().unit.down = down;
+            let pause = mail_pause(&observed, std::slice::from_ref(&step), now);
+            assert_eq!(pause, SignedDuration::from_mins(want), "{down:?}");
+        }
+    }
 }

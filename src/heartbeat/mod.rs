@@ -34,7 +34,7 @@ use crate::spawn;
 use crate::systemd::Systemd;
 use crate::tmux::Tmux;
 use crate::tools::{Tools, gt};
-use crate::town::{Town, home};
+use crate::town::{Town, home, left};
 use memory::Memory;
 use observe::World;
 use observed::{JOBS, LIFECYCLE, Observed, SPAWN_TRIGGER, UnitState};
@@ -124,6 +124,9 @@ fn tend(desk: &Desk<'_>) -> Result<Done> {
     if full {
         for (dir, depth) in WRITTEN {
             files::sweep(&town.path(dir), depth);
+        }
+        if let Err(e) = left::forget_gone(&town) {
+            log::debug!("{e:#}, ignoring");
         }
     }
     let mut plan = decide::decide(&observed, now);

@@ -198,6 +198,17 @@ fn next(job: &Job) -> String {
     format!("{}-next", job.name)
 }
 
+/// Whether a timer brings the job's next run. A run that is killed while it puts one timer in the
+/// place of another leaves none.
+///
+/// # Errors
+/// The manager does not answer.
+pub fn is_armed(job: &Job, systemd: &Systemd) -> Result<bool> {
+    let timer = format!("{}.timer", next(job));
+    let found = systemd.units(&[&timer])?.remove(&timer);
+    Ok(found.is_some_and(|found| found.sub == "waiting"))
+}
+
 /// Has the job run again a while after this run has ended, however it ends.
 fn arm_first(job: &Job, systemd: &Systemd) -> Result<()> {
     let what = format!("Another {} after One That Failed", job.name);

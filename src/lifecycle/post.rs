@@ -208,3 +208,27 @@ impl Run<'_> {
         Ok(mails)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tools::script;
+
+    #[test]
+    fn the_first_tick_of_a_town_has_the_mail_read() {
+        let (dir, town) = crate::town::tests::town_with(1, &[]);
+        let bin = dir.path().join(".local/bin");
+        std::fs::create_dir_all(&bin).unwrap();
+        script(&bin.join("gt"), "#!/bin/sh\n");
+        let tools = Tools::locate(dir.path());
+        let spool = town.path(SPOOL);
+        assert!(is_due(&town, &tools));
+        files::replace(&spool.join(READ), b"").unwrap();
+        assert!(!is_due(&town, &tools));
+        forget_read(&town).unwrap();
+        assert!(is_due(&town, &tools));
+        files::replace(&spool.join(READ), b"").unwrap();
+        files::write(&spool.join(FAILS), b"").unwrap();
+        assert!(is_due(&town, &tools));
+    }
+}

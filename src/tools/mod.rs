@@ -363,7 +363,7 @@ pub fn shown(path: impl AsRef<OsStr>) -> String {
 /// Writes a script for tests. Another process writes the file: of a file that this one has open,
 /// a process that another test forks meanwhile keeps a copy, and then the script is "busy".
 #[cfg(test)]
-fn script(path: &Path, text: &str) {
+pub(crate) fn script(path: &Path, text: &str) {
     let draft = path.with_extension("draft");
     std::fs::write(&draft, text).unwrap();
     let mut install = Command::new("install");

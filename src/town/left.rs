@@ -3,18 +3,21 @@
 //!
 //! One line: the word, a tab, the time. There is no file for an agent that ended for good.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::Town;
-use crate::agent::Agent;
+use crate::agent::{Agent, Role};
 use crate::files;
 
 /// The directory, below the town's root.
 pub const DIR: &str = "daemon/agents";
+
+/// The most notes that are looked at.
+const NOTES: usize = 10_000;
 
 /// What was noted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,9 +99,69 @@ pub fn forget_closed(town: &Town) -> Result<()> {
     Ok(())
 }
 
+/// Forgets the notes of crew and polecats that somebody has removed: another one of that name is not
+/// at work because the last one was.
+///
+/// # Errors
+/// A note cannot be removed.
+pub fn forget_gone(town: &Town) -> Result<()> {
+    for name in files::names(&town.path(DIR), NOTES)? {
+        let agent = name
+            .to_str()
+            .and_then(|name| Agent::from_instance(name).ok());
+        if let Some(agent) = agent
+            && is_gone(town, &agent)
+        {
+            Note::of(town, &agent).forget()?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether it is certain that the directory of crew or a polecat is gone. Where that of all of its
+/// rig is not there either, a disk may be missing.
+fn is_gone(town: &Town, agent: &Agent) -> bool {
+    let (Some(rig), Some(name), true) = (agent.rig(), agent.name(), agent.role().is_worker())
+    else {
+        return false;
+    };
+    let kind = match agent.role() {
+        Role::Crew => "crew",
+        _ => "polecats",
+    };
+    let all = town.path(rig).join(kind);
+    let is_dir = |dir: &Path| files::is_dir(dir).ok();
+    is_dir(&all) == Some(true) && is_dir(&all.join(name)) == Some(false)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn notes_of_those_who_are_gone_are_forgotten() {
+        let dir = tempfile::tempdir().unwrap();
+        let town = Town::at(dir.path(), None).unwrap();
+        let notes = [
+            ("a/polecats/nux", false),
+            ("a/polecats/gone", true),
+            ("a/crew/max", true),
+            // Of a disk that is not there, and no worker's.
+            ("b/polecats/nux", false),
+            ("a/witness", false),
+        ]
+        .map(|(agent, is_gone)| (Note::of(&town, &Agent::parse(agent).unwrap()), is_gone));
+        for (note, _) in &notes {
+            note.save(Left::AtWork).unwrap();
+        }
+        for dir in ["a/polecats/nux", "a/crew", "b"] {
+            std::fs::create_dir_all(town.path(dir)).unwrap();
+        }
+        forget_gone(&town).unwrap();
+        for (note, is_gone) in notes {
+            assert_eq!(note.load().unwrap().is_none(), is_gone, "{note:?}");
+        }
+    }
 
     #[test]
     fn notes_come_back_and_junk_is_none() {
