@@ -127,6 +127,8 @@ fn choose(
 /// A line is not `KEY=VALUE`, by number.
 pub fn parse(text: &str) -> Result<Vec<(String, String)>> {
     let mut pairs = Vec::new();
+    // Some editors begin a file with a mark that nobody sees.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     for (number, line) in text.lines().enumerate() {
         let line = line.trim();
         if line.is_empty() || line.starts_with(['#', ';']) {
@@ -190,6 +192,7 @@ mod tests {
             ("K=100% my \"town\"", "100% my \"town\""),
             (r"K=a\b", r"a\b"),
             ("# c\n; d\n\nK=1\r\nK=2", "2"),
+            ("\u{feff}K=1", "1"),
         ] {
             let pairs = parse(line).unwrap();
             assert_eq!(pairs.last().unwrap(), &("K".into(), want.into()), "{line}");

@@ -22,11 +22,18 @@ const ZERO_DAY_END: i64 = -62_135_596_800 + 86_400;
 /// The text is not the JSON of a `T`.
 pub fn parse<T: DeserializeOwned>(text: &str) -> Result<T> {
     ensure!(
+        !text.starts_with('\u{feff}'),
+        "it begins with a byte order mark, which JSON has not; save it as UTF-8 without one"
+    );
+    ensure!(
         text.trim_start().starts_with('{'),
         "it is not a JSON object"
     );
     Ok(serde_json::from_str(text)?)
 }
+
+/// The longest duration of a setting, so that no sum of times and durations overflows.
+pub const LONGEST: SignedDuration = SignedDuration::from_hours(30 * 24);
 
 /// Reads a duration such as `"5m"`: longer than nothing, at most 30 days.
 ///
@@ -35,9 +42,8 @@ pub fn parse<T: DeserializeOwned>(text: &str) -> Result<T> {
 pub fn duration(text: &str) -> Result<SignedDuration> {
     let bad = || format!("{text:?} is not a duration such as \"90s\", \"5m\" or \"1h 30m\"");
     let length: SignedDuration = text.parse().with_context(bad)?;
-    // So that no sum of times and durations overflows.
     ensure!(
-        length.is_positive() && length <= SignedDuration::from_hours(30 * 24),
+        length.is_positive() && length <= LONGEST,
         "{text:?} is not between nothing and 720h"
     );
     Ok(length)

@@ -273,13 +273,20 @@ impl Town {
 
     /// Our own settings, complete; defaults where they are not known.
     pub fn ours(&self) -> Ours {
-        let settings = &self.sources.settings.value;
-        Ours::new(
+        self.ours_and_problems().0
+    }
+
+    /// Our own settings, and which of them are out of their range.
+    fn ours_and_problems(&self) -> (Ours, Vec<String>) {
+        let mut problems = Vec::new();
+        let ours = Ours::complete(
             &self.ours.value,
-            settings,
+            &self.sources.settings.value,
             &self.patrols.value,
             self.dialect,
-        )
+            &mut problems,
+        );
+        (ours, problems)
     }
 
     /// Why our own settings cannot be used now.
@@ -357,6 +364,7 @@ impl Town {
     /// Everything that is wrong with the configuration, each in words.
     pub fn problems(&self) -> Vec<String> {
         let mut problems: Vec<String> = self.errors().iter().map(|e| e.to_string()).collect();
+        problems.extend(self.ours_and_problems().1);
         problems.extend(self.rig_problems());
         problems.extend(self.dialect_problems());
         problems.extend(self.look_for_workers().1);

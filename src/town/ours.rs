@@ -183,6 +183,17 @@ impl Default for Ours {
 impl Ours {
     /// Completes the file.
     pub fn new(file: &File, town: &Settings, patrols: &Blocks, dialect: Dialect) -> Ours {
+        Ours::complete(file, town, patrols, dialect, &mut Vec::new())
+    }
+
+    /// As [`Ours::new`]; adds to `problems` each value that is out of its range, in words.
+    pub fn complete(
+        file: &File,
+        town: &Settings,
+        patrols: &Blocks,
+        dialect: Dialect,
+        problems: &mut Vec<String>,
+    ) -> Ours {
         let classic = dialect.pokes_by_tick();
         let mins = SignedDuration::from_mins;
         let by_dialect = |old, new| mins(if classic { old } else { new });
@@ -192,6 +203,8 @@ impl Ours {
             key.map(|length| length.0).or_else(town).unwrap_or(default)
         };
 
+        let secs = SignedDuration::from_secs;
+        let most = json::LONGEST;
         let deacon = &file.deacon;
         let stale = or_town(
             deacon.stale,
@@ -203,12 +216,26 @@ impl Ours {
             deacon.very_stale,
             "deacon",
             "heartbeat_very_stale_threshold",
-            by_dialect(5, 20),
+            by_dialect(5, 20).max(stale),
         );
         let retry_first = of(file.retry_first, mins(10));
+        let retry_longest = of(file.retry_longest, mins(60).max(retry_first));
+        let tick_interval = or_town(
+            file.tick_interval,
+            "daemon",
+            "recovery_heartbeat_interval",
+            patrols
+                .interval()
+                .and_then(|text| json::duration(text).ok())
+                .unwrap_or(mins(5)),
+        );
+        let sync_failures = town.number("daemon", "sync_failure_escalation_threshold");
+        let bd_limit = town.duration("session", "bd_command_timeout");
+        let mass_deaths = town.number("daemon", "mass_death_threshold");
+        let mut within = |name, value, range| within(name, value, range, problems);
         Ours {
             stale,
-            very_stale: very_stale.max(stale),
+            very_stale: within("deacon.very_stale", very_stale, (stale, most)),
             grace: or_town(deacon.grace, "daemon", "deacon_grace_period", mins(5)),
             pokes: deacon.pokes.unwrap_or(3),
             poke_witnesses: file.poke_witnesses.unwrap_or(classic),
@@ -222,38 +249,26 @@ impl Ours {
                 mins(6 * 60),
             ),
             presync_limit: of(file.presync_limit, mins(1)),
-            sync_failures: town
-                .number("daemon", "sync_failure_escalation_threshold")
+            sync_failures: sync_failures
                 .and_then(|count| u32::try_from(count).ok())
                 .unwrap_or(3)
                 .max(1),
-            bd_limit: town
-                .duration("session", "bd_command_timeout")
-                .unwrap_or(SignedDuration::from_secs(20))
-                .clamp(SignedDuration::from_secs(1), mins(1)),
+            bd_limit: within(
+                "operational.session.bd_command_timeout",
+                bd_limit.unwrap_or(secs(20)),
+                (secs(1), mins(1)),
+            ),
             spawn_deadline: or_town(file.spawn_deadline, "polecat", "pending_max_age", mins(5)),
             retry_first,
-            retry_longest: of(file.retry_longest, mins(60)).max(retry_first),
+            retry_longest: within("retry_longest", retry_longest, (retry_first, most)),
             alert_mail: file.alert_mail.unwrap_or(true),
             closed_sessions: file.closed_sessions.unwrap_or_default(),
-            closed_pause: of(file.closed_pause, SignedDuration::from_secs(10)),
-            tick_interval: or_town(
-                file.tick_interval,
-                "daemon",
-                "recovery_heartbeat_interval",
-                patrols
-                    .interval()
-                    .and_then(|text| json::duration(text).ok())
-                    .unwrap_or(mins(5)),
-            )
-            .clamp(SignedDuration::from_secs(10), mins(60)),
-            mass_deaths: town
-                .number("daemon", "mass_death_threshold")
-                .unwrap_or(3)
-                .max(2),
+            closed_pause: of(file.closed_pause, secs(10)),
+            tick_interval: within("tick_interval", tick_interval, (secs(10), mins(60))),
+            mass_deaths: mass_deaths.unwrap_or(3).max(2),
             mass_death_window: town
                 .duration("daemon", "mass_death_window")
-                .unwrap_or(SignedDuration::from_secs(30)),
+                .unwrap_or(secs(30)),
             session_keys: file.session_keys.unwrap_or(false),
             asks: of(file.terminal.asks, mins(2)),
             busy: of(file.terminal.busy, mins(12 * 60)),
@@ -263,10 +278,89 @@ impl Ours {
     }
 }
 
+/// The value of a setting, or that end of its range which is next to it; then a problem says so.
+fn within(
+    name: &str,
+    value: SignedDuration,
+    (least, most): (SignedDuration, SignedDuration),
+    problems: &mut Vec<String>,
+) -> SignedDuration {
+    let used = value.clamp(least, most);
+    if used != value {
+        let how = if value < least { "less" } else { "more" };
+        let file = match name.starts_with("operational.") {
+            true => super::settings::FILE,
+            false => FILE,
+        };
+        problems.push(format!(
+            "'{name}' is {value:#}, {how} than {used:#}, which is used instead; mend it in '{file}'"
+        ));
+    }
+    used
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::town::settings;
+
+    #[test]
+    fn what_is_out_of_range_is_told_with_what_is_used() {
+        for (file, town, want) in [
+            (
+                r#"{"tick_interval":"10s","deacon":{"stale":"15m"},"retry_first":"2h"}"#,
+                "{}",
+                None,
+            ),
+            (
+                r#"{"tick_interval":"1s"}"#,
+                "{}",
+                Some(
+                    "'tick_interval' is 1s, less than 10s, which is used instead; mend it in 'settings/systemd.json'",
+                ),
+            ),
+            (
+                r#"{"tick_interval":"2h"}"#,
+                "{}",
+                Some(
+                    "'tick_interval' is 2h, more than 1h, which is used instead; mend it in 'settings/systemd.json'",
+                ),
+            ),
+            (
+                r#"{"deacon":{"stale":"15m","very_stale":"14m"}}"#,
+                "{}",
+                Some(
+                    "'deacon.very_stale' is 14m, less than 15m, which is used instead; mend it in 'settings/systemd.json'",
+                ),
+            ),
+            (
+                r#"{"retry_longest":"1m"}"#,
+                "{}",
+                Some(
+                    "'retry_longest' is 1m, less than 10m, which is used instead; mend it in 'settings/systemd.json'",
+                ),
+            ),
+            (
+                "{}",
+                r#"{"operational":{"session":{"bd_command_timeout":"5m"}}}"#,
+                Some(
+                    "'operational.session.bd_command_timeout' is 5m, more than 1m, which is used instead; mend it in 'settings/config.json'",
+                ),
+            ),
+        ] {
+            let mut problems = Vec::new();
+            let (file, town) = (parse(file).unwrap(), settings::parse(town).unwrap());
+            Ours::complete(
+                &file,
+                &town,
+                &Blocks::default(),
+                Dialect::NEWEST,
+                &mut problems,
+            );
+            let want: Vec<String> = want.into_iter().map(String::from).collect();
+            assert_eq!(problems, want);
+        }
+    }
 
     fn ours(text: &str, town: &str, dialect: Dialect) -> Ours {
         let (file, town) = (parse(text).unwrap(), settings::parse(town).unwrap());
