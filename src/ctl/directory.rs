@@ -13,7 +13,7 @@ use crate::heartbeat::memory::Memory;
 use crate::systemd::{Systemd, Unit};
 use crate::tmux::{Pane, Tmux, is_inside};
 use crate::town::left::{self, Left, Note};
-use crate::town::{Town, patrols};
+use crate::town::{Town, marks, patrols};
 
 /// How many names are offered for one that is not known.
 const OFFERED: usize = 3;
@@ -27,7 +27,7 @@ pub fn listed(town: &Town, units: Option<&BTreeMap<String, Unit>>) -> BTreeSet<A
     let mut agents = wanted(town);
     let loaded = units.into_iter().flat_map(BTreeMap::keys);
     agents.extend(loaded.filter_map(|unit| Agent::from_unit(unit).ok()));
-    let held = names_in(town, "daemon/held");
+    let held = names_in(town, marks::HELD);
     let held = held.filter_map(|name| Agent::from_instance(&name).ok());
     agents.extend(held.filter(|agent| !matches!(town.lacks(agent), Ok(Some(_)))));
     agents

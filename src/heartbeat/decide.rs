@@ -9,6 +9,7 @@ use super::observed::{Activity, KEPT_UNITS, LOOKS, Observed, Seen, UnitState};
 use super::plan::{Action, CEILING, Next, Plan, Step};
 use crate::agent::{Agent, Role};
 use crate::alert::{self, unit_key};
+use crate::lifecycle::presync;
 use crate::town::left::Left;
 use crate::town::ours::Closed;
 
@@ -127,6 +128,14 @@ impl Deciding<'_> {
             self.agent(agent, seen);
         }
         self.hooks();
+        // Only a sync that works ends the alert about a worktree, unless its agent is gone.
+        let is_there = |key: &&String| {
+            let agent = key.strip_prefix(presync::ALERT).map(Agent::from_instance);
+            let seen = agent.and_then(|agent| self.seen.agents.get(&agent.ok()?));
+            seen.is_some_and(|seen| !seen.gone)
+        };
+        let worktrees = self.seen.alerts.keys().filter(is_there);
+        self.pending.extend(worktrees.cloned());
         // Only a heartbeat ends the silence of a Deacon that is to run, or a person who has it rest.
         let deacon = self.seen.agents.get(&Agent::deacon());
         let rests = |deacon: &Seen| {

@@ -20,6 +20,7 @@ use crate::agent::{Agent, Role};
 use crate::alert::{self, unit_key};
 use crate::digest::digest;
 use crate::hooks::report::Report;
+use crate::lifecycle::presync;
 use crate::session::process::{self, Head};
 use crate::session::rival;
 use crate::session::server;
@@ -155,6 +156,7 @@ fn is_ours(key: &str) -> bool {
         "hook-",
         "gone-",
         "polecats-",
+        presync::ALERT,
     ];
     let mut starts = starts.into_iter().chain(ALERTS);
     key != unit_key(OWN_UNIT)

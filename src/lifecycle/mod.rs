@@ -24,7 +24,7 @@ mod execute;
 mod finish;
 pub mod mail;
 mod post;
-mod presync;
+pub mod presync;
 pub mod request;
 mod run;
 mod state;

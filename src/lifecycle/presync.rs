@@ -16,6 +16,9 @@ use crate::tools::git::{self, Synced};
 use crate::tools::{self, Tools};
 use crate::town::{self, Town};
 
+/// How the key of an alert about a worktree begins; the agent's instance follows.
+pub const ALERT: &str = "presync-";
+
 /// The worktree of one agent.
 #[derive(Debug)]
 pub struct Worktree {
@@ -107,7 +110,7 @@ impl Worktree {
 
     /// Where the agent's alerts about its worktree are.
     fn key(&self) -> String {
-        format!("presync-{}", self.agent.instance())
+        format!("{ALERT}{}", self.agent.instance())
     }
 
     /// Tells somebody what is wrong with the worktree; until it has been brought up to date.

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::Town;
+use super::{Town, marks};
 use crate::agent::{Agent, Role};
 use crate::files;
 
@@ -99,20 +99,19 @@ pub fn forget_closed(town: &Town) -> Result<()> {
     Ok(())
 }
 
-/// Forgets the notes of crew and polecats that somebody has removed: another one of that name is not
-/// at work because the last one was.
+/// Forgets the notes and holds of crew and polecats that somebody has removed: another one of that name
+/// is not at work, or to stay down, because the last one was.
 ///
 /// # Errors
-/// A note cannot be removed.
+/// One cannot be removed.
 pub fn forget_gone(town: &Town) -> Result<()> {
-    for name in files::names(&town.path(DIR), NOTES)? {
-        let agent = name
-            .to_str()
-            .and_then(|name| Agent::from_instance(name).ok());
-        if let Some(agent) = agent
-            && is_gone(town, &agent)
-        {
-            Note::of(town, &agent).forget()?;
+    for dir in [DIR, marks::HELD].map(|dir| town.path(dir)) {
+        for name in files::names(&dir, NOTES)? {
+            let agent = name.to_str().map(Agent::from_instance);
+            let is_gone = |agent: Agent| is_gone(town, &agent);
+            if agent.is_some_and(|agent| agent.is_ok_and(is_gone)) {
+                files::remove(&dir.join(&name))?;
+            }
         }
     }
     Ok(())
@@ -157,7 +156,13 @@ mod tests {
         for dir in ["a/polecats/nux", "a/crew", "b"] {
             std::fs::create_dir_all(town.path(dir)).unwrap();
         }
+        let held = ["a/polecats/nux", "a/polecats/gone"].map(|agent| Agent::parse(agent).unwrap());
+        for agent in &held {
+            marks::hold(&town, agent, "x", Timestamp::now()).unwrap();
+        }
         forget_gone(&town).unwrap();
+        let held = held.map(|agent| marks::held(&town, &agent).unwrap().is_some());
+        assert_eq!(held, [true, false]);
         for (note, is_gone) in notes {
             assert_eq!(note.load().unwrap().is_none(), is_gone, "{note:?}");
         }

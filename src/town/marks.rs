@@ -16,6 +16,9 @@ use super::{Town, wisp};
 use crate::agent::{self, Agent};
 use crate::files;
 
+/// The directory of holds, below the town's root.
+pub const HELD: &str = "daemon/held";
+
 /// What keeps an agent from running.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mark {
@@ -131,7 +134,7 @@ fn note(path: &Path) -> Result<Option<Note>> {
 
 /// The file that holds an agent.
 pub fn held_path(town: &Town, agent: &Agent) -> PathBuf {
-    town.path("daemon/held").join(agent.instance())
+    town.path(HELD).join(agent.instance())
 }
 
 /// Whether somebody stopped this agent, and why.
