@@ -165,6 +165,7 @@ pub fn recover(args: &cli::Recover) -> Result<Exit> {
     for unit in systemd.units(&["gt-*"])?.into_values() {
         match Agent::from_unit(&unit.name) {
             _ if unit.active != "failed" => {}
+            Ok(agent) if matches!(town.lacks(&agent), Ok(Some(_))) => units.push(unit.name),
             Ok(agent) => agents.push(agent),
             Err(_) if is_own(&unit.name) => units.push(unit.name),
             Err(_) => say(&format!(
@@ -181,11 +182,12 @@ pub fn recover(args: &cli::Recover) -> Result<Exit> {
     both(theirs, agents)
 }
 
-/// Starts one of our own units that failed; a unit that delivers alerts is only forgotten.
+/// Starts one of our own units that failed; of a unit that delivers alerts, and of an agent that the
+/// town has no more, only the failure is forgotten.
 fn restore(systemd: &Systemd, unit: &str, dry_run: bool) -> Result<()> {
-    let is_alert = unit.starts_with("gt-alert@");
+    let is_forgotten = unit.starts_with("gt-alert@") || unit.starts_with("gt-agent@");
     if dry_run {
-        let would = if is_alert {
+        let would = if is_forgotten {
             "forget the failure of"
         } else {
             "start"
@@ -193,7 +195,7 @@ fn restore(systemd: &Systemd, unit: &str, dry_run: bool) -> Result<()> {
         return say(&format!("Would {would} {unit}"));
     }
     systemd.reset_failed(unit)?;
-    if is_alert {
+    if is_forgotten {
         return say(&format!("Forgot the failure of {unit}"));
     }
     let after = systemd.run(Verb::Start, unit, JOB_LIMIT)?;

@@ -24,6 +24,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use jiff::Timestamp;
 
+use crate::agent::Agent;
 use crate::exit::Exit;
 use crate::files;
 use crate::job::{self, Desk, Done, Job};
@@ -125,7 +126,9 @@ fn tend(desk: &Desk<'_>) -> Result<Done> {
         for (dir, depth) in WRITTEN {
             files::sweep(&town.path(dir), depth);
         }
-        if let Err(e) = left::forget_gone(&town) {
+        let seen = |agent: &Agent| observed.agents.get(agent);
+        let is_down = |agent: &Agent| seen(agent).is_none_or(|seen| seen.unit.is_down());
+        if let Err(e) = left::forget_gone(&town, is_down) {
             log::debug!("{e:#}, ignoring");
         }
     }

@@ -99,16 +99,16 @@ pub fn forget_closed(town: &Town) -> Result<()> {
     Ok(())
 }
 
-/// Forgets the notes and holds of crew and polecats that somebody has removed: another one of that name
-/// is not at work, or to stay down, because the last one was.
+/// Forgets the notes and holds of crew and polecats that are down and that somebody has removed: another
+/// one of that name is not at work, or to stay down, because the last one was.
 ///
 /// # Errors
 /// One cannot be removed.
-pub fn forget_gone(town: &Town) -> Result<()> {
+pub fn forget_gone(town: &Town, is_down: impl Fn(&Agent) -> bool) -> Result<()> {
     for dir in [DIR, marks::HELD].map(|dir| town.path(dir)) {
         for name in files::names(&dir, NOTES)? {
             let agent = name.to_str().map(Agent::from_instance);
-            let is_gone = |agent: Agent| is_gone(town, &agent);
+            let is_gone = |agent: Agent| is_down(&agent) && is_gone(town, &agent);
             if agent.is_some_and(|agent| agent.is_ok_and(is_gone)) {
                 files::remove(&dir.join(&name))?;
             }
@@ -160,7 +160,9 @@ mod tests {
         for agent in &held {
             marks::hold(&town, agent, "x", Timestamp::now()).unwrap();
         }
-        forget_gone(&town).unwrap();
+        forget_gone(&town, |_| false).unwrap();
+        assert!(notes.iter().all(|(note, _)| note.load().unwrap().is_some()));
+        forget_gone(&town, |_| true).unwrap();
         let held = held.map(|agent| marks::held(&town, &agent).unwrap().is_some());
         assert_eq!(held, [true, false]);
         for (note, is_gone) in notes {
