@@ -54,6 +54,9 @@ pub struct Look {
     /// It draws a cursor of its own, and some versions leave the real one, hidden, below all that
     /// they draw.
     pub hides_cursor: bool,
+    /// The cursor is shown while its input line takes what is typed, and hidden in its dialogs, of which
+    /// some float above that line.
+    pub shows_cursor: bool,
     /// What becomes of a text that is sent while it works.
     pub while_busy: Typing,
     /// Its hooks report also when it begins to work, so that their "free" counts against a screen
@@ -77,6 +80,7 @@ pub(super) const PLAIN: Look = Look {
     titles: &[],
     dialogs: &[],
     hides_cursor: false,
+    shows_cursor: false,
     while_busy: Typing::Untried,
     reports_begin: false,
     clear: &[],
@@ -112,6 +116,9 @@ pub const LOOKS: &[Look] = &[
             ("claude code has been suspended", Kind::Other),
             // By Ctrl-O: what is typed there is lost.
             ("showing detailed transcript", Kind::Menu),
+            // By Ctrl-R: what is typed below the input line is searched for in what was said.
+            ("search prompts:", Kind::Menu),
+            ("no matching prompt:", Kind::Menu),
         ],
         while_busy: Typing::Queues,
         clear: &["C-u"],
@@ -119,6 +126,7 @@ pub const LOOKS: &[Look] = &[
     },
     Look {
         program: "codex",
+        shows_cursor: true,
         seen: &["0.169.0"],
         prompts: &["›"],
         shell: Some("!"),
@@ -135,6 +143,8 @@ pub const LOOKS: &[Look] = &[
                 "would you like to make the following edits",
                 Kind::Permission,
             ),
+            // By /side: what is typed there is not for the agent's own thread.
+            ("side from main thread", Kind::Menu),
         ],
         while_busy: Typing::Steers,
         clear: &["C-u"],
@@ -142,6 +152,7 @@ pub const LOOKS: &[Look] = &[
     },
     Look {
         program: "opencode",
+        shows_cursor: true,
         reports_begin: true,
         seen: &["1.18.33"],
         area: Area::Barred,
@@ -189,6 +200,7 @@ pub const LOOKS: &[Look] = &[
     },
     Look {
         program: "copilot",
+        shows_cursor: true,
         seen: &["1.0.102"],
         area: Area::Ruled,
         prompts: &["❯"],

@@ -29,6 +29,8 @@ const FOOTERS: &[&str] = &[
     "enter confirm",
     "enter select",
     "enter continue",
+    "enter resume",
+    "enter save",
     "press enter",
     "esc to cancel",
     "esc to clear",
@@ -37,7 +39,9 @@ const FOOTERS: &[&str] = &[
     "esc to go back",
     "esc back",
     "esc cancel",
+    "· esc close",
     "esc dismiss",
+    "q close",
     "to navigate",
     "to select",
     "(y/n)",
@@ -121,6 +125,9 @@ impl View<'_> {
     }
 
     fn input(&self, look: Option<&Look>, prompts: &[String]) -> Option<Input> {
+        if look.is_some_and(|look| look.shows_cursor) && !self.screen.cursor {
+            return None;
+        }
         let by_look = look.and_then(|look| match look.area {
             Area::Open => self.open(look, |row| self.prompted(row, look)),
             Area::Ruled => self.ruled(look),
@@ -179,7 +186,7 @@ impl View<'_> {
     fn ruled(&self, look: &Look) -> Option<Input> {
         let is_rule = |row: &usize| is_rule(self.line(*row));
         let last = (0..self.end()).rfind(is_rule)?;
-        let is_below = look.hides_cursor && !self.screen.cursor && self.screen.row > last;
+        let is_below = look.hides_cursor && !self.screen.cursor && self.screen.row >= self.end();
         let inside = if is_below { last } else { self.screen.row };
         let start = (0..inside).rfind(is_rule)? + 1;
         let end = (inside..self.end()).find(is_rule)?;
@@ -291,14 +298,18 @@ impl View<'_> {
             let busy = look.busy.iter().any(|sign| line.contains(sign));
             !busy && FOOTERS.iter().any(|footer| line.contains(footer))
         };
-        let is_known = |row: &usize| {
-            let line = lower(*row);
-            look.dialogs.iter().any(|(says, _)| line.contains(says))
+        let known = |row: usize| {
+            let line = lower(row);
+            let known = look.dialogs.iter().find(|(says, _)| line.contains(says));
+            known.map(|(_, kind)| *kind)
         };
+        let is_known = |row: &usize| known(*row).is_some();
+        // Below an input line a program may repeat what else it has asked.
+        let is_menu = |row: &usize| is_footer(row) || known(*row) == Some(Kind::Menu);
         let said = rows.iter().rev().filter(|row| !is_rule(self.line(**row)));
         let here = Some(self.screen.row).filter(|row| *row >= below);
         let asks = rows.iter().chain(&here).any(is_marked)
-            || said.take(FOOTER).any(is_footer)
+            || said.take(FOOTER).any(is_menu)
             || (below == 0 && rows.iter().any(is_known));
         asks.then(|| self.asked(below, look, is_footer, is_known))
     }

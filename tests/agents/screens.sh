@@ -155,6 +155,10 @@ screens_of_claude() {
     shows 'ctrl+o' asks-transcript
     keys C-o
     still
+    keys C-r
+    shows 'search prompts' asks-search
+    keys Escape
+    still
     enter '/model'
     shows 'Esc' asks-model
     keys Escape
@@ -231,6 +235,25 @@ screens_of_codex() {
     shot asks-model
     keys Escape
     keys Escape
+    enter '/memories'
+    shows 'Enable memories' asks-memories
+    keys Escape
+    echo made >"$TOWN/made"
+    enter '/diff'
+    shows 'q close' asks-diff
+    keys q
+    enter '/resume'
+    shows 'esc exit' asks-resume
+    keys Escape
+    still
+    enter '/hooks'
+    shows 'esc close' asks-hooks
+    keys Escape
+    still
+    enter '/side'
+    shows 'Side from' asks-side
+    keys C-c
+    still
     enter '(run sleep 6)'
     sleep 3
     shot busy-tool
