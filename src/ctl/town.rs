@@ -106,12 +106,16 @@ pub fn down(args: cli::Change) -> Result<Exit> {
             left.len()
         );
     }
+    let units = systemd.units(&["gt-town.service", "gt-tmux.service"])?;
+    let is = |unit: &str, state: &str| units.get(unit).is_some_and(|unit| unit.active == state);
+    if is("gt-town.service", "failed") {
+        bail!(
+            "The town's agents are down, but not all that its stop does was done, such as the end of its \
+             tmux server; 'journalctl --user -u gt-town.service -n 20' says why"
+        );
+    }
     say("The town is down; 'gastownctl up' starts it again")?;
-    if systemd
-        .units(&["gt-tmux.service"])?
-        .values()
-        .any(|unit| unit.active == "active")
-    {
+    if is("gt-tmux.service", "active") {
         say("Its tmux server stays, for sessions that are not the town's")?;
     }
     Ok(Exit::Ok)
