@@ -376,6 +376,7 @@ impl Deciding<'_> {
         let hooks = std::mem::take(&mut self.memory.hooks);
         for (agent, mut hook) in hooks {
             let seen = self.seen.agents.get(&agent);
+            let seen = seen.filter(|seen| !seen.gone || seen.session);
             let is_down = seen.is_none_or(|seen| seen.unit.is_down() && !seen.session);
             if !is_down {
                 hook.since = self.now;

@@ -23,8 +23,9 @@ use crate::town::Town;
 /// The pause before a run that could not work is tried again; it doubles each time.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 
-/// The longest such pause: this soon it is noticed that the cause is mended.
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// The longest such pause: this soon it is noticed that the cause is mended, and what is new is done
+/// beside something that cannot be.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// What a job that tries again says after the reason.
 const AGAIN: &str = "; trying again";
