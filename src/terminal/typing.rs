@@ -62,6 +62,8 @@ enum Line {
     Ours,
     /// The same more than once, from a try that was given up too early.
     Twice,
+    /// The end of it: the beginning was taken for commands, as in the normal mode of vi.
+    Tail,
     /// Anything else.
     Other,
     /// No input line is seen.
@@ -116,9 +118,13 @@ impl Reader {
 
     /// Whether a text that was typed, and noted, still stands in the input line, and it alone.
     pub fn holds(&self, sight: &Sight) -> bool {
-        let typed = sight.typed.as_ref();
-        let line = |typed: &Typed| self.line(&sight.screen, &typed.text);
-        typed.is_some_and(|typed| matches!(line(typed), Line::Ours | Line::Twice))
+        matches!(self.left(sight), Some(Line::Ours | Line::Twice))
+    }
+
+    /// What stands in the input line, by the text that was typed there and noted.
+    fn left(&self, sight: &Sight) -> Option<Line> {
+        let typed = sight.typed.as_ref()?;
+        Some(self.line(&sight.screen, &typed.text))
     }
 
     fn line(&self, screen: &Screen, text: &str) -> Line {
@@ -133,6 +139,7 @@ impl Reader {
             () if standing.is_empty() => Line::Empty,
             () if standing == ours => Line::Ours,
             () if !ours.is_empty() && standing.replace(&ours, "").is_empty() => Line::Twice,
+            () if ours.ends_with(&standing) => Line::Tail,
             () => Line::Other,
         }
     }
@@ -388,7 +395,9 @@ impl Attempt {
             return Step::Wait(DEBOUNCE.saturating_sub(passed));
         }
         match line {
-            Line::Other => Step::End(Outcome::Waits(state), None),
+            // Left there, it would be taken for a person's draft, and nothing be typed any more.
+            Line::Tail if self.began => self.back(sight, Outcome::Waits(state), now),
+            Line::Other | Line::Tail => Step::End(Outcome::Waits(state), None),
             Line::Ours if now > LIMIT => self.back(sight, Outcome::Waits(state), now),
             Line::Ours if matches!(state, State::Draft | State::Unknown) => self.enter(sight, now),
             Line::Twice | Line::Ours if state == State::Shell => {
@@ -426,8 +435,10 @@ impl Attempt {
             Line::Empty => told(),
             Line::Hidden if state == State::Busy || shows_sent(screen, &self.text.text) => told(),
             Line::Hidden if self.text.reader.look.is_none() && !is_asking => told(),
-            Line::Other if !holds_both(&self.text.reader, screen, &self.text.text) => told(),
-            Line::Other | Line::Twice => Step::End(Outcome::Waits(state), None),
+            Line::Other | Line::Tail if !holds_both(&self.text.reader, screen, &self.text.text) => {
+                told()
+            }
+            Line::Other | Line::Tail | Line::Twice => Step::End(Outcome::Waits(state), None),
             Line::Ours if !is_asking => match ENTERS.get(self.enters) {
                 Some(limit) if passed < *limit => Step::Wait(LOOK),
                 Some(_) => self.enter(sight, now),
@@ -463,7 +474,9 @@ impl Attempt {
     }
 
     fn retreat(&mut self, sight: &Sight, stage: Stage, outcome: Outcome, now: Duration) -> Step {
-        if !self.text.reader.holds(sight) || self.backs >= BACKS {
+        let left = self.text.reader.left(sight);
+        let is_ours = matches!(left, Some(Line::Ours | Line::Twice | Line::Tail));
+        if !is_ours || self.backs >= BACKS {
             let unmark = self.unmark().filter(|_| stage == Stage::Typed);
             let notes = self.strokes(sight, Keys::None, None, unmark);
             return Step::End(outcome, Some(notes));
@@ -533,6 +546,8 @@ mod tests {
         busy: bool,
         /// It reads keys only now and then.
         hangs: bool,
+        /// It takes so many characters for commands, before it takes text.
+        commands: usize,
         unread: Vec<Keys>,
         typed: Option<Typed>,
         marks: Vec<String>,
@@ -599,7 +614,10 @@ mod tests {
                 match self.unread.remove(0) {
                     Keys::None => {}
                     Keys::Text(_) if self.asks => {}
-                    Keys::Text(text) => self.line += &text,
+                    Keys::Text(text) => {
+                        let text = text.chars().skip(std::mem::take(&mut self.commands));
+                        self.line.extend(text);
+                    }
                     Keys::Named(key, _) if key == "Enter" && self.asks => {
                         self.answered += 1;
                         self.asks = false;
@@ -677,6 +695,20 @@ mod tests {
         };
         let end = Attempt::new(steered).next(Some(&sight), PATIENCE);
         assert_eq!(end, Step::End(Outcome::Waits(State::Busy), None));
+    }
+
+    #[test]
+    fn what_is_left_of_a_text_whose_beginning_was_taken_for_commands_is_taken_back() {
+        let mut program = Program {
+            commands: 3,
+            ..Program::default()
+        };
+        let outcome = program.told(text("hello"), |_, _| {});
+        assert_eq!(outcome, Outcome::Waits(State::Draft));
+        let left = (&*program.line, program.sent.len(), &program.typed);
+        assert_eq!(left, ("", 0, &None));
+        assert_eq!(program.told(text("hello"), |_, _| {}), Outcome::Told);
+        assert_eq!(program.sent, ["hello"]);
     }
 
     #[test]
