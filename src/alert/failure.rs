@@ -90,15 +90,12 @@ pub fn handle(unit: &str) -> Result<Exit> {
                 summary = storm(&rig, count);
             }
             let has_begun = begin_in(&dirs(&town), &key, &summary, &fields, Timestamp::now())?;
-            is_missed = match unit {
-                OWN_UNIT => !job::is_armed(&JOB, &systemd)?,
-                _ => has_begun && KEPT_UNITS.contains(&unit),
-            };
+            is_missed = unit == OWN_UNIT || (has_begun && KEPT_UNITS.contains(&unit));
         }
     }
     // First: a program that hangs while it is told may use up our time.
     let armed = match is_missed {
-        true => arm_tick(&town),
+        true => arm_tick(&town, unit),
         false => Ok(()),
     };
     if is_homeless() {
@@ -115,11 +112,15 @@ pub fn handle(unit: &str) -> Result<Exit> {
     armed.and(told).map(|()| Exit::Ok)
 }
 
-/// Has a tick start what failed again, not at once after the last one, for the cause may last. One
-/// that is under way would put its own timer in the place of ours.
-fn arm_tick(town: &Town) -> Result<()> {
+/// Has a tick start again what failed, not at once after the last one, for the cause may last. One
+/// that is under way would put its own timer in the place of ours; and one that failed has seen to the
+/// next, unless it was killed before it could.
+fn arm_tick(town: &Town, unit: &str) -> Result<()> {
     let _tick = files::lock(&town.path(JOB.lock), TICK_ENDS)?;
-    job::arm_for_failure(&JOB)
+    match unit == OWN_UNIT && job::is_armed(&JOB, &Systemd::connect()?)? {
+        true => Ok(()),
+        false => job::arm_for_failure(&JOB),
+    }
 }
 
 /// Tells all that is due, and sees to it that what could not be told is tried again.
