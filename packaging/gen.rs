@@ -11,10 +11,10 @@ use clap_complete::Shell;
 use gastown::ctl::cli::{Cli, EXAMPLES};
 
 /// Commands that take agents.
-const OF_AGENTS: &[&str] = &["recover", "request", "attach", "screen", "logs", "history"];
+const OF_AGENTS: &[&str] = &["request", "attach", "screen", "logs", "history"];
 
 /// Commands that take agents or rigs.
-const OF_BOTH: &[&str] = &["status", "start", "stop", "restart", "cycle"];
+const OF_BOTH: &[&str] = &["status", "start", "stop", "restart", "cycle", "recover"];
 
 /// Commands that take a rig.
 const OF_RIGS: &[&str] = &["park", "unpark", "estop", "thaw"];

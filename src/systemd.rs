@@ -209,7 +209,7 @@ impl Systemd {
     /// # Errors
     /// The manager does not answer.
     pub fn state(&self) -> Result<String> {
-        zbus::block_on(self.manager.system_state())
+        ask(async || self.manager.system_state().await)
             .map_err(|e| anyhow!("Failed to ask the user manager for its state: {e}"))
     }
 
@@ -218,7 +218,7 @@ impl Systemd {
     /// # Errors
     /// The manager does not answer.
     pub fn version(&self) -> Result<String> {
-        zbus::block_on(self.manager.version())
+        ask(async || self.manager.version().await)
             .map_err(|e| anyhow!("Failed to ask the user manager for its version: {e}"))
     }
 
@@ -227,7 +227,7 @@ impl Systemd {
     /// # Errors
     /// The manager does not answer.
     pub fn environment(&self) -> Result<Vec<String>> {
-        zbus::block_on(self.manager.environment())
+        ask(async || self.manager.environment().await)
             .map_err(|e| anyhow!("Failed to ask the user manager for its environment: {e}"))
     }
 
@@ -521,15 +521,16 @@ pub fn stop_note() -> Option<PathBuf> {
     Some(runtime_dir()?.join("gastown/stopped"))
 }
 
-/// The runtime directory of the calling user: `XDG_RUNTIME_DIR` if it is ours (after `su` it
-/// is not), else `/run/user/<uid>` if that is.
+/// The runtime directory of the calling user: `/run/user/<uid>`, which is that of the user manager,
+/// else `XDG_RUNTIME_DIR`, if that is ours: some shells set it to a directory without a bus, and after
+/// `su` it is somebody else's.
 pub fn runtime_dir() -> Option<PathBuf> {
     let uid = nix::unistd::geteuid().as_raw();
     let usual = PathBuf::from(format!("/run/user/{uid}"));
     let given = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
-    given
+    [usual]
         .into_iter()
-        .chain([usual])
+        .chain(given)
         .find(|dir| dir.metadata().is_ok_and(|m| m.is_dir() && m.uid() == uid))
 }
 

@@ -50,6 +50,9 @@ pub fn start(args: &cli::Agents) -> Result<Exit> {
     let failed = units.values().filter(|unit| unit.active == "failed");
     whole.extend(failed.filter_map(|unit| Agent::from_unit(&unit.name).ok()));
     let agents = directory::find_all(&town, Some(&systemd), args, &whole)?;
+    if agents.is_empty() {
+        say("None of these agents is on a patrol, held or failed; name those to start")?;
+    }
     bring_all_up(&town, &systemd, &agents, Verb::Start, args.change.dry_run)
 }
 
@@ -92,6 +95,9 @@ pub fn stop(args: &cli::Agents) -> Result<Exit> {
     let mut whole = directory::wanted(&town);
     whole.extend(up.iter().cloned());
     let agents = directory::find_all(&town, Some(&systemd), args, &whole)?;
+    if agents.is_empty() {
+        say("None of these agents runs or is on a patrol")?;
+    }
     if args.change.dry_run {
         return each(&agents, |agent| {
             let would = if up.contains(agent) {
@@ -157,14 +163,20 @@ fn running(systemd: &Systemd) -> Result<BTreeSet<Agent>> {
 pub fn recover(args: &cli::Recover) -> Result<Exit> {
     let (town, systemd) = (Town::load()?, Systemd::connect()?);
     let dry_run = args.change.dry_run;
+    let mut failed = systemd.units(&["gt-*"])?;
+    failed.retain(|_, unit| unit.active == "failed");
     if !args.agents.is_empty() {
-        let agents = directory::each_of(&town, Some(&systemd), &args.agents, &BTreeSet::new())?;
+        let of_rigs = failed.keys().flat_map(|unit| Agent::from_unit(unit));
+        let of_rigs = of_rigs.collect();
+        let agents = directory::each_of(&town, Some(&systemd), &args.agents, &of_rigs)?;
+        if agents.is_empty() {
+            say("Nothing of it has failed")?;
+        }
         return bring_all_up(&town, &systemd, &agents, Verb::Start, dry_run);
     }
     let (mut agents, mut units) = (Vec::new(), Vec::new());
-    for unit in systemd.units(&["gt-*"])?.into_values() {
+    for unit in failed.into_values() {
         match Agent::from_unit(&unit.name) {
-            _ if unit.active != "failed" => {}
             Ok(agent) if matches!(town.lacks(&agent), Ok(Some(_))) => units.push(unit.name),
             Ok(agent) => agents.push(agent),
             Err(_) if is_own(&unit.name) => units.push(unit.name),

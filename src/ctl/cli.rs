@@ -163,8 +163,8 @@ pub struct Status {
     /// Refresh in place until ^C
     #[arg(long, short, conflicts_with = "json")]
     pub watch: bool,
-    /// Show only what is wrong, all of it
-    #[arg(long, conflicts_with = "json")]
+    /// Show only what is wrong, all of it; with --json as an array of texts
+    #[arg(long)]
     pub problems: bool,
     /// For monitoring: print one line, or JSON with --json, and tell by the exit status: 0 all is
     /// well, 1 something is wrong, 3 the town is stopped, 69 there is no user manager, 78 there is
@@ -198,7 +198,7 @@ pub struct Plan {
 /// `recover`
 #[derive(Debug, Args)]
 pub struct Recover {
-    /// The agents; without one, all agents and units that failed
+    /// The agents, or RIG for those of a rig that failed; without one, all agents and units that failed
     #[arg(value_name = "AGENT")]
     pub agents: Vec<String>,
     #[command(flatten)]
@@ -264,6 +264,9 @@ pub enum Action {
     Shutdown,
 }
 
+/// The longest that a request may be waited for, in seconds: a day.
+const TIMEOUT_MAX: u64 = 86_400;
+
 /// `request`
 #[derive(Debug, Args)]
 pub struct Request {
@@ -279,7 +282,13 @@ pub struct Request {
     #[arg(long)]
     pub wait: bool,
     /// How long to wait, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 300, requires = "wait")]
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value_t = 300,
+        requires = "wait",
+        value_parser = clap::value_parser!(u64).range(..=TIMEOUT_MAX)
+    )]
     pub timeout: u64,
     #[command(flatten)]
     #[allow(missing_docs)]
@@ -490,5 +499,18 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn what_a_command_takes() {
+        for (line, is_taken) in [
+            ("status --problems --json", true),
+            ("status --watch --json", false),
+            ("request cycle --wait --timeout 86400", true),
+            ("request cycle --wait --timeout 18446744073709551615", false),
+        ] {
+            let words = ["gastownctl"].into_iter().chain(line.split(' '));
+            assert_eq!(Cli::try_parse_from(words).is_ok(), is_taken, "{line}");
+        }
     }
 }

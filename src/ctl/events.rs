@@ -136,9 +136,13 @@ pub fn load(since: Timestamp, agent: Option<&Agent>) -> Result<Vec<Event>> {
         ToolError::TooMuchOutput => anyhow!("More happened than can be shown; use a later --since"),
         e => anyhow!("Failed to read the journal: journalctl {e}"),
     })?;
-    // Without a match it fails and says nothing.
-    if !said.status.success() && !said.stderr.trim().is_empty() {
+    // Without a match it fails and says nothing; one that was killed says nothing either.
+    let is_complete = said.status.code().is_some() && said.stderr.trim().is_empty();
+    if !said.status.success() && !is_complete {
         bail!("Failed to read the journal: {}", said.complaint());
+    }
+    if let Some(what) = journalctl::begins_after(since) {
+        log::info!("{what}");
     }
     let mut events = parse(&said.stdout);
     if let Some(agent) = agent {

@@ -1,6 +1,6 @@
 //! `gastownctl hooks`: what makes the programs of agents report what they do.
 
-use std::path::{Path, PathBuf};
+use std::path::{Path, PathBuf, absolute};
 
 use anyhow::{Context, Result, bail};
 
@@ -22,7 +22,7 @@ pub fn run(args: &cli::Hooks) -> Result<Exit> {
         None => usual(args.program, &town::home()?),
     };
     // A link, as to a collection of such files, stays one.
-    let path = path.canonicalize().unwrap_or(path);
+    let path = path.canonicalize().or_else(|_| absolute(&path))?;
     let refused = || format!("Cannot use '{}'", path.display());
     let before = files::read(&path)?.unwrap_or_default();
     if args.remove {

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use super::user;
 use crate::agent::Agent;
 use crate::tools;
@@ -51,6 +53,24 @@ pub fn matches(agent: Option<&Agent>) -> Vec<String> {
     .collect()
 }
 
+/// What is said where the journal has nothing of this user from before that moment: it may lack what
+/// came after it as well.
+pub fn begins_after(since: Timestamp) -> Option<&'static str> {
+    let mut command = command();
+    command.args(["--lines=1", "--output=short"]);
+    command.arg(format!("--until=@{}", since.as_second()));
+    command.arg(format!("_UID={}", nix::unistd::geteuid()));
+    let said = tools::run(&mut command, LIMIT).ok()?;
+    let is_kept = Path::new(JOURNALS[0]).is_dir();
+    said.stdout.trim().is_empty().then_some(match is_kept {
+        true => "The journal begins later than that; what was before its first message is not known",
+        false => {
+            "The journal is kept in memory only, so what was before the last boot is not known; see \
+             'gastownctl doctor'"
+        }
+    })
+}
+
 /// Why this user can read no journal that would have the town's messages, and what to do.
 pub fn unreadable() -> Option<String> {
     let readable = |path: PathBuf| std::fs::File::open(path).is_ok();
@@ -68,11 +88,18 @@ pub fn unreadable() -> Option<String> {
                 .into(),
         );
     }
-    let own = format!("user-{uid}.journal");
-    let seen = dirs
+    // `system.journal`, or one that was put into the archive: `user-1000@....journal`.
+    let own = format!("user-{uid}");
+    let has_it = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name.split_once(['.', '@'])
+            .is_some_and(|(of, _)| of == own || of == "system")
+    };
+    let files = dirs
         .iter()
-        .any(|dir| readable(dir.join(&own)) || readable(dir.join("system.journal")));
-    (!seen).then(|| {
+        .flat_map(|dir| std::fs::read_dir(dir).into_iter().flatten().flatten());
+    let mut files = files.map(|entry| entry.path()).filter(has_it);
+    (!files.any(readable)).then(|| {
         format!(
             "User {0} may not read the journal; run 'adduser {0} systemd-journal' as root and log in again",
             user::name()

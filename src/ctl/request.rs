@@ -104,6 +104,6 @@ fn later(systemd: &Result<&Systemd, String>) -> Result<Option<String>> {
     Ok(match systemd {
         Ok(systemd) if systemd.town_is_up()? => None,
         Ok(_) => Some("the town is stopped; 'gastownctl up' starts it".into()),
-        Err(e) => Some(format!("the user manager cannot be reached: {e}")),
+        Err(e) => Some(e.replacen("The", "the", 1)),
     })
 }

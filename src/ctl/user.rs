@@ -6,7 +6,9 @@ use crate::files;
 
 /// Whether the user's manager runs without a login; `None`: that cannot be looked up.
 pub fn is_lingering() -> Option<bool> {
-    files::is_there(&Path::new("/var/lib/systemd/linger").join(name())).ok()
+    // A name such as `DOMAIN\\user` stands there as logind escapes it.
+    let file = name().replace('\\', "\\\\");
+    files::is_there(&Path::new("/var/lib/systemd/linger").join(file)).ok()
 }
 
 /// The name of the calling user, or the number of one without.

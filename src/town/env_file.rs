@@ -36,7 +36,8 @@ pub struct Location {
 /// # Errors
 /// [`Exit::BadConfig`]: there is no home directory, the file cannot be read, or a value is not usable.
 pub fn locate() -> Result<Location> {
-    locate_with(|key| std::env::var(key).ok())
+    // One that is no text names no town, and does not mean the usual one.
+    locate_with(|key| Some(std::env::var_os(key)?.to_string_lossy().into_owned()))
 }
 
 /// As [`locate`], with the environment of another process than ours.

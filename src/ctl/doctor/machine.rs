@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use super::mend::Mend;
-use super::report::Report;
+use super::report::{Report, parted};
 use crate::alert;
 use crate::ctl::{journalctl, user};
 use crate::files;
@@ -209,12 +209,12 @@ pub fn programs(report: &mut Report, town: Option<&Town>) {
         );
     }
     if let Some(why) = env::home().ok().and_then(|home| alert::unfit_hook(&home)) {
-        let (what, command) = why.split_once("; run ").unwrap_or((&why, ""));
+        let (what, command) = parted(&why);
         report.find(
             "programs",
             what,
             "It is tried again with each alert",
-            command.trim_matches('\''),
+            command,
         );
     }
     let is_town = town.is_some_and(|town| town.path("mayor/town.json").exists());

@@ -13,9 +13,9 @@ use anyhow::Result;
 use super::output::print;
 use super::{cli, paint};
 use crate::exit::Exit;
-use crate::systemd::{self, Systemd};
+use crate::systemd::Systemd;
 use crate::town::{Town, env_file as env, rigs};
-use report::{Report, render};
+use report::{Report, parted, render};
 
 /// Looks, mends if asked to, and prints; findings that are left are exit status 1.
 ///
@@ -60,7 +60,7 @@ fn examine() -> Report {
         Err(e) => {
             let e = format!("{e:#}");
             let (what, command) = match env::locate() {
-                Ok(_) => e.split_once("; ").unwrap_or((&e, "mend that")),
+                Ok(_) => e.rsplit_once("; ").unwrap_or((&e, "mend that")),
                 Err(_) => (e.as_str(), "mend that file; each line is KEY=VALUE"),
             };
             let why = "Nothing can run without a town";
@@ -71,12 +71,9 @@ fn examine() -> Report {
     let systemd = match Systemd::connect() {
         Ok(systemd) => Some(systemd),
         Err(e) => {
-            report.find(
-                "manager",
-                format!("{e:#}"),
-                "The user manager runs the town",
-                systemd::cure(),
-            );
+            let e = format!("{e:#}");
+            let (what, command) = parted(&e);
+            report.find("manager", what, "The user manager runs the town", command);
             None
         }
     };

@@ -61,6 +61,20 @@ impl Report {
     }
 }
 
+/// What a message says, and the command that stands in quotes behind its last `; run`.
+pub fn parted(message: &str) -> (&str, String) {
+    let (what, cure) = message.rsplit_once("; run ").unwrap_or((message, ""));
+    let quoted = cure
+        .strip_prefix('\'')
+        .and_then(|cure| cure.rsplit_once('\''));
+    let command = match quoted {
+        Some((command, "")) => command.into(),
+        Some((command, how)) => format!("{command} ({})", how.trim()),
+        None => "do as the line above says".into(),
+    };
+    (what, command)
+}
+
 /// The report as text.
 pub fn render(report: &Report, width: usize, colour: bool) -> String {
     let mut out = String::new();
@@ -89,6 +103,21 @@ pub fn render(report: &Report, width: usize, colour: bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_message_has_a_command_at_its_end() {
+        for (message, what, command) in [
+            ("'/a; run b' fails; run 'rm x'", "'/a; run b' fails", "rm x"),
+            (
+                "No bus; run 'start it' as root",
+                "No bus",
+                "start it (as root)",
+            ),
+            ("No bus", "No bus", "do as the line above says"),
+        ] {
+            assert_eq!(parted(message), (what, command.to_string()), "{message}");
+        }
+    }
 
     #[test]
     fn a_finding_says_what_why_and_the_command() {

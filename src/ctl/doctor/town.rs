@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow};
 
 use super::mend::Mend;
-use super::report::Report;
+use super::report::{Report, parted};
 use crate::agent::Agent;
 use crate::alert;
 use crate::ctl::{directory, user};
@@ -83,9 +83,7 @@ pub fn secrets(report: &mut Report) {
 /// Whether the directory of tmux sockets is ours: in /tmp anybody may have made it.
 pub fn sockets(report: &mut Report) {
     if let Some(what) = tmux::squatted() {
-        let (what, command) = what
-            .split_once("; run ")
-            .unwrap_or((&what, "ls -ld /tmp/tmux-*"));
+        let (what, command) = parted(&what);
         report.find(
             "server",
             what,

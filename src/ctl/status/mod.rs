@@ -57,6 +57,9 @@ pub fn run(args: &cli::Status) -> Result<Exit> {
         let colour = paint::colour(args.color);
         let text = match agent {
             _ if args.check && !args.json => format!("{}\n", status.in_a_line()),
+            _ if args.problems && args.json => {
+                serde_json::to_string_pretty(&status.problems)? + "\n"
+            }
             _ if args.problems => table::problems(&status, paint::width(), usize::MAX, colour),
             Some(agent) => depth::show(&town, &status, &agent, args)?,
             None if args.json => serde_json::to_string_pretty(&status)? + "\n",

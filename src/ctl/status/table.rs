@@ -41,7 +41,7 @@ const COLUMNS: &[Column] = &[
     Column {
         head: "SINCE",
         right: true,
-        yields: 0,
+        yields: 6,
         cell: |a, now| since(a, now),
     },
     Column {
@@ -233,7 +233,8 @@ fn agents(status: &Status, width: usize, colour: bool) -> String {
         };
         kept.retain(|&i| i != first);
     }
-    let room = width.saturating_sub(taken(&kept)).max(LEAST_WIDTH / 4);
+    let room = width.saturating_sub(taken(&kept));
+    let has_notes = wanted > 0 && room >= LEAST_WIDTH / 4;
     let line = |cells: &dyn Fn(usize) -> String, note: &str, paint: &dyn Fn(usize) -> Paint| {
         let mut line = String::new();
         for &i in &kept {
@@ -247,14 +248,12 @@ fn agents(status: &Status, width: usize, colour: bool) -> String {
             };
             line += GAP;
         }
-        line += &clipped(note, room);
+        if has_notes {
+            line += &clipped(note, room);
+        }
         line.trim_end().to_string() + "\n"
     };
-    let mut out = line(
-        &|i| COLUMNS[i].head.to_string(),
-        if wanted > 0 { "NOTE" } else { "" },
-        &|_| Paint::Bold,
-    );
+    let mut out = line(&|i| COLUMNS[i].head.to_string(), "NOTE", &|_| Paint::Bold);
     for (agent, row) in status.agents.iter().zip(&rows) {
         let paint = |i: usize| match COLUMNS[i].head {
             "STATE" => state_paint(agent),
@@ -422,6 +421,20 @@ mod tests {
             for line in got.lines() {
                 assert!(line.chars().count() <= width, "wider than {width}: {line}");
             }
+        }
+    }
+
+    #[test]
+    fn rows_fit_the_narrowest_terminal() {
+        let rows = agents(&sample(), LEAST_WIDTH, false);
+        for line in rows.lines() {
+            assert!(line.chars().count() <= LEAST_WIDTH, "{line}");
+        }
+        assert!(rows.contains("NOTE"), "{rows}");
+        let mut long = sample();
+        long.agents[1].agent = "gastown/polecats/furiosa-the-2".into();
+        for line in agents(&long, LEAST_WIDTH, false).lines() {
+            assert!(line.chars().count() <= LEAST_WIDTH, "{line}");
         }
     }
 
