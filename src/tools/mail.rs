@@ -81,7 +81,12 @@ pub fn delete(tools: &Tools, root: &Path, mail: &Mail) -> Result<(), Unknown> {
     call(gt.args(["mail", "delete", &mail.id]), "gt mail delete").map(drop)
 }
 
-/// Sends a mail.
+/// Where `gt` finds no tmux server: a directory in which nobody can make one for sockets.
+const NO_SERVERS: &str = "/proc";
+
+/// Sends a mail. `gt` would also type into the recipient's terminal that there is one, whatever is
+/// open there: its Escape and Enter would answer a question, or send what a person has begun to
+/// write. So it is given no terminals; the mail waits in the inbox.
 ///
 /// # Errors
 /// `gt` is not there, fails or hangs: it is not known whether the mail was sent.
@@ -94,6 +99,7 @@ pub fn send(
 ) -> Result<(), Unknown> {
     let mut gt = tools.command("gt", root).ok_or_else(absent)?;
     gt.args(["mail", "send", to, "-s", subject, "-m", body]);
+    gt.env("TMUX_TMPDIR", NO_SERVERS);
     activity::by_us(root, || call(&mut gt, "gt mail send")).map(drop)
 }
 
@@ -212,6 +218,33 @@ mod tests {
         ] {
             assert_eq!(is_id(id), want, "{id}");
         }
+    }
+
+    /// The script asks for a session as `gt` does.
+    #[test]
+    fn a_mail_finds_no_terminal() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(dir.path().join(".local/bin")).unwrap();
+        let socket = format!("-Lgastown-mail-{}", std::process::id());
+        let text = format!(
+            "#!/bin/sh\ntmux {socket} has-session -t x 2>/dev/null\necho \"$2 $?\" >>said\n"
+        );
+        script(&dir.path().join(".local/bin/gt"), &text);
+        let server = |command: &[&str]| {
+            let mut tmux = Command::new("tmux");
+            tmux.env_remove("TMUX").env_remove("TMUX_TMPDIR");
+            tmux.args(["-f/dev/null", &socket]).args(command).status()
+        };
+        assert!(server(&["new-session", "-d", "-s", "x"]).unwrap().success());
+        let tools = Tools::locate(dir.path());
+        let sent = send(&tools, dir.path(), "mayor/", "s", "b");
+        // The server is there, for who is not kept from it.
+        let read = inbox(&tools, dir.path(), "mayor/");
+        server(&["kill-server"]).unwrap();
+        sent.unwrap();
+        assert!(read.is_err());
+        let said = std::fs::read_to_string(dir.path().join("said")).unwrap();
+        assert_eq!(said, "send 1\ninbox 0\n");
     }
 
     #[test]
