@@ -88,8 +88,9 @@ pub fn estop(args: &cli::Estop) -> Result<Exit> {
         }
     }
     marked.context(
-        "The emergency stop will not hold: who was stopped is started again, since the mark is \
-         not written; mend that and run 'gastownctl estop' again, or run 'gastownctl down'",
+        "The emergency stop will not hold, since its mark is not written: who was frozen stays so, \
+         but who was stopped is started again; mend that and run 'gastownctl estop' again, or run \
+         'gastownctl down'",
     )?;
     stopped
 }

@@ -134,7 +134,7 @@ fn tend(desk: &Desk<'_>) -> Result<Done> {
     }
     let mut plan = decide::decide(&observed, now);
     if !full {
-        plan.bring_forward(now, due, "what was put off");
+        plan.bring_forward(now, due, "beads and docked rigs");
     }
     let (failures, next) = act::act(&world, &observed, plan, full, begin);
     Ok(Done {

@@ -62,6 +62,13 @@ pub struct AgentStatus {
     pub heartbeat: Option<Heartbeat>,
 }
 
+impl AgentStatus {
+    /// It is up, and the kernel gives it no time.
+    pub fn stands_still(&self) -> bool {
+        self.frozen == Some(true) && self.active_state == "active"
+    }
+}
+
 /// What the Deacon last said of itself, and of the agents that it looks after.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Heartbeat {

@@ -109,10 +109,19 @@ impl Status {
         }
     }
 
+    /// How many of the agents are `what`, such as "up", and how many of those stand still.
+    pub fn up(&self, what: &str) -> String {
+        let up = self.agents.iter().filter(|a| a.active_state == "active");
+        let (up, all) = (up.count(), self.agents.len());
+        match self.agents.iter().filter(|a| a.stands_still()).count() {
+            0 => format!("{up} of {all} {what}"),
+            frozen => format!("{up} of {all} {what}, {frozen} of them frozen"),
+        }
+    }
+
     /// The same in a line, with the first problem.
     pub fn in_a_line(&self) -> String {
-        let up = self.agents.iter().filter(|a| a.active_state == "active");
-        let agents = format!("{} of {} agents up", up.count(), self.agents.len());
+        let agents = self.up("agents up");
         let state = match self.target.active {
             None => "not known",
             Some(false) => "stopped",
@@ -131,6 +140,20 @@ impl Status {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_is_frozen_is_counted_apart() {
+        let agent = |active_state: &str, frozen| AgentStatus {
+            active_state: active_state.into(),
+            frozen: Some(frozen),
+            ..AgentStatus::default()
+        };
+        let mut status = status(Some(true), &[]);
+        status.agents = vec![agent("active", false), agent("failed", true)];
+        assert_eq!(status.up("up"), "1 of 2 up");
+        status.agents.push(agent("active", true));
+        assert_eq!(status.up("up"), "2 of 3 up, 1 of them frozen");
+    }
 
     fn status(active: Option<bool>, problems: &[&str]) -> Status {
         let agent = |name: &str| AgentStatus {

@@ -160,9 +160,7 @@ pub fn forget(unit: &str) -> String {
 pub fn frozen_for_nothing(town: &Town, agents: &[AgentStatus]) -> Option<String> {
     let has_mark = |rig| !matches!(marks::estop(town, rig), Ok(None));
     // Of one that ended while it was frozen, its own problem says what helps.
-    let is_frozen =
-        |agent: &&AgentStatus| agent.frozen == Some(true) && agent.active_state == "active";
-    let mut frozen = agents.iter().filter(is_frozen);
+    let mut frozen = agents.iter().filter(|agent| agent.stands_still());
     let is_stopped = has_mark(None) || town.rigs().names().any(|rig| has_mark(Some(rig)));
     let first = frozen.next().filter(|_| !is_stopped)?;
     Some(match frozen.count() {

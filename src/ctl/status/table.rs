@@ -103,11 +103,6 @@ pub fn problems(status: &Status, width: usize, most: usize, colour: bool) -> Str
 }
 
 fn head(status: &Status, width: usize, colour: bool) -> String {
-    let up = status
-        .agents
-        .iter()
-        .filter(|a| a.active_state == "active")
-        .count();
     let (word, paint) = match (status.target.active, status.problems.is_empty()) {
         (None, _) => ("unknown", Paint::Bad),
         (Some(false), _) => ("stopped", Paint::Bad),
@@ -128,7 +123,7 @@ fn head(status: &Status, width: usize, colour: bool) -> String {
             &format!("{}, their states not known", counted(agents, "agent")),
         );
     } else {
-        line("Agents", &format!("{up} of {agents} up"));
+        line("Agents", &status.up("up"));
     }
     let yes = |known: Option<bool>, yes: &str, no: &str| match known {
         Some(true) => yes.to_string(),
