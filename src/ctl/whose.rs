@@ -1,6 +1,7 @@
 //! For which town the user's units run. A user has one set of units, so a command that changes
 //! something must not mean another town than they do: it would stop or start the agents of this one
 //! and speak of that one. The integration of `gt` into shells sets `GT_TOWN_ROOT` in many of them.
+//! Where `town.env` names a town it is that of every program; the shell may mean another one still.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -13,7 +14,7 @@ use super::words::printable;
 use crate::files;
 use crate::session::run::town_of;
 use crate::systemd::Systemd;
-use crate::town::env_file::{FILE, ROOT, locate, locate_with};
+use crate::town::env_file::{FILE, ROOT, locate, locate_with, overruled};
 
 /// What the units run for where that is not the town that is meant.
 #[derive(Debug, PartialEq, Eq)]
@@ -26,13 +27,27 @@ enum Other {
     Running(PathBuf),
 }
 
-/// Refuses a command that changes something, where the town that is meant is not that of the units.
+/// Refuses a command that changes something, where the town that is meant is not that of `town.env`
+/// or of the units. One that only shows says which of the two it shows.
 /// What cannot be found out refuses nothing: an emergency stop is needed most when things are broken.
 /// `town.env` may have been changed on purpose, so a stop of everything is let through then.
 ///
 /// # Errors
-/// The units run for another town; the error names both, and what to do.
+/// `town.env` names another town, or the units run for one; the error names both, and what to do.
 pub fn check(command: &Command) -> Result<()> {
+    if !is_silent(command)
+        && let Some((named, used)) = overruled()
+    {
+        let what = format!(
+            "'~/{FILE}' names town '{}', but {ROOT} is '{}' here",
+            shown(&used),
+            shown(&named)
+        );
+        if changes(command) || writes(command) {
+            bail!("{what}; {}", choice(&used));
+        }
+        log::warn!("{what}; this is about the former");
+    }
     // An emergency stop waits for no manager where nothing names another town.
     let is_urgent = matches!(command, Command::Estop(_)) && std::env::var_os(ROOT).is_none();
     if is_urgent || !changes(command) {
@@ -41,22 +56,15 @@ pub fn check(command: &Command) -> Result<()> {
     let Some((meant, other)) = find() else {
         return Ok(());
     };
-    let shown = |root: &Path| printable(&root.display().to_string());
     let meant = shown(&meant);
     match other {
         // Marks and requests of a town that lies still are its own.
         Other::Would(_) if !starts(command) => Ok(()),
-        Other::Shell(root) | Other::Would(root) => {
-            let quoted = root.display().to_string();
-            let quoted = shlex::try_quote(&quoted).unwrap_or_default();
-            bail!(
-                "The units of this user are for town '{}', but {ROOT} is '{meant}' here; run \
-                 '{ROOT}={} gastownctl ...' for the former; for the latter, set {ROOT} in '~/{FILE}' \
-                 and run '{RESTART}'",
-                shown(&root),
-                printable(&quoted)
-            )
-        }
+        Other::Shell(root) | Other::Would(root) => bail!(
+            "The units of this user are for town '{}', but {ROOT} is '{meant}' here; {}",
+            shown(&root),
+            choice(&root)
+        ),
         Other::Running(root) => {
             let what = format!(
                 "The agents still run for town '{}', not for '{meant}'",
@@ -68,6 +76,42 @@ pub fn check(command: &Command) -> Result<()> {
             }
             bail!("{what}; run '{RESTART}' to have them run for the latter")
         }
+    }
+}
+
+fn shown(root: &Path) -> String {
+    printable(&root.display().to_string())
+}
+
+/// What to type for the town of the units, or of `town.env`, and what for the one that only this
+/// shell names.
+pub fn choice(root: &Path) -> String {
+    let root = root.display().to_string();
+    let quoted = shlex::try_quote(&root).unwrap_or_default();
+    format!(
+        "run '{ROOT}={} gastownctl ...' for the former; for the latter, set {ROOT} in '~/{FILE}' and \
+         run '{RESTART}'",
+        printable(&quoted)
+    )
+}
+
+/// Whether only this shell means the town at `meant`: the units would run for another one.
+pub fn only_here(systemd: &Systemd, meant: &Path) -> bool {
+    theirs(systemd).is_some_and(|theirs| !files::is_same(&theirs, meant))
+}
+
+/// Whether a command has nobody to read what it says, or is about no town.
+fn is_silent(command: &Command) -> bool {
+    use Command::{Hooks, Names, Report};
+    matches!(command, Report(_) | Names(_) | Hooks(_))
+}
+
+/// Whether a command that is no matter of the units writes to the town.
+fn writes(command: &Command) -> bool {
+    match command {
+        Command::Doctor(args) => args.fix,
+        Command::Heartbeat(_) | Command::Ready(_) | Command::Dismiss(_) => true,
+        _ => false,
     }
 }
 
@@ -112,21 +156,26 @@ fn starts(command: &Command) -> bool {
 fn find() -> Option<(PathBuf, Other)> {
     let meant = locate().ok()?.root;
     let systemd = Systemd::connect().ok()?;
-    let environment = systemd.environment().ok()?;
-    // As the generator and the units see it.
-    let theirs = locate_with(|key| {
-        let values = environment.iter().filter_map(|pair| pair.split_once('='));
-        let mut values = values.filter(|(name, _)| *name == key);
-        values.next().map(|(_, value)| value.to_string())
-    });
+    let theirs = theirs(&systemd)?;
     let units = systemd.units(&["gt-agent@*.service"]).ok()?;
     let up = units.values().filter(|unit| !unit.is_down());
     let up: Vec<&str> = up.map(|unit| unit.name.as_str()).collect();
     let said = systemd.read(&up, &["StatusText"]).ok()?;
     let said = said.values().filter_map(|unit| unit.text("StatusText"));
     let running = said.filter_map(|said| town_of(&said).map(PathBuf::from));
-    let other = other(&meant, &theirs.ok()?.root, &running.collect())?;
+    let other = other(&meant, &theirs, &running.collect())?;
     Some((meant, other))
+}
+
+/// The town that the units would use: what the generator and they see in the manager's environment.
+fn theirs(systemd: &Systemd) -> Option<PathBuf> {
+    let environment = systemd.environment().ok()?;
+    let theirs = locate_with(|key| {
+        let values = environment.iter().filter_map(|pair| pair.split_once('='));
+        let mut values = values.filter(|(name, _)| *name == key);
+        values.next().map(|(_, value)| value.to_string())
+    });
+    Some(theirs.ok()?.root)
 }
 
 /// What the units are for, if that is not `meant`: what they `run` for, and where none runs `theirs`,
@@ -146,7 +195,10 @@ fn other(meant: &Path, theirs: &Path, running: &BTreeSet<PathBuf>) -> Option<Oth
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
+    use crate::ctl::cli::Cli;
 
     #[test]
     fn what_runs_counts_before_what_would() {
@@ -167,6 +219,50 @@ mod tests {
             let running = running.iter().map(PathBuf::from).collect();
             let got = other(Path::new(meant), Path::new(theirs), &running);
             assert_eq!(got, want, "{meant} {theirs} {running:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_shell_that_names_another_town_is_refused() {
+        let is_refused = |line: &str| {
+            let words = ["gastownctl"].into_iter().chain(line.split(' '));
+            let command = Cli::try_parse_from(words).unwrap().command;
+            assert!(!(is_silent(&command) && changes(&command)), "{line}");
+            changes(&command) || writes(&command)
+        };
+        for line in [
+            "up",
+            "down",
+            "start deacon",
+            "stop deacon",
+            "restart --all",
+            "cycle --all",
+            "recover",
+            "park r",
+            "unpark r",
+            "estop",
+            "thaw",
+            "pause",
+            "resume",
+            "tick",
+            "request cycle",
+            "heartbeat",
+            "ready",
+            "dismiss",
+            "doctor --fix",
+        ] {
+            assert!(is_refused(line), "{line}");
+        }
+        for line in [
+            "status",
+            "doctor",
+            "plan",
+            "logs",
+            "history",
+            "screen deacon",
+            "report free",
+        ] {
+            assert!(!is_refused(line), "{line}");
         }
     }
 

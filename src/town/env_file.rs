@@ -3,6 +3,7 @@
 //!
 //! A key in the file wins over the environment, so that a shell and a unit never mean two towns.
 
+use std::ffi::OsStr;
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -53,6 +54,25 @@ pub fn locate_with(var: impl Fn(&str) -> Option<String>) -> Result<Location> {
         choose(&file, var, &home)
     };
     find().map_err(|e: anyhow::Error| e.context(Exit::BadConfig))
+}
+
+/// The root that this process's environment names, where `town.env` names another one: that, and the
+/// one of the file, which is used.
+pub fn overruled() -> Option<(PathBuf, PathBuf)> {
+    // Without the file it is the one that is named, or it is no usable one and an error.
+    let used = locate().ok()?.root;
+    let named = other_than(&used, &std::env::var_os(ROOT)?, &home().ok()?)?;
+    Some((named, used))
+}
+
+/// The root that a value of [`ROOT`] names, if that is another directory than `used`.
+fn other_than(used: &Path, value: &OsStr, home: &Path) -> Option<PathBuf> {
+    let named = match value.to_str() {
+        Some("") => return None,
+        Some(text) => expand(text, home),
+        None => value.into(),
+    };
+    (!files::is_same(&named, used)).then_some(named)
 }
 
 /// The user's home directory, by `HOME`, else by the user database.
@@ -204,6 +224,33 @@ mod tests {
             let error = parse(&format!("A=1\n{line}")).unwrap_err().to_string();
             assert_eq!(error, "line 2 is not KEY=VALUE; mend it", "{line}");
         }
+    }
+
+    #[test]
+    fn another_town_than_that_of_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = dir.path();
+        let town = home.join("gt");
+        std::fs::create_dir(&town).unwrap();
+        std::os::unix::fs::symlink(&town, home.join("link")).unwrap();
+        let shown = town.display().to_string();
+        for same in [
+            "",
+            &shown,
+            &format!("{shown}//"),
+            &format!("{shown}/."),
+            "~/gt",
+            "~/link/",
+        ] {
+            assert_eq!(other_than(&town, same.as_ref(), home), None, "{same}");
+        }
+        // The last is a typo.
+        for (other, want) in [("~", home.to_path_buf()), ("gt-", "gt-".into())] {
+            assert_eq!(other_than(&town, other.as_ref(), home), Some(want));
+        }
+        // A town that is not there, as on a disk that is gone, is the same by its name.
+        std::fs::remove_dir(&town).unwrap();
+        assert_eq!(other_than(&town, format!("{shown}/").as_ref(), home), None);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use anyhow::Result;
 use super::mend::Mend;
 use super::report::Report;
 use crate::agent::Agent;
-use crate::ctl::{status, words};
+use crate::ctl::{status, whose, words};
 use crate::heartbeat::observe::OWN_UNIT;
 use crate::heartbeat::observed::{JOBS, KEPT_UNITS, LOOKS};
 use crate::job::{self, starts};
@@ -249,17 +249,18 @@ pub fn units(report: &mut Report, systemd: &Systemd, town: Option<&Town>) -> Res
             }
         }
     }
-    if let Some(what) = town.and_then(|town| status::two_towns(town, &roots)) {
+    if let Some((what, how)) = town.and_then(|town| status::two_towns(town, systemd, &roots)) {
         report.find(
             "units",
             what,
             "What the old town asks for is not done, and the new one has no agents",
-            status::RESTART,
+            how.unwrap_or_else(|| status::RESTART.into()),
         );
     }
     // The generator's drop-ins are as old as the last reload.
     if let Some(town) = town
         && let Some(path) = loaded.get("gt-lifecycle.path")
+        && !whose::only_here(systemd, town.root())
     {
         let spool = town.path("daemon/lifecycle/new");
         let watched = systemd.properties(&path.name)?.watched();

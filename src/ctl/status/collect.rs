@@ -138,9 +138,12 @@ pub fn collect(town: &Town, systemd: Result<&Systemd, String>) -> Status {
         }
         status.agents.push(one);
     }
-    found.extend(
-        two_towns(town, &roots).map(|what| format!("{what}; run '{RESTART}' to mend that")),
-    );
+    if let Ok(systemd) = &systemd
+        && let Some((what, how)) = two_towns(town, systemd, &roots)
+    {
+        let how = how.unwrap_or_else(|| format!("run '{RESTART}' to mend that"));
+        found.push(format!("{what}; {how}"));
+    }
     found.extend(problems::of_disks(town));
     found.extend(problems::of_marks(town));
     found.extend(problems::frozen_for_nothing(town, &status.agents));

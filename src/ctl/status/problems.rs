@@ -1,6 +1,7 @@
 //! What is wrong with the town, a line each, with what to type.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use jiff::Timestamp;
 
@@ -8,15 +9,16 @@ use super::agent::{self, AgentStatus};
 use super::model::Status;
 use crate::agent::Agent;
 use crate::alert;
-use crate::ctl::{dismiss, user, words};
+use crate::ctl::{dismiss, user, whose, words};
 use crate::files;
 use crate::heartbeat::observe::OWN_UNIT;
 use crate::heartbeat::observed::{JOBS, KEPT_UNITS, LOOKS};
 use crate::job::starts;
 use crate::session::whose::{Names, OtherServers};
 use crate::spool::Spool;
-use crate::systemd::{Unit, runtime_dir};
+use crate::systemd::{Systemd, Unit, runtime_dir};
 use crate::town::docked::Labels;
+use crate::town::env_file::ROOT;
 use crate::town::{self, Town, marks, wisp};
 
 /// Restarts all units, so that they run for the town that `town.env` names now.
@@ -49,15 +51,29 @@ pub fn short_lived(enabled: Option<bool>) -> Vec<String> {
     problems
 }
 
-/// What is said of agents that run for other towns, by the roots of those; [`RESTART`] mends it.
-pub fn two_towns(town: &Town, roots: &[String]) -> Option<String> {
+/// What is said of agents that run for other towns, by the roots of those, and what to type: `None`
+/// where [`RESTART`] mends it.
+pub fn two_towns(
+    town: &Town,
+    systemd: &Systemd,
+    roots: &[String],
+) -> Option<(String, Option<String>)> {
     let root = roots.first()?;
     let run = if roots.len() == 1 { "runs" } else { "run" };
-    Some(format!(
+    let what = format!(
         "{} {run} for '{root}', not for '{}'",
         words::counted(roots.len(), "agent"),
         town.root().display()
-    ))
+    );
+    // The units would run for the same one again.
+    let here = whose::only_here(systemd, town.root());
+    Some(match here {
+        true => (
+            format!("{what}, which only {ROOT} in this shell names"),
+            Some(whose::choice(Path::new(root))),
+        ),
+        false => (what, None),
+    })
 }
 
 /// What could not be executed, a line for each spool.
