@@ -21,8 +21,11 @@ const RETRY: SignedDuration = SignedDuration::from_mins(10);
 /// As [`ask`], for the user's town and what is on the user's PATH, before the town is read. A
 /// failure costs only what is new.
 pub fn refresh() {
-    let refreshed = || ask(&env_file::locate()?.root, &Tools::locate(&home()?));
-    if let Err(e) = refreshed() {
+    // Where there is no town, who reads it tells why.
+    let (Ok(location), Ok(home)) = (env_file::locate(), home()) else {
+        return;
+    };
+    if let Err(e) = ask(&location.root, &Tools::locate(&home)) {
         log::warn!("What release of gt is in use is as it was: {e:#}");
     }
 }
