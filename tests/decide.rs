@@ -139,6 +139,7 @@ fn seen() -> impl Strategy<Value = Seen> {
                 pane,
                 screen,
                 session,
+                usable: (wanted != session).then_some(!gone),
                 terminal: (session && dismissed).then_some(State::Draft),
                 withheld: session && dismissed,
                 pid: 1,
@@ -312,7 +313,10 @@ proptest! {
             }
             match what {
                 "start" | "retry" => {
-                    let works = agent.role().is_worker() && found.left.is_some();
+                    let works = match found.left {
+                        Some(Left::AtWork) => true,
+                        left => agent.role().is_worker() && left.is_some(),
+                    };
                     prop_assert!((found.wanted || works) && found.unit.is_down());
                 }
                 "stop" => prop_assert!(found.unit.is_active()

@@ -43,18 +43,16 @@ pub fn wanted(town: &Town) -> BTreeSet<Agent> {
 /// were at work, those with work on their hooks, and those whose session was closed since `bd` was
 /// last asked for such work.
 pub fn waiting(town: &Town, memory: &Memory) -> BTreeSet<Agent> {
-    let is_waiting = |agent: &Agent| {
-        agent.role().is_worker()
-            && match Note::of(town, agent).load().ok().flatten() {
-                Some(Left::AtWork | Left::Waiting(_)) => true,
-                Some(Left::Closed(at)) => memory.full.is_none_or(|full| full < at),
-                None => false,
-            }
+    let is_waiting = |agent: &Agent| match Note::of(town, agent).load().ok().flatten() {
+        Some(Left::AtWork) => true,
+        Some(Left::Waiting(_)) => agent.role().is_worker(),
+        Some(Left::Closed(at)) => {
+            agent.role().is_worker() && memory.full.is_none_or(|full| full < at)
+        }
+        None => false,
     };
-    let noted = names_in(town, left::DIR)
-        .filter_map(|name| Agent::from_instance(&name).ok())
-        .filter(is_waiting);
-    noted
+    left::noted(town)
+        .filter(is_waiting)
         .chain(memory.hooks.keys().cloned())
         .filter(|agent| !matches!(town.lacks(agent), Ok(Some(_))))
         .collect()
@@ -279,6 +277,8 @@ mod tests {
         ] {
             Note::of(&town, &agent(name)).save(left).unwrap();
         }
+        let mayor = Note::of(&town, &Agent::mayor());
+        mayor.save(Left::AtWork).unwrap();
         let mut memory = Memory {
             full: Some(at - SignedDuration::from_mins(1)),
             ..Memory::default()
@@ -297,12 +297,14 @@ mod tests {
             "polecats/hooked",
             "polecats/closed",
         ];
-        assert_eq!(waiting(&town, &memory), want.map(agent).into());
+        let mut want = BTreeSet::from(want.map(agent));
+        want.insert(Agent::mayor());
+        assert_eq!(waiting(&town, &memory), want);
         // Whose directory cannot be looked into may be there.
         let crew = town.path("gastown/crew");
         std::fs::remove_dir_all(&crew).unwrap();
         std::os::unix::fs::symlink(&crew, &crew).unwrap();
-        assert_eq!(waiting(&town, &memory), want.map(agent).into());
+        assert_eq!(waiting(&town, &memory), want);
     }
 
     #[test]

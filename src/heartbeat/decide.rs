@@ -11,7 +11,7 @@ use crate::agent::{Agent, Role};
 use crate::alert::{self, unit_key};
 use crate::lifecycle::presync;
 use crate::town::left::Left;
-use crate::town::ours::Closed;
+use crate::town::ours::{Closed, Ours};
 
 /// A suspend, or a step of the clock, that is shorter than this does not count.
 const GAP_MSEC: i64 = 30_000;
@@ -296,6 +296,9 @@ impl Deciding<'_> {
             return;
         }
         if unit.is_failed() {
+            if self.mended(agent, seen) {
+                return;
+            }
             self.failed(agent, seen);
             return self.retry(agent, unit.down, "it gave up");
         }
@@ -310,7 +313,7 @@ impl Deciding<'_> {
     }
 
     /// An agent that is down and that no patrol wants. Crew in a session of its own is its person's
-    /// to keep; crew that runs in a unit comes back with the town, as polecats do.
+    /// to keep; crew, or a Mayor, that runs in a unit comes back with the town, as polecats do.
     fn worker(&mut self, agent: &Agent, seen: &Seen, left: Option<Left>) {
         self.memory.record(agent).retry = None;
         if seen.gone && seen.unit.is_failed() {
@@ -330,8 +333,10 @@ impl Deciding<'_> {
         if is_polecat && seen.outside {
             self.start(agent, "it runs outside of its unit, which takes it over");
         } else if seen.unit.is_failed() {
-            self.failed(agent, seen);
-        } else if agent.role().is_worker() && left == Some(Left::AtWork) {
+            if seen.left != Some(Left::AtWork) || !self.mended(agent, seen) {
+                self.failed(agent, seen);
+            }
+        } else if left == Some(Left::AtWork) && !seen.gone {
             self.start(
                 agent,
                 "it was at work when it was stopped with its town or rig",
@@ -354,8 +359,10 @@ impl Deciding<'_> {
     fn storms(&mut self) {
         let mut gave_up: BTreeMap<&str, Vec<&Agent>> = BTreeMap::new();
         for (agent, seen) in &self.seen.agents {
+            let tried = |agent| self.memory.agents.get(agent).is_some_and(|r| r.early);
             if agent.role() == Role::Polecat
                 && seen.unit.is_failed()
+                && (seen.usable != Some(true) || tried(agent))
                 && let Some(rig) = agent.rig()
             {
                 gave_up.entry(rig).or_default().push(agent);
@@ -486,15 +493,27 @@ impl Deciding<'_> {
         self.conditions.insert(unit_key(&agent.unit()), summary);
     }
 
+    /// An agent that gave up since its town or its configuration could not be used is tried at once
+    /// when they can: once until it was up, or until they could not be used again. `false`: it is not.
+    fn mended(&mut self, agent: &Agent, seen: &Seen) -> bool {
+        let Some(usable) = seen.usable else {
+            return false;
+        };
+        let tried = std::mem::replace(&mut self.memory.record(agent).early, usable);
+        let is_mended = usable && !tried;
+        if is_mended {
+            let reason = "its town or its configuration, which it gave up for, can be used again";
+            self.try_again(agent, reason.into());
+            self.at(self.now + BACK, format!("whether {agent} stays up"));
+        }
+        is_mended
+    }
+
     /// An agent that gave up, or that asked to be left alone for a while, is tried again after
     /// pauses that grow.
     fn retry(&mut self, agent: &Agent, down: Option<Timestamp>, state: &str) {
-        let rules = &self.seen.rules;
         let now = self.now;
-        let pause = |count: u32| {
-            let grown = rules.retry_first.checked_mul(1 << count.min(10));
-            grown.map_or(rules.retry_longest, |pause| pause.min(rules.retry_longest))
-        };
+        let pause = |count| pause(&self.seen.rules, count);
         let gap = self.gap.is_some();
         let down = down.filter(|down| *down <= now).unwrap_or(now);
         let record = self.memory.record(agent);
@@ -506,20 +525,27 @@ impl Deciding<'_> {
         if gap || retry.at > now + pause(retry.count) {
             retry.at = now + pause(retry.count);
         }
-        if retry.at <= now {
-            retry.count = retry.count.saturating_add(1);
-            retry.at = now + pause(retry.count);
-            let (count, at) = (retry.count, retry.at);
-            let reason = format!("{state}, and its pause is over");
-            let agent = agent.clone();
-            self.at(at, format!("the next try of {agent}"));
-            self.look_again(&agent, &unit_key(&agent.unit()), BACK);
-            self.push(Action::Retry { agent, count }, reason);
+        let at = retry.at;
+        if at <= now {
+            self.try_again(agent, format!("{state}, and its pause is over"));
         } else {
-            let at = retry.at;
             self.at(at, format!("the next try of {agent}"));
             self.leave(agent, format!("{state}; it is tried again at {at:.0}"));
         }
+    }
+
+    /// Tries an agent again now, and the next time after the pause that is due then.
+    fn try_again(&mut self, agent: &Agent, reason: String) {
+        let now = self.now;
+        let record = self.memory.record(agent);
+        let count = record.retry.as_ref().map_or(0, |retry| retry.count);
+        let count = count.saturating_add(1);
+        let at = now + pause(&self.seen.rules, count);
+        record.retry = Some(Retry { count, at });
+        let agent = agent.clone();
+        self.at(at, format!("the next try of {agent}"));
+        self.look_again(&agent, &unit_key(&agent.unit()), BACK);
+        self.push(Action::Retry { agent, count }, reason);
     }
 
     fn active(&mut self, agent: &Agent, seen: &Seen) {
@@ -560,6 +586,8 @@ impl Deciding<'_> {
         record.dismissed = None;
         if up < BACK {
             self.look_again(agent, &key, BACK - up);
+        } else {
+            self.memory.record(agent).early = false;
         }
         self.watch(agent, seen);
         self.words(agent, seen, up);
@@ -747,6 +775,12 @@ impl Deciding<'_> {
             memory: self.memory,
         }
     }
+}
+
+/// The pause before the next slow try, after so many.
+fn pause(rules: &Ours, count: u32) -> SignedDuration {
+    let grown = rules.retry_first.checked_mul(1 << count.min(10));
+    grown.map_or(rules.retry_longest, |pause| pause.min(rules.retry_longest))
 }
 
 /// Whether a polecat has run again since it was started for the work on its hook, and not by that

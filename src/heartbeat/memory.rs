@@ -89,6 +89,9 @@ pub struct Record {
     /// Its next slow try.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry: Option<Retry>,
+    /// It was tried at once when its configuration could be used again, and has not been well since.
+    #[serde(skip_serializing_if = "is_default")]
+    pub early: bool,
     /// When the run began that is stopped because its patrol is off. One that began later is
     /// somebody's wish.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -19,10 +19,12 @@ use super::watch::ALERTS;
 use crate::agent::{Agent, Role};
 use crate::alert::{self, unit_key};
 use crate::digest::digest;
+use crate::exit::Exit;
 use crate::hooks::report::Report;
 use crate::lifecycle::presync;
 use crate::session::process::{self, Head};
 use crate::session::rival;
+use crate::session::run;
 use crate::session::server;
 use crate::session::whose::{Found, Names, OtherServers};
 use crate::spawn::waiting::WORD;
@@ -31,7 +33,7 @@ use crate::terminal::{Kind, Reader, State, answer};
 use crate::tmux::{self, Pane, Screen, Sight, Terminals, Tmux, TmuxError};
 use crate::tools::{Tools, bd};
 use crate::town::deacon::Freshness;
-use crate::town::left::Note;
+use crate::town::left::{self, Note};
 use crate::town::marks::{self, Marks};
 use crate::town::{Town, activity, deacon, patrols};
 
@@ -214,8 +216,9 @@ pub fn agents(world: &World<'_>, units: &BTreeMap<String, Unit>) -> Result<BTree
             agents.entry(agent).or_default().unit = state;
         }
     }
-    for worker in town.workers() {
-        agents.entry(worker).or_default();
+    let noted = left::noted(town).filter(|agent| !agent.role().is_worker());
+    for agent in town.workers().into_iter().chain(noted) {
+        agents.entry(agent).or_default();
     }
     let marks = Marks::of(town);
     for (agent, seen) in &mut agents {
@@ -230,6 +233,7 @@ pub fn agents(world: &World<'_>, units: &BTreeMap<String, Unit>) -> Result<BTree
                 .is_some_and(|patrols| !patrols.wants(agent)),
             _ => false,
         };
+        seen.usable = usable(world, agent, &seen.unit);
         let left = Note::of(town, agent).load();
         let mut refusal = marks.refusal(agent);
         // Where its directory cannot be looked into, it would be started in another one.
@@ -246,6 +250,18 @@ pub fn agents(world: &World<'_>, units: &BTreeMap<String, Unit>) -> Result<BTree
         });
     }
     Ok(agents)
+}
+
+/// [`Seen::usable`], by what the unit says of itself.
+fn usable(world: &World<'_>, agent: &Agent, unit: &UnitState) -> Option<bool> {
+    const TEXT: &str = "StatusText";
+    if !unit.is_failed() || unit.status != Exit::BadConfig as i32 {
+        return None;
+    }
+    let name = agent.unit();
+    let read = world.systemd.read(&[&name], &[TEXT]).ok()?;
+    let text = read.get(&name)?.text(TEXT)?;
+    run::is_misconfigured(&text, unit.status).then(|| world.town.launch(agent).is_ok())
 }
 
 fn states(systemd: &Systemd, units: Vec<&Unit>) -> Result<BTreeMap<String, UnitState>> {

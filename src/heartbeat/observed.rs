@@ -87,6 +87,10 @@ pub struct Seen {
     pub refusal: Option<Refused>,
     /// Its unit.
     pub unit: UnitState,
+    /// Of one that gave up since its town or its configuration could not be used: whether they can
+    /// be used now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub usable: Option<bool>,
     /// Its pane; `None`: none, or not known.
     pub pane: Option<String>,
     /// The first process of that pane.

@@ -23,7 +23,8 @@ const NOTES: usize = 10_000;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Left {
-    /// A polecat, or crew that somebody has started in its unit, has begun its work and not ended it.
+    /// An agent that no patrol wants, such as a polecat, or crew that somebody has started in its unit,
+    /// has begun its work and not ended it.
     AtWork,
     /// The agent ended with status 75 then: it asks to be left alone for a while.
     Waiting(Timestamp),
@@ -82,6 +83,13 @@ fn parse(text: &str) -> Option<Left> {
         "closed" => Some(Left::Closed(time)),
         _ => None,
     }
+}
+
+/// The agents that something is noted of.
+pub fn noted(town: &Town) -> impl Iterator<Item = Agent> + use<> {
+    let names = files::names(&town.path(DIR), NOTES).unwrap_or_default();
+    let names = names.into_iter().filter_map(|name| name.into_string().ok());
+    names.filter_map(|name| Agent::from_instance(&name).ok())
 }
 
 /// Forgets which sessions were closed: somebody has the town come up.

@@ -15,7 +15,8 @@ use crate::exit::Exit;
 use crate::journal;
 use crate::printable;
 use crate::session::process::{self, Head};
-use crate::systemd::{Systemd, TARGET};
+use crate::session::server;
+use crate::systemd::{Systemd, TARGET, Unit};
 use crate::tmux::{Pane, TmuxError};
 use crate::tools;
 use crate::town::left::Left;
@@ -41,6 +42,9 @@ const CLOSE_LIMIT: Duration = Duration::from_secs(10);
 
 /// How long the end of a server may be seen after that of its terminals.
 const SERVER_END: Duration = Duration::from_millis(500);
+
+/// Units whose stop is one of the town, and stops agents along with it.
+const TOWN_UNITS: [&str; 4] = [TARGET, "gastown.slice", "gt-town.service", server::SERVICE];
 
 /// How an agent ended whose tmux server did.
 pub(super) const SERVER_GONE: &str = "the tmux server has gone";
@@ -161,6 +165,13 @@ pub fn why_failed(status_text: &str, status: i32) -> Option<String> {
     // While an agent runs, this text says where it runs.
     let is_why = !status_text.is_empty() && town_of(status_text).is_none();
     (is_why && matches!(status, NOT_STARTED | BAD_CONFIG)).then(|| printable::line(status_text))
+}
+
+/// Whether an agent gave up because gt-agent itself could not use the town or its configuration, by
+/// what its unit says of itself. A program that ends with status 78 of its own says something else.
+pub fn is_misconfigured(status_text: &str, status: i32) -> bool {
+    let why = Exit::BadConfig;
+    status == why as i32 && status_text.starts_with(&format!("{why}: "))
 }
 
 /// What woke us.
@@ -479,16 +490,10 @@ impl Run {
     /// Whether this agent alone is to stop, for good. A polecat whose town goes down, or whose rig
     /// is stopped, comes back with them; so does one of which this is not known.
     fn is_alone(&self) -> bool {
-        let jobs = || -> Result<bool> {
-            let units = Systemd::connect()?.units(&[TARGET, &self.unit])?;
-            let job = |name: &str| units.get(name).and_then(|unit| unit.job.as_deref());
-            let up = units
-                .get(TARGET)
-                .is_none_or(|target| target.active == "active");
-            Ok(up && job(TARGET).is_none() && job(&self.unit) == Some("stop"))
-        };
+        let patterns: Vec<&str> = TOWN_UNITS.into_iter().chain([self.unit.as_str()]).collect();
+        let units = Systemd::connect().and_then(|systemd| systemd.units(&patterns));
         let refused = || Town::load().map(|town| marks::refusal(&town, &self.agent));
-        matches!(jobs(), Ok(true)) && matches!(refused(), Ok(None))
+        units.is_ok_and(|units| stops_alone(&units, &self.unit)) && matches!(refused(), Ok(None))
     }
 
     /// Across a restart the pane stays, and with it whoever is attached. When the whole town
@@ -533,9 +538,49 @@ impl Run {
     }
 }
 
+/// Whether an agent's unit is stopped, and the town is not: none of its units has a job. `units` are
+/// the agent's and the town's.
+fn stops_alone(units: &BTreeMap<String, Unit>, agent: &str) -> bool {
+    let up = |target: &Unit| target.active == "active";
+    let job = |name: &str| units.get(name).and_then(|unit| unit.job.as_deref());
+    units.get(TARGET).is_none_or(up)
+        && TOWN_UNITS.iter().all(|name| job(name).is_none())
+        && job(agent) == Some("stop")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_stop_of_the_town_is_nobodys_wish_for_one_agent() {
+        const AGENT: &str = "gt-agent@gastown-crew-max.service";
+        let alone = |states: &[(&str, &str, Option<&str>)]| {
+            let unit = |&(name, active, job): &(&str, &str, Option<&str>)| {
+                let unit = Unit {
+                    name: name.into(),
+                    description: String::new(),
+                    active: active.into(),
+                    sub: String::new(),
+                    job: job.map(String::from),
+                };
+                (name.to_string(), unit)
+            };
+            stops_alone(&states.iter().map(unit).collect(), AGENT)
+        };
+        let stop = (AGENT, "deactivating", Some("stop"));
+        assert!(alone(&[stop]));
+        assert!(alone(&[stop, (TARGET, "active", None)]));
+        assert!(!alone(&[stop, (TARGET, "inactive", None)]));
+        assert!(!alone(&[(AGENT, "deactivating", Some("restart"))]));
+        assert!(!alone(&[]));
+        for name in TOWN_UNITS {
+            assert!(alone(&[stop, (name, "active", None)]), "{name}");
+            for job in ["stop", "restart"] {
+                assert!(!alone(&[stop, (name, "active", Some(job))]), "{name}");
+            }
+        }
+    }
 
     #[test]
     fn last_words_tell_why() {
@@ -568,7 +613,12 @@ mod tests {
             ("", 78, None),
         ] {
             assert_eq!(why_failed(text, status).as_deref(), want, "{text}");
+            assert!(!is_misconfigured(text, status), "{text}");
         }
+        let error = anyhow::anyhow!("There is no town").context(Exit::BadConfig);
+        let text = format!("{error:#}");
+        assert!(is_misconfigured(&text, 78) && !is_misconfigured(&text, 1));
+        assert!(!is_misconfigured(&format!("{LAST_WORDS}{text}"), 78));
         assert_eq!(last_lines("\n "), "");
         assert_eq!(last_lines(" hm\n"), "; its last lines:\n hm\n");
         assert_eq!(last_words(&"x".repeat(1000)).map(|w| w.len()), Some(WORDS));

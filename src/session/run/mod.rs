@@ -21,8 +21,8 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use sd_notify::NotifyState;
 
 use self::end::SERVER_GONE;
-pub use self::end::why_failed;
 use self::end::{After, End, Event};
+pub use self::end::{is_misconfigured, why_failed};
 use self::place::Place;
 use self::start::START_LIMIT;
 use super::whose::{Names, OtherServers};
@@ -156,8 +156,12 @@ fn prepared_and_run(instance: &str) -> Result<u8> {
         note: Note::of(&town, &agent),
         agent,
     };
+    // Those that a patrol wants need no note to come back with the town.
+    let is_wanted = town
+        .patrols()
+        .is_ok_and(|patrols| patrols.wants(&run.agent));
     drop(town);
-    if !matches!(run.note.load(), Ok(Some(Left::AtWork))) {
+    if is_wanted || !matches!(run.note.load(), Ok(Some(Left::AtWork))) {
         run.forget_note();
     }
     if let Err(e) = secrets::refresh(&run.tmux) {
@@ -179,7 +183,7 @@ fn prepared_and_run(instance: &str) -> Result<u8> {
         }
     }
     run.systemd = None;
-    if run.agent.role().is_worker() {
+    if !is_wanted {
         run.save_note(Left::AtWork);
     }
     let status = run.supervise()?;
