@@ -224,7 +224,8 @@ type Verdict = Result<Option<(Mark, String)>, String>;
 pub struct Marks<'a> {
     town: &'a Town,
     /// By rig; that of the town has none.
-    estops: Shared<Option<String>, Verdict>,
+    estops: Shared<Option<String>, Result<Option<Note>, String>>,
+    holds: Shared<Agent, Result<Option<Note>, String>>,
     rigs: Shared<String, Verdict>,
     labels: Shared<(), Result<Labels, String>>,
 }
@@ -235,6 +236,7 @@ impl<'a> Marks<'a> {
         Marks {
             town,
             estops: Shared::default(),
+            holds: Shared::default(),
             rigs: Shared::default(),
             labels: Shared::default(),
         }
@@ -280,13 +282,28 @@ impl<'a> Marks<'a> {
         Ok(found.map(|(mark, reason)| Refusal { mark, reason }))
     }
 
+    /// As [`estop`], of the town or of one rig.
+    ///
+    /// # Errors
+    /// As of that.
+    pub fn estop(&self, rig: Option<&str>) -> Result<Option<Note>, String> {
+        let key = rig.map(String::from);
+        self.estops.get(&key, || known(estop(self.town, rig)))
+    }
+
+    /// As [`held`].
+    ///
+    /// # Errors
+    /// As of that.
+    pub fn held(&self, agent: &Agent) -> Result<Option<Note>, String> {
+        self.holds.get(agent, || known(held(self.town, agent)))
+    }
+
     fn by_estop(&self, _: &Agent) -> Verdict {
         let said =
             |note| format!("the town has an emergency stop{note}; 'gastownctl thaw' ends it");
-        self.estops.get(&None, || {
-            let found = known(estop(self.town, None))?;
-            Ok(found.map(|note| (Mark::Estop, said(note))))
-        })
+        let found = self.estop(None)?;
+        Ok(found.map(|note| (Mark::Estop, said(note))))
     }
 
     fn by_rig_estop(&self, agent: &Agent) -> Verdict {
@@ -296,15 +313,13 @@ impl<'a> Marks<'a> {
         let said = |note| {
             format!("rig {rig} has an emergency stop{note}; 'gastownctl thaw {rig}' ends it")
         };
-        self.estops.get(&Some(rig.to_string()), || {
-            let found = known(estop(self.town, Some(rig)))?;
-            Ok(found.map(|note| (Mark::RigEstop, said(note))))
-        })
+        let found = self.estop(Some(rig))?;
+        Ok(found.map(|note| (Mark::RigEstop, said(note))))
     }
 
     fn by_hold(&self, agent: &Agent) -> Verdict {
         let said = |note| format!("it is held{note}; 'gastownctl start {agent}' ends it");
-        let found = known(held(self.town, agent))?;
+        let found = self.held(agent)?;
         Ok(found.map(|note| (Mark::Held, said(note))))
     }
 

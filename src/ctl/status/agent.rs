@@ -18,7 +18,7 @@ use crate::terminal::State;
 use crate::tmux::{Pane, pane_of};
 use crate::town::deacon::{self, Freshness, freshness};
 use crate::town::left::{Left, Note};
-use crate::town::marks::{self, Mark, Marks, Refusal};
+use crate::town::marks::{Mark, Marks, Refusal};
 use crate::town::ours::Closed;
 use crate::town::{self, Town};
 
@@ -347,7 +347,7 @@ impl Seen<'_> {
             memory_bytes: number("MemoryCurrent"),
             cpu_nsec: number("CPUUsageNSec"),
             tasks: number("TasksCurrent"),
-            held: marks::held(town, agent).ok().map(|note| note.is_some()),
+            held: self.marks.held(agent).ok().map(|note| note.is_some()),
             frozen,
             reason: None,
             heartbeat: match agent.role() {
@@ -508,6 +508,7 @@ pub fn problem(agent: &AgentStatus) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::town::marks;
     use crate::town::tests::town_with;
 
     fn status(town: &Town, agent: &str, unit: Option<Option<&Unit>>) -> AgentStatus {

@@ -55,7 +55,8 @@ pub fn collect(town: &Town, systemd: Result<&Systemd, String>) -> Status {
         let patterns = ["gt-*", "gastown.target"];
         systemd.units(&patterns).map_err(|e| format!("{e:#}"))
     });
-    let (terminals, properties, rival) = thread::scope(|scope| {
+    let marks = Marks::of(town);
+    let (terminals, properties, rival, agents) = thread::scope(|scope| {
         // After the manager, so that what runs has its terminal by then; beside all that is left.
         let terminals = scope.spawn(|| Tmux::on(town.socket()).look());
         let rival = scope.spawn(|| rival::go_daemon(town));
@@ -66,10 +67,14 @@ pub fn collect(town: &Town, systemd: Result<&Systemd, String>) -> Status {
                 BTreeMap::new()
             }
         };
-        (tmux::joined(terminals), properties, rival.join())
+        let mut agents = directory::listed(town, units.as_ref().ok());
+        agents.extend(directory::waiting(town, &memory));
+        // Read while tmux answers.
+        for agent in &agents {
+            marks.refusals(agent);
+        }
+        (tmux::joined(terminals), properties, rival.join(), agents)
     });
-    let mut agents = directory::listed(town, units.as_ref().ok());
-    agents.extend(directory::waiting(town, &memory));
     let is_empty = terminals.as_ref().is_ok_and(|seen| seen.panes.is_empty());
     let mut terminals = terminals;
     if let Ok(systemd) = &systemd
@@ -88,7 +93,7 @@ pub fn collect(town: &Town, systemd: Result<&Systemd, String>) -> Status {
     let terminals = terminals.ok();
     let seen = Seen {
         town,
-        marks: Marks::of(town),
+        marks,
         up: status.target.active == Some(true),
         panes: terminals.as_ref().map(|seen| seen.panes.as_slice()),
         terminals: terminals
@@ -145,8 +150,12 @@ pub fn collect(town: &Town, systemd: Result<&Systemd, String>) -> Status {
         found.push(format!("{what}; {how}"));
     }
     found.extend(problems::of_disks(town));
-    found.extend(problems::of_marks(town));
-    found.extend(problems::frozen_for_nothing(town, &status.agents));
+    found.extend(problems::of_marks(town, &seen.marks));
+    found.extend(problems::frozen_for_nothing(
+        town,
+        &seen.marks,
+        &status.agents,
+    ));
     let rival = rival.ok().flatten();
     found.extend(rival.map(|(what, command)| format!("{what}; run '{command}'")));
     for summary in problems::of_alerts(town, &status.agents, units.is_ok()) {

@@ -19,7 +19,8 @@ use crate::spool::Spool;
 use crate::systemd::{Systemd, Unit, runtime_dir};
 use crate::town::docked::Labels;
 use crate::town::env_file::ROOT;
-use crate::town::{self, Town, marks, wisp};
+use crate::town::marks::Marks;
+use crate::town::{self, Town};
 
 /// Restarts all units, so that they run for the town that `town.env` names now.
 pub const RESTART: &str =
@@ -173,8 +174,12 @@ pub fn forget(unit: &str) -> String {
 }
 
 /// Agents that are frozen although no emergency stop says so.
-pub fn frozen_for_nothing(town: &Town, agents: &[AgentStatus]) -> Option<String> {
-    let has_mark = |rig| !matches!(marks::estop(town, rig), Ok(None));
+pub fn frozen_for_nothing(
+    town: &Town,
+    marks: &Marks<'_>,
+    agents: &[AgentStatus],
+) -> Option<String> {
+    let has_mark = |rig| !matches!(marks.estop(rig), Ok(None));
     // Of one that ended while it was frozen, its own problem says what helps.
     let mut frozen = agents.iter().filter(|agent| agent.stands_still());
     let is_stopped = has_mark(None) || town.rigs().names().any(|rig| has_mark(Some(rig)));
@@ -192,30 +197,30 @@ pub fn frozen_for_nothing(town: &Town, agents: &[AgentStatus]) -> Option<String>
 }
 
 /// The marks that keep agents down, and those of which it is not known, once each.
-pub fn of_marks(town: &Town) -> Vec<String> {
+pub fn of_marks(town: &Town, marks: &Marks<'_>) -> Vec<String> {
     let mut problems = Vec::new();
     let mut unknown = BTreeSet::new();
-    match marks::estop(town, None) {
+    match marks.estop(None) {
         Ok(None) => {}
         Ok(Some(note)) => problems.push(format!(
             "Emergency stop{note}: no agent may run; run 'gastownctl thaw' to end it"
         )),
-        Err(e) => _ = unknown.insert(format!("{e:#}")),
+        Err(why) => _ = unknown.insert(why),
     }
     for rig in town.rigs().names() {
-        match marks::estop(town, Some(rig)) {
+        match marks.estop(Some(rig)) {
             Ok(None) => {}
             Ok(Some(note)) => problems.push(format!(
                 "Rig {rig} has an emergency stop{note}: run 'gastownctl thaw {rig}' to end it"
             )),
-            Err(e) => _ = unknown.insert(format!("{e:#}")),
+            Err(why) => _ = unknown.insert(why),
         }
-        if let Err(e) = wisp::load(town, rig) {
+        if let Err(e) = marks.of_rig(rig) {
             unknown.insert(format!("{e:#}"));
         }
     }
-    if let Err(e) = marks::held(town, &Agent::deacon()) {
-        unknown.insert(format!("{e:#}"));
+    if let Err(why) = marks.held(&Agent::deacon()) {
+        unknown.insert(why);
     }
     if let Err(e) = Labels::load(town) {
         unknown.insert(format!("{e:#}"));
@@ -317,7 +322,7 @@ mod tests {
             "daemon/rig-labels.json",
         ] {
             let (_dir, town) = town_with(1, &[]);
-            assert!(of_marks(&town).is_empty());
+            assert!(of_marks(&town, &Marks::of(&town)).is_empty());
             let path = town.path(file);
             let dir = path.parent().unwrap();
             std::fs::create_dir_all(dir.parent().unwrap()).unwrap();
@@ -329,7 +334,7 @@ mod tests {
                 }
                 _ => std::os::unix::fs::symlink(dir, dir).unwrap(),
             }
-            assert!(!of_marks(&town).is_empty(), "{file}");
+            assert!(!of_marks(&town, &Marks::of(&town)).is_empty(), "{file}");
         }
     }
 
@@ -366,7 +371,7 @@ mod tests {
             ("failed", Some(true), false),
             ("inactive", Some(true), false),
         ] {
-            let told = frozen_for_nothing(&town, &[agent(state, frozen)]);
+            let told = frozen_for_nothing(&town, &Marks::of(&town), &[agent(state, frozen)]);
             assert_eq!(told.is_some(), is_told, "{state} {frozen:?}");
         }
     }
