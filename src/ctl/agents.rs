@@ -12,6 +12,7 @@ use super::{cli, directory, request};
 use crate::agent::Agent;
 use crate::alert;
 use crate::exit::Exit;
+use crate::session::fit::{self, lost};
 use crate::session::{check, server, whose};
 use crate::systemd::{Properties, Systemd, Verb};
 use crate::tmux::Tmux;
@@ -273,6 +274,10 @@ fn bring_up(
     }
     let before = systemd.units(&[&unit])?;
     let runs = before.get(&unit).is_some_and(|u| u.active == "active");
+    if runs && verb == Verb::Restart {
+        // Before anything is stopped: it would be lost.
+        fit::check(town, agent).map_err(|e| anyhow!(lost(agent, &e)))?;
+    }
     if dry_run {
         let refusal = marks::refusal(town, agent).filter(|refusal| refusal.mark != Mark::Held);
         if let Some(refusal) = refusal {

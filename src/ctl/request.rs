@@ -12,6 +12,7 @@ use super::output::say;
 use crate::agent::Agent;
 use crate::exit::Exit;
 use crate::lifecycle;
+use crate::session::fit;
 use crate::systemd::Systemd;
 use crate::town::Town;
 
@@ -59,13 +60,20 @@ pub fn run(args: &cli::Request) -> Result<Exit> {
 /// A request cannot be written, was refused, or is not executed in time.
 pub fn cycle(town: &Town, systemd: &Systemd, agents: &[Agent], dry_run: bool) -> Result<Exit> {
     let action = lifecycle::Action::Cycle;
+    let fits = |agent: &Agent| fit::check(town, agent).map_err(|e| anyhow!(fit::lost(agent, &e)));
     if dry_run {
-        return each(agents, |agent| say(&format!("Would cycle {agent}")));
+        return each(agents, |agent| {
+            fits(agent)?;
+            say(&format!("Would cycle {agent}"))
+        });
     }
     if systemd.town_is_stopped()? {
         bail!("The town is stopped; run 'gastownctl up' first");
     }
-    let submit = |agent| lifecycle::submit(town, agent, action, "gastownctl cycle");
+    let submit = |agent: &Agent| {
+        fits(agent)?;
+        lifecycle::submit(town, agent, action, "gastownctl cycle")
+    };
     let requests: Vec<_> = agents.iter().map(|agent| (agent, submit(agent))).collect();
     each(&requests, |(agent, path)| {
         let path = path.as_ref().map_err(|e| anyhow!("{e:#}"))?;

@@ -15,6 +15,8 @@ use super::run::{Pending, Run, Taken};
 use super::state::Planned;
 use super::step;
 use crate::agent::Agent;
+use crate::files;
+use crate::session::fit;
 use crate::spool::{CLAIM_LIMIT, Claimed};
 use crate::town::agent_state;
 use crate::town::marks::{self, Mark};
@@ -228,11 +230,20 @@ impl Run<'_> {
             Some(r) if r.mark == Mark::Unknown => (Some(r.reason), None),
             other => (None, other.map(|r| r.reason)),
         };
+        let (unfit, unsure) = match unsure.or(unread) {
+            None => match fit::check(self.town, agent) {
+                Ok(()) => (None, None),
+                Err(e) if files::may_pass(&e) => (None, Some(fit::lost(agent, &e))),
+                Err(e) => (Some(fit::lost(agent, &e)), None),
+            },
+            unsure => (None, unsure),
+        };
         let standing = Standing {
             unknown,
+            unfit,
             started: properties.main_started(),
             refusal,
-            unsure: unsure.or(unread),
+            unsure,
             unconfirmed: Ok(None),
             last: self.state.done.get(agent).copied(),
         };

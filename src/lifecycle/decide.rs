@@ -19,6 +19,8 @@ pub struct Standing {
     pub started: Option<Timestamp>,
     /// Why it may not run.
     pub refusal: Option<String>,
+    /// Why every start of it fails as things are.
+    pub unfit: Option<String>,
     /// Why it is not known whether it may run.
     pub unsure: Option<String>,
     /// Why its state file does not confirm the request; checked where the town wants it. The
@@ -35,6 +37,7 @@ impl Default for Standing {
             unknown: None,
             started: None,
             refusal: None,
+            unfit: None,
             unsure: None,
             unconfirmed: Ok(None),
             last: None,
@@ -99,10 +102,11 @@ pub fn judge(
     if request.action == Action::Shutdown {
         return Verdict::Execute;
     }
-    match (&standing.refusal, &standing.unsure) {
-        (Some(why), _) => Verdict::Refuse(format!("{} may not run: {why}", request.agent)),
-        (None, Some(why)) => Verdict::Wait(why.clone()),
-        (None, None) => Verdict::Execute,
+    match (&standing.refusal, &standing.unfit, &standing.unsure) {
+        (Some(why), ..) => Verdict::Refuse(format!("{} may not run: {why}", request.agent)),
+        (None, Some(why), _) => refuse(why),
+        (None, None, Some(why)) => Verdict::Wait(why.clone()),
+        (None, None, None) => Verdict::Execute,
     }
 }
 
@@ -215,6 +219,22 @@ mod tests {
                 let got = verdict(action, made, &standing);
                 assert_eq!(got, Verdict::Refuse("no".into()));
             }
+        }
+    }
+
+    #[test]
+    fn who_could_not_be_started_again_is_left_running() {
+        let unfit = Standing {
+            unfit: Some("no program".into()),
+            ..Standing::default()
+        };
+        let made = "2026-01-16T12:00:00Z";
+        for (action, want) in [
+            (Action::Cycle, Verdict::Refuse("no program".into())),
+            (Action::Restart, Verdict::Refuse("no program".into())),
+            (Action::Shutdown, Verdict::Execute),
+        ] {
+            assert_eq!(verdict(action, made, &unfit), want);
         }
     }
 

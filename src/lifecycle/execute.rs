@@ -10,6 +10,8 @@ use super::run::Run;
 use super::state::Planned;
 use super::step;
 use crate::agent::Agent;
+use crate::files;
+use crate::session::fit;
 use crate::systemd::{Unit, Verb};
 use crate::town::marks::{self, Mark};
 
@@ -72,6 +74,13 @@ impl Run<'_> {
                 return self.put_off_all(agent, &refusal.reason);
             }
             bail!("{agent} may not run: {refusal}");
+        }
+        if let (true, Err(e)) = (resumed, fit::check(self.town, agent)) {
+            let why = fit::lost(agent, &e);
+            if files::may_pass(&e) {
+                return self.put_off_all(agent, &why);
+            }
+            bail!(why);
         }
         let now = Timestamp::now();
         let lived = properties.main_started().map(|at| now.duration_since(at));

@@ -89,7 +89,7 @@ impl Run<'_> {
         step("giving-up");
         for taken in &pending.taken {
             let about = Some((agent, taken.action));
-            self.put_aside(&taken.entry, taken.mail.as_deref(), about, why)?;
+            self.put_aside(&taken.entry, taken.mail.as_deref(), about, why, true)?;
         }
         Ok(())
     }
@@ -103,7 +103,7 @@ impl Run<'_> {
         why: &str,
     ) -> Result<Option<PathBuf>> {
         let about = request.map(|r| (&r.agent, r.action));
-        self.put_aside(entry, mail, about, why)
+        self.put_aside(entry, mail, about, why, false)
     }
 
     fn put_aside(
@@ -112,6 +112,7 @@ impl Run<'_> {
         mail: Option<&str>,
         about: Option<(&Agent, Action)>,
         why: &str,
+        begun: bool,
     ) -> Result<Option<PathBuf>> {
         self.remember(mail.map(String::from))?;
         step("refusing");
@@ -119,6 +120,11 @@ impl Run<'_> {
         self.refused += 1;
         let name = entry.name.as_str();
         match about {
+            Some((agent, action)) if begun => {
+                log::warn!(message_id = journal::REQUEST_REFUSED, gt_agent:% = agent,
+                    gt_action:% = action, gt_request = name, gt_reason = why;
+                    "Request '{name}' to {action} {agent} came to nothing: {why}");
+            }
             Some((agent, action)) => {
                 log::warn!(message_id = journal::REQUEST_REFUSED, gt_agent:% = agent,
                     gt_action:% = action, gt_request = name, gt_reason = why;

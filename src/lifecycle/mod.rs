@@ -95,7 +95,7 @@ pub fn submit(town: &Town, agent: &Agent, action: Action, reason: &str) -> Resul
 /// tells whether it is. A refusal is told to the caller, so nobody else need see to it.
 ///
 /// # Errors
-/// It was refused, or it is not known what became of it.
+/// It was refused, its agent did not come up, or it is not known what became of it.
 pub fn wait(town: &Town, path: &Path, limit: Duration) -> Result<bool> {
     let dir = town.path(SPOOL);
     let name = path.file_name().unwrap_or_default();
@@ -120,7 +120,7 @@ pub fn wait(town: &Town, path: &Path, limit: Duration) -> Result<bool> {
     let reason = spool.reason(&failed);
     spool.dismiss(&failed)?;
     bail!(
-        "The request was refused: {}",
+        "The request came to nothing: {}",
         reason.as_deref().unwrap_or("see 'gastownctl history'")
     )
 }

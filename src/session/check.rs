@@ -52,7 +52,7 @@ impl Term {
 }
 
 /// Polecats give up one after the other: whatever ends them would end this one, too.
-fn storm(agent: &Agent) -> Option<String> {
+pub fn storm(agent: &Agent) -> Option<String> {
     let rig = agent.rig().filter(|_| agent.role() == Role::Polecat)?;
     let count = Systemd::connect()
         .and_then(|systemd| alert::gave_up_in(&systemd, rig))

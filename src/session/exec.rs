@@ -61,15 +61,23 @@ fn become_agent(line: &str) -> anyhow::Error {
     }
 }
 
-fn command(release: Release) -> Result<(Command, String)> {
-    let home = town::home()?;
-    let mut dirs = tools::search_path(&home);
-    if let Some(own) = release.env.get("PATH") {
+/// Where an agent's program is looked for that has these variables.
+///
+/// # Errors
+/// There is no home directory.
+pub fn search_path(env: &BTreeMap<String, String>) -> Result<Vec<PathBuf>> {
+    let mut dirs = tools::search_path(&town::home()?);
+    if let Some(own) = env.get("PATH") {
         dirs.splice(
             0..0,
             std::env::split_paths(own).filter(|dir| dir.is_absolute()),
         );
     }
+    Ok(dirs)
+}
+
+fn command(release: Release) -> Result<(Command, String)> {
+    let dirs = search_path(&release.env)?;
     let (name, args) = release.argv.split_first().context("Empty agent command")?;
     // Found here, so that the agent's own PATH need not be the user manager's poor one.
     let program = tools::find(name, &dirs).with_context(|| {

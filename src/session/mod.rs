@@ -4,6 +4,7 @@
 //!   unit, waits for its end, and ends with its status.
 //! - [`exec`]: runs in the pane, waits until it has been moved, and becomes the agent.
 //! - [`check`]: whether an agent may start now (`ExecCondition=`).
+//! - [`fit`]: whether a start could come to anything, before somebody stops who runs.
 //! - [`secrets`]: what agents need and nobody else may read.
 //! - [`server`]: the tmux server's own service, and the town's start and stop.
 //! - [`looks`]: what an agent's session looks like.
@@ -13,6 +14,7 @@
 
 pub mod check;
 pub mod exec;
+pub mod fit;
 pub mod looks;
 pub mod process;
 pub mod rival;

@@ -241,7 +241,7 @@ impl Pass<'_> {
         let ids: Vec<String> = ids.into_iter().collect();
         Ok(Sight {
             screens: self.tmux.screens(&ids)?,
-            ready_by_default: by_env && self.tmux.has_global(READY_ENV)?,
+            ready_by_default: by_env && self.tmux.global(READY_ENV)?.is_some(),
             panes,
         })
     }

@@ -392,7 +392,7 @@ mod tests {
         let cat = ["cat".to_string()];
         tmux.new_session("first-b", Path::new("/"), &[], &cat)
             .unwrap();
-        assert!(!tmux.has_global("GT_AGENT_READY").unwrap());
+        assert_eq!(tmux.global("GT_AGENT_READY").unwrap(), None);
         tmux.mark_ready("%0").unwrap();
         tmux.set_environment("first-b", "GT_AGENT_READY", "1")
             .unwrap();
@@ -407,6 +407,6 @@ mod tests {
         assert_eq!(ready(), [(false, false), (false, false)]);
         tmux.run(&["set-environment", "-g", READY_ENV, "1"])
             .unwrap();
-        assert!(tmux.has_global("GT_AGENT_READY").unwrap());
+        assert_eq!(tmux.global("GT_AGENT_READY").unwrap().as_deref(), Some("1"));
     }
 }

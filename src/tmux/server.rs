@@ -186,17 +186,20 @@ impl Tmux {
         }
     }
 
-    /// Whether the server's own environment has a variable. Formats then show it for every session.
+    /// A variable of the server's own environment. Formats then show it for every session.
     ///
     /// # Errors
     /// tmux cannot be run, or hangs.
-    pub fn has_global(&self, key: &str) -> Result<bool, TmuxError> {
+    pub fn global(&self, key: &str) -> Result<Option<String>, TmuxError> {
         match self.run(&["show-environment", "-g", key]) {
-            Ok(_) => Ok(true),
+            Ok(line) => Ok(line
+                .trim_end_matches('\n')
+                .split_once('=')
+                .map(|(_, value)| value.to_string())),
             Err(TmuxError::Failed(why)) if !why.starts_with("unknown variable") => {
                 Err(TmuxError::Failed(why))
             }
-            Err(_) => Ok(false),
+            Err(_) => Ok(None),
         }
     }
 

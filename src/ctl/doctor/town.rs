@@ -17,14 +17,14 @@ use crate::alert;
 use crate::ctl::{directory, user};
 use crate::files;
 use crate::session::whose::{Names, OtherServers};
-use crate::session::{process, rival, secrets};
+use crate::session::{fit, process, rival, secrets};
 use crate::spool::SPOOLS;
 use crate::systemd::{Systemd, Unit};
 use crate::terminal::{Look, look};
 use crate::tmux::{self, Tmux};
 use crate::tools;
+use crate::town::Town;
 use crate::town::hooks::Hooks;
-use crate::town::{Town, env_file as env};
 
 /// How long an agent's program may take to tell its version; those of node take seconds.
 const VERSION_LIMIT: Duration = Duration::from_secs(10);
@@ -95,9 +95,7 @@ pub fn sockets(report: &mut Report) {
 
 /// Whether the agents of the roster can be started, and whether their terminals can be read.
 pub fn agents(report: &mut Report, town: &Town) {
-    let home = env::home().unwrap_or_else(|_| "/".into());
-    let dirs = tools::search_path(&home);
-    let mut missing: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut missing: BTreeMap<String, Vec<Agent>> = BTreeMap::new();
     let mut unhooked: BTreeMap<PathBuf, Vec<String>> = BTreeMap::new();
     let mut untold: BTreeSet<String> = BTreeSet::new();
     let mut programs: BTreeMap<PathBuf, &Look> = BTreeMap::new();
@@ -105,14 +103,14 @@ pub fn agents(report: &mut Report, town: &Town) {
         match town.launch(&agent) {
             Ok(launch) => {
                 let program = launch.argv.first().cloned().unwrap_or_default();
-                match tools::find(&program, &dirs) {
+                match fit::program(town, &agent, &launch) {
                     // A program that is no known agent is not run: it may take `--version` for a
                     // command.
                     Some(path) => {
                         let look = launch.appearance.kind.and_then(look);
                         programs.extend(look.map(|look| (path, look)));
                     }
-                    None => missing.entry(program).or_default().push(agent.to_string()),
+                    None => missing.entry(program).or_default().push(agent.clone()),
                 }
                 if let Some(Hooks::Absent(file)) = &launch.hooks {
                     let agents = unhooked.entry(file.clone()).or_default();
@@ -182,17 +180,15 @@ pub fn agents(report: &mut Report, town: &Town) {
         );
     }
     for (program, agents) in missing {
+        let names: Vec<String> = agents.iter().map(Agent::to_string).collect();
         report.find(
             "agents",
             format!(
                 "The command '{program}' of {} is not found",
-                agents.join(", ")
+                names.join(", ")
             ),
             "They cannot start",
-            format!(
-                "ln -s /path/to/{program} ~/.local/bin/, or name it in '{}/settings/config.json'",
-                town.root().display()
-            ),
+            fit::cure(town, &agents[0], &program),
         );
     }
 }

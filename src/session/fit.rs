@@ -1,0 +1,160 @@
+//! What every start of an agent needs, looked at without starting it: who is about to stop an agent
+//! that runs, in order to start it again, looks first.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow, bail};
+
+use super::{check, exec, secrets};
+use crate::agent::Agent;
+use crate::files;
+use crate::tmux::Tmux;
+use crate::tools;
+use crate::town::launch::Launch;
+use crate::town::{Town, settings};
+
+/// Looks whether a start of the agent could come to anything now. Marks are another matter.
+///
+/// # Errors
+/// Every start fails as things are: why, and what mends it. Where [`files::may_pass`] says so of the
+/// error, that may be over without anybody's doing.
+pub fn check(town: &Town, agent: &Agent) -> Result<()> {
+    if let Some(lack) = town.lack(agent).or_else(|| check::storm(agent)) {
+        bail!(lack);
+    }
+    secrets::load()?;
+    let launch = town.launch(agent)?;
+    let name = launch.argv.first().context("It has no command")?;
+    match program(town, agent, &launch) {
+        Some(_) => Ok(()),
+        None => Err(anyhow!(
+            "The command '{name}' is not found; {}",
+            cure(town, agent, name)
+        )),
+    }
+}
+
+/// Why an agent is neither restarted nor cycled, by what [`check`] says.
+pub fn lost(agent: &Agent, why: &anyhow::Error) -> String {
+    format!("{agent} is not stopped, for it could not be started again: {why:#}")
+}
+
+/// The agent's program, where its start finds it.
+pub fn program(town: &Town, agent: &Agent, launch: &Launch) -> Option<PathBuf> {
+    let name = launch.argv.first()?;
+    if name.contains('/') {
+        let path = town.workdir(agent).join(name);
+        return tools::find(path.to_str()?, &[]);
+    }
+    let dirs = exec::search_path(&launch.env).ok()?;
+    tools::find(name, &dirs).or_else(|| {
+        // Its pane has the PATH of the tmux server, which may be another one than ours.
+        let path = Tmux::on(town.socket()).global("PATH").ok()??;
+        tools::find(name, &std::env::split_paths(&path).collect::<Vec<_>>())
+    })
+}
+
+/// What mends that an agent's program is not found.
+pub fn cure(town: &Town, agent: &Agent, program: &str) -> String {
+    if !Path::new(program).is_absolute() {
+        let file = town.path(settings::FILE);
+        return format!(
+            "ln -s /path/to/{program} ~/.local/bin/, or name it in '{}'",
+            file.display()
+        );
+    }
+    let dirs = agent.rig().map(|rig| town.path(rig));
+    let dirs = dirs.into_iter().chain([town.root().to_path_buf()]);
+    let mut files =
+        dirs.flat_map(|dir| [settings::FILE, settings::AGENTS_FILE].map(|f| dir.join(f)));
+    let has_it = |file: &PathBuf| {
+        let text = files::read(file).ok().flatten();
+        text.is_some_and(|text| text.contains(program))
+    };
+    match files.find(has_it) {
+        Some(file) => format!("mend the path in '{}'", file.display()),
+        None => "mend the path where the settings name it".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::town::tests::town_with;
+
+    const TOWN: &str = "settings/config.json";
+    const AGENTS: &str = "settings/agents.json";
+
+    #[test]
+    fn the_program_of_an_agent() {
+        for (command, env, want) in [
+            ("/bin/sh", "", Ok(())),
+            ("sh", "", Ok(())),
+            // From where it works, and by a PATH of its own.
+            ("./own", "", Ok(())),
+            ("own", r#""PATH":"ROOT/deacon""#, Ok(())),
+            ("own", "", Err("ln -s /path/to/own ~/.local/bin/")),
+            ("./none", "", Err("ln -s")),
+            (
+                "/opt/agnet",
+                "",
+                Err("mend the path in 'ROOT/settings/agents.json'"),
+            ),
+        ] {
+            let (dir, town) =
+                town_with(1, &[("deacon/own", ""), (TOWN, r#"{"default_agent":"a"}"#)]);
+            let root = dir.path().display().to_string();
+            let own = dir.path().join("deacon/own");
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+            std::fs::set_permissions(own, mode).unwrap();
+            let text = format!(r#"{{"agents":{{"a":{{"command":"{command}","env":{{{env}}}}}}}}}"#);
+            std::fs::write(town.path(AGENTS), text.replace("ROOT", &root)).unwrap();
+            let (town, deacon) = (town.again().unwrap(), Agent::deacon());
+            let launch = town.launch(&deacon).unwrap();
+            match (program(&town, &deacon, &launch), want) {
+                (Some(_), Ok(())) => {}
+                (None, Err(want)) => {
+                    let (got, want) = (cure(&town, &deacon, command), want.replace("ROOT", &root));
+                    assert!(got.starts_with(&want), "{command}: {got}");
+                }
+                (got, _) => panic!("{command} {env}: {got:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn who_cannot_be_started() {
+        let witness = Agent::parse("gastown/witness").unwrap();
+        for (files, want) in [
+            (
+                &[(
+                    TOWN,
+                    r#"{"default_agent":"a","agents":{"a":{"command":"/bin/sh"}}}"#,
+                )][..],
+                "",
+            ),
+            (
+                &[(TOWN, r#"{"default_agent":"cladue"}"#)],
+                "names the agent \"cladue\"",
+            ),
+            (&[(TOWN, "{")], "settings/config.json"),
+            (
+                &[(
+                    TOWN,
+                    r#"{"default_agent":"a","agents":{"a":{"command":"/none"}}}"#,
+                )],
+                "The command '/none' is not found; mend the path in",
+            ),
+        ] {
+            let (_dir, town) = town_with(1, files);
+            std::fs::create_dir_all(town.path("gastown")).unwrap();
+            let told = check(&town, &witness).err().map(|e| format!("{e:#}"));
+            let told = told.unwrap_or_default();
+            assert_eq!(told.is_empty(), want.is_empty(), "{told}");
+            assert!(told.contains(want), "{told}");
+        }
+        let (_dir, town) = town_with(1, &[]);
+        std::fs::remove_dir_all(town.path("gastown")).ok();
+        assert!(check(&town, &witness).is_err());
+    }
+}
