@@ -113,8 +113,16 @@ pub fn units(report: &mut Report, systemd: &Systemd, town: Option<&Town>) -> Res
         report.fact("PATH", path);
     }
     let mut files = systemd.unit_files(&UNIT_FILES)?;
+    let is_masked = |name: &str| {
+        files
+            .get(name)
+            .is_some_and(|state| state.starts_with("masked"))
+    };
     for name in UNIT_FILES {
+        // Some are links to the unit of which they are a second one.
+        let first = name.replace("-next.", ".");
         match files.get(name).map(String::as_str) {
+            Some(_) if first != name && is_masked(&first) => continue,
             None => report.find(
                 "units",
                 format!("Unit file {name} is not installed"),
