@@ -54,6 +54,9 @@ use sources::Sources;
 /// The marker of a town, below its root.
 const FILE: &str = "mayor/town.json";
 
+/// The most rigs that one problem names.
+const NAMED: usize = 5;
+
 /// The most entries of one directory of crew or polecats that are looked at.
 const WORKERS: usize = 1000;
 
@@ -371,9 +374,28 @@ impl Town {
         problems
     }
 
-    /// What is wrong with single rigs in their registry.
+    /// What is wrong with single rigs in their registry, and with those that patrols name.
     pub fn rig_problems(&self) -> Vec<String> {
         let mut problems = self.rigs().problems().to_vec();
+        let unknown = self.patrols.value.unknown_rigs(self.rigs());
+        if !unknown.is_empty() && self.rigs.error.is_none() && self.patrols.error.is_none() {
+            let named: Vec<String> = unknown
+                .iter()
+                .take(NAMED)
+                .map(|r| format!("{r:?}"))
+                .collect();
+            let more = match unknown.len() - named.len() {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            problems.push(format!(
+                "'{}' has patrols for {}{more}, but '{}' has no such rig: a patrol with a list of rigs \
+                 keeps no agents of others running; mend the name or take it out",
+                self.path(patrols::FILE).display(),
+                named.join(", "),
+                self.path(rigs::FILE).display()
+            ));
+        }
         if self.dialect.has_prefix_sessions() {
             problems.extend(self.rigs().shared_prefixes());
         }

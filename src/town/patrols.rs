@@ -40,6 +40,15 @@ impl Blocks {
     pub(super) fn interval(&self) -> Option<&str> {
         self.heartbeat.as_ref()?.interval.as_str()
     }
+
+    /// Rigs that patrols of theirs are switched on for and that are not registered, each once. A typo
+    /// there switches the patrol off for the rig that is meant.
+    pub fn unknown_rigs(&self, rigs: &Rigs) -> BTreeSet<&str> {
+        let blocks = [&self.witness, &self.refinery].into_iter().flatten();
+        let named = blocks.filter(|block| block.enabled).flat_map(|b| &b.rigs);
+        let unknown = named.filter(|rig| !rigs.contains(rig));
+        unknown.map(String::as_str).collect()
+    }
 }
 
 /// One patrol.
@@ -207,6 +216,33 @@ mod tests {
                 want,
                 "{text} {disabled:?}"
             );
+        }
+    }
+
+    #[test]
+    fn a_rig_that_is_not_registered_is_named() {
+        let rigs = super::super::rigs::parse(r#"{"rigs":{"a":{},"b":{}}}"#).unwrap();
+        for (text, want) in [
+            ("{}", &[][..]),
+            (
+                r#"{"patrols":{"witness":{"enabled":true,"rigs":["a","b"]}}}"#,
+                &[],
+            ),
+            (
+                r#"{"patrols":{"witness":{"enabled":true,"rigs":["a","B"]},
+                    "refinery":{"enabled":true,"rigs":["B","c"]}}}"#,
+                &["B", "c"],
+            ),
+            // Switched off, or no patrol of rigs.
+            (
+                r#"{"patrols":{"witness":{"enabled":false,"rigs":["B"]},
+                    "deacon":{"enabled":true,"rigs":["B"]}}}"#,
+                &[],
+            ),
+        ] {
+            let blocks = parse(text).unwrap();
+            let got: Vec<&str> = blocks.unknown_rigs(&rigs).into_iter().collect();
+            assert_eq!(got, want, "{text}");
         }
     }
 
