@@ -231,7 +231,7 @@ impl Run<'_> {
             other => (None, other.map(|r| r.reason)),
         };
         let (unfit, unsure) = match unsure.or(unread) {
-            None => match fit::check(self.town, agent) {
+            None => match self.fit(agent) {
                 Ok(()) => (None, None),
                 Err(e) if files::may_pass(&e) => (None, Some(fit::lost(agent, &e))),
                 Err(e) => (Some(fit::lost(agent, &e)), None),
@@ -248,6 +248,12 @@ impl Run<'_> {
             last: self.state.done.get(agent).copied(),
         };
         Ok((standing, properties.invocation()))
+    }
+
+    /// As [`fit::check`], by the files as they are now: a run may be long, and they were mended since.
+    pub(super) fn fit(&self, agent: &Agent) -> Result<()> {
+        let now = self.town.again();
+        fit::check(now.as_ref().unwrap_or(self.town), agent)
     }
 
     fn unconfirmed(&self, request: &Request) -> Result<Option<String>, String> {

@@ -75,7 +75,7 @@ impl Run<'_> {
             }
             bail!("{agent} may not run: {refusal}");
         }
-        if let (true, Err(e)) = (resumed, fit::check(self.town, agent)) {
+        if let (true, Err(e)) = (resumed, self.fit(agent)) {
             let why = fit::lost(agent, &e);
             if files::may_pass(&e) {
                 return self.put_off_all(agent, &why);
