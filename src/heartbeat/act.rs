@@ -60,7 +60,13 @@ pub fn act(
     if !plan.steps.is_empty() {
         let remembered = acting.memory.save(world.town);
         if !acting.note(remembered) {
-            plan.steps.retain(|step| !step.action.is_counted());
+            let counted;
+            (counted, plan.steps) = plan
+                .steps
+                .into_iter()
+                .partition(|step| step.action.is_counted());
+            let agents = counted.iter().filter_map(|step: &Step| step.action.agent());
+            agents.for_each(|agent| acting.forget(agent));
         }
     }
     acting.steps(&plan.steps);
