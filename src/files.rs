@@ -10,7 +10,8 @@ use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -232,16 +233,47 @@ pub fn names(dir: &Path, most: usize) -> Result<Vec<OsString>> {
     Ok(names)
 }
 
+/// A directory, and which one of that name it was, by device and inode.
+type Root = (PathBuf, Option<(u64, u64)>);
+
+/// See [`keep_to`].
+static ROOT: Mutex<Option<Root>> = Mutex::new(None);
+
+/// From now on [`make_dir`] makes nothing below `root` once there is another directory of that name,
+/// or none: the town has been moved, or its disk is away, and what would be made there would be taken
+/// for a town.
+pub fn keep_to(root: &Path) {
+    if let Ok(mut kept) = ROOT.lock() {
+        *kept = Some((root.to_path_buf(), identity(root)));
+    }
+}
+
+fn identity(dir: &Path) -> Option<(u64, u64)> {
+    let found = dir.metadata().ok()?;
+    Some((found.dev(), found.ino()))
+}
+
 /// Makes a directory, and those above it that are missing, for the user alone.
 ///
 /// # Errors
-/// One cannot be made, or is something else.
+/// One cannot be made, or is something else; or see [`keep_to`].
 pub fn make_dir(dir: &Path) -> Result<()> {
+    let failed = || format!("Failed to make directory '{}'", dir.display());
+    if dir.is_dir() {
+        return Ok(());
+    }
+    if let Ok(kept) = ROOT.lock()
+        && let Some((root, was)) = &*kept
+        && dir.starts_with(root)
+        && (was.is_none() || identity(root) != *was)
+    {
+        bail!("{}: '{}' has been moved away", failed(), root.display());
+    }
     let made = DirBuilder::new()
         .recursive(true)
         .mode(PRIVATE_DIR)
         .create(dir);
-    made.with_context(|| format!("Failed to make directory '{}'", dir.display()))
+    made.with_context(failed)
 }
 
 /// Whether others may read or enter a directory of ours.
@@ -558,6 +590,27 @@ pub fn lock(path: &Path, limit: Duration) -> Result<Option<File>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// No other test of this process loads a town by its environment.
+    #[test]
+    fn nothing_is_made_in_the_place_of_a_town_that_has_been_moved() {
+        let dir = tempfile::tempdir().unwrap();
+        let (root, away) = (dir.path().join("gt"), dir.path().join("away"));
+        let file = root.join("daemon/last-good/x");
+        fs::create_dir(&root).unwrap();
+        keep_to(&root);
+        write(&file, b"").unwrap();
+        fs::rename(&root, &away).unwrap();
+        assert!(write(&file, b"").is_err() && !root.exists());
+        // The mount point of a disk that is away.
+        fs::create_dir(&root).unwrap();
+        assert!(write(&file, b"").is_err() && !root.join("daemon").exists());
+        assert!(make_dir(&dir.path().join("other")).is_ok());
+        fs::remove_dir(&root).unwrap();
+        fs::rename(&away, &root).unwrap();
+        fs::remove_dir_all(root.join("daemon")).unwrap();
+        write(&file, b"").unwrap();
+    }
 
     #[test]
     fn one_holds_a_lock_and_the_file_stays_as_it_is() {

@@ -148,6 +148,7 @@ impl Town {
             }
         };
         fits().map_err(|e| e.context(Exit::BadConfig))?;
+        files::keep_to(&at.root);
         Town::at(&at.root, at.socket.as_deref())
     }
 
