@@ -92,8 +92,8 @@ pub fn small_file(path: impl AsRef<Path>) -> Option<String> {
 }
 
 /// Reads a file of our own by `parse`; the default stands for one that is missing. The inner error:
-/// it is broken, so that it does not parse, is no text, no file, larger than any that we write, or on
-/// a bad block of its disk: nobody can do without us until somebody has seen to that.
+/// it is broken: it does not parse, is no text, no file, larger than any that we write, or on a bad
+/// block of its disk, for which a job must not stand still until a person has seen to the disk.
 ///
 /// # Errors
 /// The file cannot be read.
@@ -267,7 +267,11 @@ pub fn make_dir(dir: &Path) -> Result<()> {
         && dir.starts_with(root)
         && (was.is_none() || identity(root) != *was)
     {
-        bail!("{}: '{}' has been moved away", failed(), root.display());
+        bail!(
+            "{}: '{}' has been moved away, or its disk is not there; try again once it is back",
+            failed(),
+            root.display()
+        );
     }
     let made = DirBuilder::new()
         .recursive(true)

@@ -221,6 +221,7 @@ pub fn agents(world: &World<'_>, units: &BTreeMap<String, Unit>) -> Result<BTree
         agents.entry(agent).or_default();
     }
     let marks = Marks::of(town);
+    let misconfigured = misconfigured(world.systemd, &agents);
     for (agent, seen) in &mut agents {
         seen.wanted = roster.contains(agent);
         let listed = |rig| town.rigs_error().is_some() || town.rigs().contains(rig);
@@ -233,7 +234,9 @@ pub fn agents(world: &World<'_>, units: &BTreeMap<String, Unit>) -> Result<BTree
                 .is_some_and(|patrols| !patrols.wants(agent)),
             _ => false,
         };
-        seen.usable = usable(world, agent, &seen.unit);
+        seen.usable = misconfigured
+            .contains(&agent.unit())
+            .then(|| town.launch(agent).is_ok());
         let left = Note::of(town, agent).load();
         let mut refusal = marks.refusal(agent);
         // Where its directory cannot be looked into, it would be started in another one.
@@ -252,16 +255,24 @@ pub fn agents(world: &World<'_>, units: &BTreeMap<String, Unit>) -> Result<BTree
     Ok(agents)
 }
 
-/// [`Seen::usable`], by what the unit says of itself.
-fn usable(world: &World<'_>, agent: &Agent, unit: &UnitState) -> Option<bool> {
+/// The units of agents that gave up since gt-agent could not use their town or their configuration, by
+/// what they say of themselves; none where the manager does not tell.
+fn misconfigured(systemd: &Systemd, agents: &BTreeMap<Agent, Seen>) -> BTreeSet<String> {
     const TEXT: &str = "StatusText";
-    if !unit.is_failed() || unit.status != Exit::BadConfig as i32 {
-        return None;
+    const STATUS: i32 = Exit::BadConfig as i32;
+    let is_one = |seen: &Seen| seen.unit.is_failed() && seen.unit.status == STATUS;
+    let units = agents.iter().filter(|(_, seen)| is_one(seen));
+    let units: Vec<String> = units.map(|(agent, _)| agent.unit()).collect();
+    if units.is_empty() {
+        return BTreeSet::new();
     }
-    let name = agent.unit();
-    let read = world.systemd.read(&[&name], &[TEXT]).ok()?;
-    let text = read.get(&name)?.text(TEXT)?;
-    run::is_misconfigured(&text, unit.status).then(|| world.town.launch(agent).is_ok())
+    let names: Vec<&str> = units.iter().map(String::as_str).collect();
+    let read = systemd.read(&names, &[TEXT]).unwrap_or_default();
+    let says_so = |unit: &String| {
+        let text = read.get(unit).and_then(|found| found.text(TEXT));
+        text.is_some_and(|text| run::is_misconfigured(&text, STATUS))
+    };
+    units.into_iter().filter(says_so).collect()
 }
 
 fn states(systemd: &Systemd, units: Vec<&Unit>) -> Result<BTreeMap<String, UnitState>> {

@@ -293,7 +293,8 @@ fn within(
             false => FILE,
         };
         problems.push(format!(
-            "'{name}' is {value:#}, {how} than {used:#}, which is used instead; mend it in '{file}'"
+            "'{name}' is {value:#}, {how} than {used:#}, which is used instead; mend it in '{file}', or \
+             where else the town sets it"
         ));
     }
     used
@@ -316,35 +317,35 @@ mod tests {
                 r#"{"tick_interval":"1s"}"#,
                 "{}",
                 Some(
-                    "'tick_interval' is 1s, less than 10s, which is used instead; mend it in 'settings/systemd.json'",
+                    "'tick_interval' is 1s, less than 10s, which is used instead; mend it in 'settings/systemd.json', or where else the town sets it",
                 ),
             ),
             (
                 r#"{"tick_interval":"2h"}"#,
                 "{}",
                 Some(
-                    "'tick_interval' is 2h, more than 1h, which is used instead; mend it in 'settings/systemd.json'",
+                    "'tick_interval' is 2h, more than 1h, which is used instead; mend it in 'settings/systemd.json', or where else the town sets it",
                 ),
             ),
             (
                 r#"{"deacon":{"stale":"15m","very_stale":"14m"}}"#,
                 "{}",
                 Some(
-                    "'deacon.very_stale' is 14m, less than 15m, which is used instead; mend it in 'settings/systemd.json'",
+                    "'deacon.very_stale' is 14m, less than 15m, which is used instead; mend it in 'settings/systemd.json', or where else the town sets it",
                 ),
             ),
             (
                 r#"{"retry_longest":"1m"}"#,
                 "{}",
                 Some(
-                    "'retry_longest' is 1m, less than 10m, which is used instead; mend it in 'settings/systemd.json'",
+                    "'retry_longest' is 1m, less than 10m, which is used instead; mend it in 'settings/systemd.json', or where else the town sets it",
                 ),
             ),
             (
                 "{}",
                 r#"{"operational":{"session":{"bd_command_timeout":"5m"}}}"#,
                 Some(
-                    "'operational.session.bd_command_timeout' is 5m, more than 1m, which is used instead; mend it in 'settings/config.json'",
+                    "'operational.session.bd_command_timeout' is 5m, more than 1m, which is used instead; mend it in 'settings/config.json', or where else the town sets it",
                 ),
             ),
         ] {
