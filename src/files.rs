@@ -5,6 +5,7 @@
 //! may have put the file, it follows no symbolic link either. A write is complete and on disk, or it
 //! did not happen.
 
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
@@ -28,6 +29,10 @@ pub const ENTRY_LIMIT: u64 = 64 << 10;
 
 /// The room without which nothing is written, in bytes: a block or two of any file system.
 const LEAST: u64 = 8 << 10;
+
+/// The most names of a [`listing`]: as many of any length come in one call, in which a file that is
+/// replaced meanwhile is not missed.
+const LISTED: usize = 100;
 
 /// More than the files of the kernel's have that tell of one process or control group, in bytes.
 const SMALL: usize = 16384;
@@ -86,8 +91,13 @@ pub fn read(path: &Path) -> Result<Option<String>> {
 
 /// A small file of the kernel's, which comes whole in one read; `None`: it has gone, or is not small.
 pub fn small_file(path: impl AsRef<Path>) -> Option<String> {
+    small(File::open(path).ok()?)
+}
+
+/// As [`small_file`], of one that is open.
+pub fn small(mut file: File) -> Option<String> {
     let mut text = [0; SMALL];
-    let length = File::open(path).ok()?.read(&mut text).ok()?;
+    let length = file.read(&mut text).ok()?;
     (length < SMALL).then(|| String::from_utf8_lossy(&text[..length]).into_owned())
 }
 
@@ -231,6 +241,20 @@ pub fn names(dir: &Path, most: usize) -> Result<Vec<OsString>> {
     let mut names = names.with_context(failed)?;
     names.sort();
     Ok(names)
+}
+
+/// The names in a directory, links followed; none where there certainly is none. One listing then
+/// stands for a look at each name. `None`: it is not known, or there are more than [`LISTED`].
+pub fn listing(dir: &Path) -> Option<BTreeSet<OsString>> {
+    let entries = match dir.read_dir() {
+        Ok(entries) => entries,
+        Err(e) => return (is_absent(&e) && !leads_nowhere(dir)).then(BTreeSet::new),
+    };
+    let names: io::Result<BTreeSet<OsString>> = entries
+        .take(LISTED + 1)
+        .map(|entry| Ok(entry?.file_name()))
+        .collect();
+    names.ok().filter(|names| names.len() <= LISTED)
 }
 
 /// A directory, and which one of that name it was, by device and inode.
@@ -398,9 +422,14 @@ fn leads_nowhere(path: &Path) -> bool {
 
 /// The link to nothing that a path is, or leads through.
 pub fn broken_link(path: &Path) -> Option<&Path> {
-    // All that is above something that exists leads somewhere.
-    let mut missing = path.ancestors().take_while(|path| !path.exists());
-    missing.find(|path| path.is_symlink())
+    for path in path.ancestors() {
+        match path.symlink_metadata() {
+            // All that is above something that exists leads somewhere.
+            Ok(found) => return (found.is_symlink() && !path.exists()).then_some(path),
+            Err(_) => {}
+        }
+    }
+    None
 }
 
 fn is_absent(e: &io::Error) -> bool {
@@ -776,6 +805,22 @@ mod tests {
             ("nowhere/below/it", false),
         ] {
             assert_eq!(is_dir(&at(name)).ok(), is_known.then_some(false), "{name}");
+        }
+        for (name, count) in [
+            ("none", Some(0)),
+            ("plain", Some(0)),
+            ("nowhere/below", None),
+            ("loop", None),
+            ("full", Some(LISTED)),
+            ("over", None),
+        ] {
+            for n in 0..LISTED + usize::from(name == "over") {
+                if matches!(name, "full" | "over") {
+                    write(&at(name).join(n.to_string()), b"").unwrap();
+                }
+            }
+            let found = listing(&at(name));
+            assert_eq!(found.map(|names| names.len()), count, "{name}");
         }
     }
 

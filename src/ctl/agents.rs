@@ -15,7 +15,7 @@ use crate::exit::Exit;
 use crate::session::fit::{self, lost};
 use crate::session::{check, server, whose};
 use crate::systemd::{Properties, Systemd, Verb};
-use crate::tmux::Tmux;
+use crate::tmux::{Index, Tmux};
 use crate::town::marks::{self, Mark};
 use crate::town::{Town, poke};
 
@@ -126,6 +126,7 @@ pub fn stop(args: &cli::Agents) -> Result<Exit> {
         .collect();
     // Where tmux does not answer, this is not known; who is in a unit is stopped all the same.
     let panes = Tmux::on(town.socket()).panes().unwrap_or_default();
+    let panes = Index::of(&panes);
     each(&stopping, |(agent, held, job)| {
         stopped(&systemd, agent, job, JOB_LIMIT)?;
         if let Err(e) = held {

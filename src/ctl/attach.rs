@@ -8,7 +8,7 @@ use super::output::become_program;
 use super::{cli, directory};
 use crate::exit::Exit;
 use crate::systemd::Systemd;
-use crate::tmux::{Tmux, is_inside, pane_of};
+use crate::tmux::{Index, Tmux, is_inside};
 use crate::town::Town;
 
 /// Becomes a tmux client of the agent's pane; inside of the same server, switches to it.
@@ -20,7 +20,7 @@ pub fn run(args: &cli::Attach) -> Result<Exit> {
     let agent = directory::find(&town, Systemd::connect().ok().as_ref(), &args.agent)?;
     let tmux = Tmux::on(town.socket());
     let panes = tmux.panes()?;
-    let pane = pane_of(&panes, &agent.instance(), &town.session(&agent));
+    let pane = Index::of(&panes).own(&agent.instance(), &town.session(&agent));
     let Some(pane) = pane else {
         bail!("{agent} has no terminal; see 'gastownctl status {agent}'");
     };

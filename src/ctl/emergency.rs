@@ -12,7 +12,7 @@ use crate::agent::{Agent, Role};
 use crate::exit::Exit;
 use crate::session::whose;
 use crate::systemd::{Systemd, Unit, Verb};
-use crate::tmux::Tmux;
+use crate::tmux::{Index, Tmux};
 use crate::town::{Town, marks};
 
 const AGENTS: &[&str] = &["gt-agent@*.service"];
@@ -76,6 +76,7 @@ pub fn estop(args: &cli::Estop) -> Result<Exit> {
     if let Ok(town) = &town
         && let Ok(panes) = Tmux::on(town.socket()).panes()
     {
+        let panes = Index::of(&panes);
         for agent in town.workers() {
             let unit = agent.unit();
             if (rig.is_none() || agent.rig() == rig)

@@ -8,7 +8,7 @@ use super::words::printable;
 use super::{cli, directory};
 use crate::exit::Exit;
 use crate::systemd::Systemd;
-use crate::tmux::{Tmux, pane_of};
+use crate::tmux::{Index, Tmux};
 use crate::town::Town;
 
 /// Prints the lines of the screen, or JSON with them and the cursor.
@@ -20,7 +20,7 @@ pub fn run(args: &cli::Screen) -> Result<Exit> {
     let agent = directory::find(&town, Systemd::connect().ok().as_ref(), &args.agent)?;
     let tmux = Tmux::on(town.socket());
     let panes = tmux.panes()?;
-    let pane = pane_of(&panes, &agent.instance(), &town.session(&agent));
+    let pane = Index::of(&panes).own(&agent.instance(), &town.session(&agent));
     let missing = || anyhow!("{agent} has no terminal; see 'gastownctl status {agent}'");
     let pane = pane.ok_or_else(missing)?;
     let mut screens = tmux.screens(std::slice::from_ref(&pane.id))?;

@@ -30,7 +30,7 @@ use crate::session::whose::{Found, Names, OtherServers};
 use crate::spawn::waiting::WORD;
 use crate::systemd::{Systemd, TARGET, Unit};
 use crate::terminal::{Kind, Reader, State, answer};
-use crate::tmux::{self, Pane, Screen, Sight, Terminals, Tmux, TmuxError};
+use crate::tmux::{self, Index, Pane, Screen, Sight, Terminals, Tmux, TmuxError};
 use crate::tools::{Tools, bd};
 use crate::town::deacon::Freshness;
 use crate::town::left::{self, Note};
@@ -220,7 +220,7 @@ pub fn agents(world: &World<'_>, units: &BTreeMap<String, Unit>) -> Result<BTree
     for agent in town.workers().into_iter().chain(noted) {
         agents.entry(agent).or_default();
     }
-    let marks = Marks::of(town);
+    let marks = Marks::listed(town);
     let misconfigured = misconfigured(world.systemd, &agents);
     for (agent, seen) in &mut agents {
         seen.wanted = roster.contains(agent);
@@ -337,19 +337,20 @@ fn add(
         .filter(|pane| !pane.dead)
         .filter_map(|pane| Some((pane.owner.as_deref()?, pane)))
         .collect();
+    let index = Index::of(&panes);
     for (agent, seen) in agents.iter_mut() {
         let names = Names::of(town, agent);
         let runs = |p: &Pane| !p.dead && matches!(process::head(p.pid), Head::Process(_));
         seen.elsewhere = others.find(&names);
         if seen.elsewhere.is_none() && !seen.unit.is_down() {
-            seen.elsewhere = names.beside(town.socket(), &panes);
+            seen.elsewhere = names.beside(town.socket(), &index);
         }
-        let (is_marked, is_there) = match names.find(&panes) {
+        let (is_marked, is_there) = match names.find(&index) {
             Found::Own(pane) => (true, runs(pane)),
             Found::Session(pane) => (pane.home.is_some(), runs(pane)),
             Found::Taken(_) | Found::Nowhere => (false, false),
         };
-        if let Found::Session(pane) = names.find(&panes)
+        if let Found::Session(pane) = names.find(&index)
             && !pane.dead
             && pane.owner.is_none()
             && pane.home.is_none()

@@ -166,17 +166,16 @@ fn all() -> impl Iterator<Item = u32> {
 
 /// Whether a process is in the cgroup of a unit.
 pub fn is_in(pid: u32, unit: &str) -> bool {
-    belongs(pid, unit) == Some(true)
+    belongs(pid, unit) == Some(true) && stat(pid).is_some()
 }
 
 /// Whether a process lives, and is not in the cgroup of a unit.
 pub fn is_outside(pid: u32, unit: &str) -> bool {
-    belongs(pid, unit) == Some(false)
+    belongs(pid, unit) == Some(false) && stat(pid).is_some()
 }
 
-/// `None`: there is no such process, or it has ended.
+/// `None`: there is no such process.
 fn belongs(pid: u32, unit: &str) -> Option<bool> {
-    stat(pid)?;
     let text = small_file(format!("/proc/{pid}/cgroup"))?;
     let part = format!("/{unit}");
     let (end, inner) = (&part, format!("{part}/"));

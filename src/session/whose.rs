@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::process::{self, Head};
 use crate::agent::Agent;
-use crate::tmux::{Pane, SOCKETS, Tmux, TmuxError, pane_of, socket_dir};
+use crate::tmux::{Index, Pane, SOCKETS, Tmux, TmuxError, socket_dir};
 use crate::town::Town;
 use crate::town::dialect::Dialect;
 
@@ -70,11 +70,11 @@ impl Names {
     }
 
     /// Finds the agent's terminal among the panes of a server.
-    pub fn find<'a>(&self, panes: &'a [Pane]) -> Found<'a> {
-        if let Some(pane) = pane_of(panes, &self.instance, &self.session) {
+    pub fn find<'a>(&self, panes: &Index<'a>) -> Found<'a> {
+        if let Some(pane) = panes.own(&self.instance, &self.session) {
             return Found::Own(pane);
         }
-        if let Some(first) = panes.iter().find(|pane| pane.session == self.session) {
+        if let Some(&first) = panes.session(&self.session).first() {
             return match &first.home {
                 Some(home) if *home == self.instance => Found::Session(first),
                 Some(home) => Found::Taken(format!(
@@ -96,7 +96,7 @@ impl Names {
 
     /// Where the agent runs on a server beside the pane that has its mark, in words: a `gt` of
     /// another release starts one under another name.
-    pub fn beside(&self, socket: &str, panes: &[Pane]) -> Option<String> {
+    pub fn beside(&self, socket: &str, panes: &Index<'_>) -> Option<String> {
         let Found::Own(_) = self.find(panes) else {
             return None;
         };
@@ -104,10 +104,9 @@ impl Names {
     }
 
     /// The pane without a mark in which the agent runs, under any of its names.
-    fn other<'a>(&self, panes: &'a [Pane]) -> Option<&'a Pane> {
-        let is_marked = |pane: &Pane| pane.owner.is_some() || pane.home.is_some();
-        let mut panes = panes.iter();
-        panes.find(|pane| !is_marked(pane) && self.is_named(pane) && self.runs_in(pane))
+    fn other<'a>(&self, panes: &Index<'a>) -> Option<&'a Pane> {
+        let mut panes = panes.unmarked();
+        panes.find(|pane| self.is_named(pane) && self.runs_in(pane))
     }
 
     fn is_named(&self, pane: &Pane) -> bool {
@@ -200,12 +199,12 @@ pub fn elsewhere(town: &Town, agent: &Agent) -> Result<Option<String>, TmuxError
         return Ok(None);
     };
     let panes = Tmux::on(town.socket()).panes()?;
-    Ok((names.find(&panes) == Found::Nowhere).then_some(place))
+    Ok((names.find(&Index::of(&panes)) == Found::Nowhere).then_some(place))
 }
 
 /// Where an agent whose unit is down runs all the same, such as crew that a person has started; in
 /// words. `None`: nowhere, as far as the panes tell.
-pub fn outside(town: &Town, panes: &[Pane], agent: &Agent) -> Option<String> {
+pub fn outside(town: &Town, panes: &Index<'_>, agent: &Agent) -> Option<String> {
     let names = Names::of(town, agent);
     match names.find(panes) {
         Found::Own(pane) | Found::Session(pane) if names.runs_in(pane) => {

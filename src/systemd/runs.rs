@@ -6,14 +6,16 @@
 //! changes during a run is read from its control group. The file may be lost at any time.
 
 use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use anyhow::Result;
+use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
 use zbus::OwnedVariant;
 
 use super::{Properties, Systemd, Unit, runtime_dir};
-use crate::files::{self, small_file};
+use crate::files::{self, small, small_file};
 
 /// The most that is read of the file, in bytes.
 const LIMIT: u64 = 16 << 20;
@@ -154,10 +156,14 @@ impl Run {
 
     fn properties(&self, names: &[&str]) -> Properties {
         let mut properties = Properties::default();
+        let mut group = None;
         for name in names {
             let value = match self.values.get(*name) {
                 Some(value) => value.clone(),
-                None => of_group(&self.group, name),
+                None => {
+                    let group = group.get_or_insert_with(|| opened(&self.group));
+                    group.as_ref().and_then(|group| of_group(group, name))
+                }
             };
             let value = value.map(|value| match value {
                 Value::Text(text) => zbus::Str::from(text).into(),
@@ -189,10 +195,18 @@ fn is_of_group(name: &str) -> bool {
     )
 }
 
-fn of_group(group: &str, name: &str) -> Option<Value> {
+/// A control group's directory; `None`: it has gone, or there are no unified control groups.
+fn opened(group: &str) -> Option<OwnedFd> {
+    let path = Path::new("/sys/fs/cgroup").join(group.trim_start_matches('/'));
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(path, flags, Mode::empty()).ok()
+}
+
+fn of_group(group: &OwnedFd, name: &str) -> Option<Value> {
     let read = |file: &str| {
-        let path = Path::new("/sys/fs/cgroup").join(group.trim_start_matches('/'));
-        small_file(path.join(file))
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(group, file, flags, Mode::empty()).ok()?;
+        small(file.into())
     };
     let field = |file: &str, key: &str| -> Option<u64> {
         let text = read(file)?;

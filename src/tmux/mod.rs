@@ -19,7 +19,7 @@ mod server;
 mod sessions;
 
 pub use keys::{Keys, Mark, Strokes, Typed, Words};
-pub use panes::{Marked, Pane, READY_ENV, pane_of, parse_marked};
+pub use panes::{Index, Marked, Pane, READY_ENV, parse_marked};
 pub use screens::{Screen, Sight, Terminals, joined, parse_sights};
 pub use server::{LIMIT, SOCKETS, Tmux, TmuxError, is_inside, socket_dir, squatted};
 pub use sessions::{Dress, Key, Terminal};

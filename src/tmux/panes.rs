@@ -1,5 +1,7 @@
 //! Which panes there are, and what is noted in them.
 
+use std::collections::HashMap;
+
 use jiff::Timestamp;
 
 use super::keys::Words;
@@ -203,14 +205,51 @@ impl Tmux {
     }
 }
 
-/// The pane of an agent. In sessions that a person has grouped by `new-session -t`, tmux lists it
-/// once for each: that in the session of this name is taken first.
-pub fn pane_of<'a>(panes: &'a [Pane], instance: &str, session: &str) -> Option<&'a Pane> {
-    let is_own = |pane: &&Pane| pane.owner.as_deref() == Some(instance);
-    let mut own = panes.iter().filter(is_own);
-    let mut other = own.clone();
-    own.find(|pane| pane.session == session)
-        .or_else(|| other.next())
+/// Panes, by what agents are found by: made once for many agents, so that no look at one of them
+/// goes through all panes.
+#[derive(Debug)]
+pub struct Index<'a> {
+    owned: HashMap<&'a str, Vec<&'a Pane>>,
+    sessions: HashMap<&'a str, Vec<&'a Pane>>,
+    unmarked: Vec<&'a Pane>,
+}
+
+impl<'a> Index<'a> {
+    /// That of these panes, which are in the order in which tmux lists them.
+    pub fn of(panes: &'a [Pane]) -> Index<'a> {
+        let mut index = Index {
+            owned: HashMap::new(),
+            sessions: HashMap::new(),
+            unmarked: Vec::new(),
+        };
+        for pane in panes {
+            index.sessions.entry(&pane.session).or_default().push(pane);
+            match &pane.owner {
+                Some(owner) => index.owned.entry(owner).or_default().push(pane),
+                None if pane.home.is_none() => index.unmarked.push(pane),
+                None => {}
+            }
+        }
+        index
+    }
+
+    /// The pane of an agent. In sessions that a person has grouped by `new-session -t`, tmux lists it
+    /// once for each: that in the session of this name is taken first.
+    pub fn own(&self, instance: &str, session: &str) -> Option<&'a Pane> {
+        let own = self.owned.get(instance)?;
+        let named = own.iter().find(|pane| pane.session == session);
+        named.or(own.first()).copied()
+    }
+
+    /// The panes of a session.
+    pub fn session(&self, name: &str) -> &[&'a Pane] {
+        self.sessions.get(name).map_or(&[], Vec::as_slice)
+    }
+
+    /// The panes of nobody, in sessions of nobody.
+    pub fn unmarked(&self) -> impl Iterator<Item = &'a Pane> {
+        self.unmarked.iter().copied()
+    }
 }
 
 /// The commands that mark a pane as an agent's and let it outlive its process.
@@ -332,7 +371,8 @@ mod tests {
             .run(&["new-session", "-d", "-s", "a-look", "-t", "=first"])
             .unwrap();
         let panes = lab.0.panes().unwrap();
-        let of = |instance, session| Some(&pane_of(&panes, instance, session)?.session);
+        let index = Index::of(&panes);
+        let of = |instance, session| Some(&index.own(instance, session)?.session);
         assert_eq!(panes[0].session, "a-look");
         assert_eq!(of("lab", "first").unwrap(), "first");
         assert_eq!(of("lab", "renamed").unwrap(), "a-look");

@@ -25,6 +25,14 @@ pub struct Kept<T> {
 }
 
 impl<T: Default> Kept<T> {
+    /// A file that certainly is missing.
+    pub fn missing() -> Kept<T> {
+        Kept {
+            known: true,
+            ..Kept::default()
+        }
+    }
+
     /// Reads `file`, a path below the town's root.
     pub fn load(root: &Path, file: &str, parse: fn(&str) -> Result<T>) -> Kept<T> {
         let path = root.join(file);
@@ -109,10 +117,16 @@ impl<T: Default> Kept<T> {
             copy_of(root, file),
             self.text.as_deref().unwrap_or_default(),
         );
-        if files::read(&copy).ok().flatten().as_deref() != Some(text) {
-            files::write(&copy, text.as_bytes())?;
+        let is_kept = match text {
+            "" => copy
+                .symlink_metadata()
+                .is_ok_and(|copy| copy.is_file() && copy.len() == 0),
+            text => files::read(&copy).ok().flatten().as_deref() == Some(text),
+        };
+        match is_kept {
+            true => Ok(()),
+            false => files::write(&copy, text.as_bytes()),
         }
-        Ok(())
     }
 }
 

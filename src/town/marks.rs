@@ -4,7 +4,8 @@
 //! of `gastownctl stop`. Each may be empty, or have one line: trigger, time, reason, with tabs.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -228,9 +229,19 @@ pub struct Marks<'a> {
     holds: Shared<Agent, Result<Option<Note>, String>>,
     rigs: Shared<String, Verdict>,
     labels: Shared<(), Result<Labels, String>>,
+    /// The names in the directory of holds, and in that of the rigs' settings, if they are known.
+    listed: [Option<BTreeSet<OsString>>; 2],
 }
 
 impl<'a> Marks<'a> {
+    /// Those of a town, for a look at many agents.
+    pub fn listed(town: &'a Town) -> Marks<'a> {
+        Marks {
+            listed: [HELD, wisp::DIR].map(|dir| files::listing(&town.path(dir))),
+            ..Marks::of(town)
+        }
+    }
+
     /// Those of a town; nothing is read yet.
     pub fn of(town: &'a Town) -> Marks<'a> {
         Marks {
@@ -239,6 +250,7 @@ impl<'a> Marks<'a> {
             holds: Shared::default(),
             rigs: Shared::default(),
             labels: Shared::default(),
+            listed: [None, None],
         }
     }
 
@@ -296,6 +308,10 @@ impl<'a> Marks<'a> {
     /// # Errors
     /// As of that.
     pub fn held(&self, agent: &Agent) -> Result<Option<Note>, String> {
+        let [holds, _] = &self.listed;
+        if lacks(holds, &agent.instance()) {
+            return Ok(None);
+        }
         self.holds.get(agent, || known(held(self.town, agent)))
     }
 
@@ -329,7 +345,11 @@ impl<'a> Marks<'a> {
 
     fn rig(&self, rig: &str) -> Verdict {
         self.rigs.get(&rig.to_string(), || {
-            let wisp = known(wisp::load(self.town, rig))?;
+            let [_, wisps] = &self.listed;
+            let wisp = match lacks(wisps, &wisp::name(rig)) {
+                true => wisp::Wisp::default(),
+                false => known(wisp::load(self.town, rig))?,
+            };
             let labels = self.labels.get(&(), || known(Labels::load(self.town)))?;
             Ok(by_settings(rig, &wisp, labels.of(rig)))
         })
@@ -357,6 +377,13 @@ fn by_settings(rig: &str, wisp: &wisp::Wisp, label: Option<&str>) -> Option<(Mar
         )),
         _ => None,
     }
+}
+
+/// Whether a directory that was listed certainly has no such file.
+fn lacks(listed: &Option<BTreeSet<OsString>>, name: &str) -> bool {
+    listed
+        .as_ref()
+        .is_some_and(|names| !names.contains(OsStr::new(name)))
 }
 
 fn known<T>(read: Result<T>) -> Result<T, String> {
@@ -391,6 +418,13 @@ mod tests {
 
     fn at(text: &str) -> Timestamp {
         text.parse().unwrap()
+    }
+
+    /// As [`refusal`]; a look at many agents says the same.
+    fn judged(town: &Town, agent: &Agent) -> Option<Refusal> {
+        let refusal = refusal(town, agent);
+        assert_eq!(Marks::listed(town).refusal(agent), refusal);
+        refusal
     }
 
     #[test]
@@ -476,7 +510,7 @@ mod tests {
             let town = Town::at(dir.path(), None).unwrap();
             files::write(&town.path(file), content.as_bytes()).unwrap();
             for name in all {
-                let got = refusal(&town, &Agent::parse(name).unwrap());
+                let got = judged(&town, &Agent::parse(name).unwrap());
                 let want = mark.filter(|_| refused.contains(&name));
                 assert_eq!(
                     got.as_ref().map(|r| r.mark),
@@ -510,12 +544,12 @@ mod tests {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::os::unix::fs::symlink(&path, &path).unwrap();
             let agent = Agent::parse("gastown/witness").unwrap();
-            let refused = refusal(&town, &agent).unwrap();
+            let refused = judged(&town, &agent).unwrap();
             assert_eq!(refused.mark, Mark::Unknown, "{dir}");
             assert!(refused.reason.contains(dir), "{dir}: {}", refused.reason);
             // What is known counts nevertheless.
             fs::write(town.path("ESTOP.gastown"), "").unwrap();
-            let refused = refusal(&town, &agent).unwrap();
+            let refused = judged(&town, &agent).unwrap();
             assert_eq!(refused.mark, Mark::RigEstop, "{dir}");
         }
     }

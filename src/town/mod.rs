@@ -463,12 +463,12 @@ impl Town {
 /// Adds those that have a directory in `dir`, the others too where it is not known of some. Gives
 /// how many entries are more than are looked at.
 fn workers_in(dir: &Path, rig: &str, role: Role, workers: &mut BTreeSet<Agent>) -> Result<usize> {
-    if !files::is_dir(dir)? {
-        return Ok(0);
-    }
     let failed = || format!("Failed to list '{}'", dir.display());
     let mut known = Ok(());
-    let mut entries = dir.read_dir().with_context(failed)?;
+    let mut entries = match dir.read_dir() {
+        Err(_) if matches!(files::is_dir(dir), Ok(false)) => return Ok(0),
+        entries => entries.with_context(failed)?,
+    };
     for entry in entries.by_ref().take(WORKERS) {
         let entry = entry.with_context(failed)?;
         let name = entry.file_name().into_string().unwrap_or_default();

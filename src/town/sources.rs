@@ -1,6 +1,7 @@
 //! The files by which people say how agents are run, of the town or of one rig.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::path::Path;
 
 use anyhow::Result;
@@ -8,6 +9,10 @@ use anyhow::Result;
 use super::kept::Kept;
 use super::roles::{self, RoleFile};
 use super::settings::{self, Custom, Map, Settings};
+use crate::files;
+
+/// The directories that hold them.
+const DIRS: [&str; 2] = ["settings", roles::DIR];
 
 /// The settings file, the agent registry and the roles of the town or of a rig.
 #[derive(Debug, Clone, Default)]
@@ -22,6 +27,15 @@ pub(super) struct Sources {
 impl Sources {
     /// Reads all in `dir`, which is empty or ends with a slash, below the town's root.
     pub fn load(root: &Path, dir: &str) -> Sources {
+        let all = files::listing(&root.join(dir));
+        if all.is_some_and(|names| !DIRS.iter().any(|dir| names.contains(OsStr::new(dir)))) {
+            return Sources {
+                settings: Kept::missing(),
+                registry: Kept::missing(),
+                roles: BTreeMap::new(),
+                roles_error: None,
+            };
+        }
         let (roles, roles_error) = match roles::load(root, dir) {
             Ok(roles) => (roles, None),
             Err(e) => (BTreeMap::new(), Some(format!("{e:#}; mend it"))),

@@ -12,6 +12,9 @@ use super::Town;
 use super::json::Object;
 use crate::{agent, files};
 
+/// The directory of the files, below the town's root.
+pub const DIR: &str = ".beads-wisp/config";
+
 /// What the file says of a rig.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wisp {
@@ -59,7 +62,12 @@ pub fn parse(text: &str) -> Result<Wisp> {
 /// `rig` is not a valid name.
 pub fn path(town: &Town, rig: &str) -> Result<PathBuf> {
     agent::check_rig(rig)?;
-    Ok(town.path(".beads-wisp/config").join(format!("{rig}.json")))
+    Ok(town.path(DIR).join(name(rig)))
+}
+
+/// The name of the rig's file.
+pub fn name(rig: &str) -> String {
+    format!("{rig}.json")
 }
 
 /// What the rig's file says; without a file the rig is neither parked nor docked.

@@ -21,7 +21,7 @@ use crate::session::{fit, process, rival, secrets};
 use crate::spool::SPOOLS;
 use crate::systemd::{Systemd, Unit};
 use crate::terminal::{Look, look};
-use crate::tmux::{self, Tmux};
+use crate::tmux::{self, Index, Tmux};
 use crate::tools;
 use crate::town::Town;
 use crate::town::hooks::Hooks;
@@ -363,6 +363,7 @@ pub fn elsewhere(report: &mut Report, town: &Town, systemd: &Systemd) {
     let (Ok(panes), Ok(others)) = (Tmux::on(socket).panes(), OtherServers::look(town)) else {
         return;
     };
+    let index = Index::of(&panes);
     for agent in directory::listed(town, Some(&units)) {
         let names = Names::of(town, &agent);
         let place = others.find(&names);
@@ -374,7 +375,7 @@ pub fn elsewhere(report: &mut Report, town: &Town, systemd: &Systemd) {
                 "It is not started a second time, and no limit reaches it",
             )
         } else {
-            let place = place.or_else(|| names.beside(socket, &panes));
+            let place = place.or_else(|| names.beside(socket, &index));
             let what = place.map(|place| alert::twice(&agent, &place));
             (what, "Both do the same work")
         };

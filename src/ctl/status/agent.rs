@@ -15,7 +15,7 @@ use crate::session::run::{town_of, why_failed};
 use crate::session::whose::{self, Names};
 use crate::systemd::{Properties, Unit};
 use crate::terminal::State;
-use crate::tmux::{Pane, pane_of};
+use crate::tmux::{Index, Pane};
 use crate::town::deacon::{self, Freshness, freshness};
 use crate::town::left::{Left, Note};
 use crate::town::marks::{Mark, Marks, Refusal};
@@ -174,7 +174,7 @@ pub struct Seen<'a> {
     pub town: &'a Town,
     pub marks: Marks<'a>,
     pub up: bool,
-    pub panes: Option<&'a [Pane]>,
+    pub panes: Option<Index<'a>>,
     /// What the terminals of agents that run are ready for.
     pub terminals: BTreeMap<Agent, State>,
     pub roster: Option<BTreeSet<Agent>>,
@@ -187,17 +187,18 @@ pub struct Seen<'a> {
 
 impl Seen<'_> {
     fn pane(&self, agent: &Agent) -> Option<&Pane> {
-        pane_of(self.panes?, &agent.instance(), &self.town.session(agent))
+        let (instance, session) = (agent.instance(), self.town.session(agent));
+        self.panes.as_ref()?.own(&instance, &session)
     }
 
     /// Where an agent that runs in its unit runs a second time on the town's server, in words.
     pub fn beside(&self, agent: &Agent) -> Option<String> {
-        Names::of(self.town, agent).beside(self.town.socket(), self.panes?)
+        Names::of(self.town, agent).beside(self.town.socket(), self.panes.as_ref()?)
     }
 
     /// What is wrong with the terminal of an agent that runs, and what to type.
     pub fn terminal(&self, agent: &Agent) -> Option<(String, String)> {
-        self.panes?;
+        let panes = self.panes.as_ref()?;
         let (socket, session) = (self.town.socket(), self.town.session(agent));
         match self.pane(agent) {
             None => Some((
@@ -205,7 +206,7 @@ impl Seen<'_> {
                 format!("gastownctl restart {agent}"),
             )),
             Some(pane) if pane.session != session => {
-                let is_taken = self.panes?.iter().any(|other| other.session == session);
+                let is_taken = !panes.session(&session).is_empty();
                 let shown = printable(&pane.session);
                 Some(match is_taken {
                     true => (
@@ -234,12 +235,10 @@ impl Seen<'_> {
     /// That somebody runs it outside of its unit, if so: what is held may live all the same.
     fn elsewhere_alive(&self, agent: &Agent) -> String {
         let session = self.town.session(agent);
-        let mut panes = self.panes.into_iter().flatten();
-        let lives = panes.find(|pane| {
-            pane.session == session
-                && !pane.dead
-                && matches!(process::head(pane.pid), Head::Process(_))
-        });
+        let panes = self.panes.iter();
+        let lives = panes
+            .flat_map(|panes| panes.session(&session))
+            .find(|pane| !pane.dead && matches!(process::head(pane.pid), Head::Process(_)));
         lives.map_or_else(String::new, |pane| {
             format!(
                 "; but process {} lives in its session '{session}'",

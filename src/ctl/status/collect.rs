@@ -23,7 +23,7 @@ use crate::session::{rival, server};
 use crate::spool::Spool;
 use crate::systemd::{Properties, Systemd, Unit};
 use crate::terminal::{Reader, State};
-use crate::tmux::{self, Pane, Terminals, Tmux, TmuxError};
+use crate::tmux::{self, Index, Pane, Terminals, Tmux, TmuxError};
 use crate::town::marks::Marks;
 use crate::town::{self, Town};
 
@@ -55,7 +55,7 @@ pub fn collect(town: &Town, systemd: Result<&Systemd, String>) -> Status {
         let patterns = ["gt-*", "gastown.target"];
         systemd.units(&patterns).map_err(|e| format!("{e:#}"))
     });
-    let marks = Marks::of(town);
+    let marks = Marks::listed(town);
     let (terminals, properties, rival, agents) = thread::scope(|scope| {
         // After the manager, so that what runs has its terminal by then; beside all that is left.
         let terminals = scope.spawn(|| Tmux::on(town.socket()).look());
@@ -95,7 +95,7 @@ pub fn collect(town: &Town, systemd: Result<&Systemd, String>) -> Status {
         town,
         marks,
         up: status.target.active == Some(true),
-        panes: terminals.as_ref().map(|seen| seen.panes.as_slice()),
+        panes: terminals.as_ref().map(|seen| Index::of(&seen.panes)),
         terminals: terminals
             .as_ref()
             .map_or_else(BTreeMap::new, |seen| states(town, &agents, seen)),

@@ -11,7 +11,7 @@ use crate::session::process::{self, Head};
 use crate::session::server;
 use crate::session::whose::Found;
 use crate::systemd::Systemd;
-use crate::tmux::{Pane, TmuxError};
+use crate::tmux::{Index, Pane, TmuxError};
 
 /// The scopes that tmux asks for.
 const SCOPES: &str = "tmux-spawn-*.scope";
@@ -44,7 +44,7 @@ impl Run {
             }
             found => found?,
         };
-        match self.names.find(&panes) {
+        match self.names.find(&Index::of(&panes)) {
             Found::Own(pane) => Ok(match process::head(pane.pid) {
                 Head::Process(pid) if !pane.dead => Place::Running(pane.clone(), pid),
                 _ => Place::Dead(pane.clone()),
