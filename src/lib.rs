@@ -25,6 +25,7 @@
 //! - [`tmux`]: terminals; the only place that runs tmux.
 //! - [`tools`]: other people's programs, bounded in time and output.
 //! - [`town`]: what lies on disk, one file per format.
+//! - [`zone`]: the machine's time zone.
 
 pub mod agent;
 pub mod alert;
@@ -48,3 +49,4 @@ pub mod terminal;
 pub mod tmux;
 pub mod tools;
 pub mod town;
+pub mod zone;

@@ -9,6 +9,7 @@ use super::output::print;
 use super::{cli, directory};
 use crate::exit::Exit;
 use crate::town::Town;
+use crate::zone;
 
 /// Prints the events, oldest first.
 ///
@@ -17,13 +18,14 @@ use crate::town::Town;
 pub fn run(args: &cli::History) -> Result<Exit> {
     let agent = directory::named(&Town::load()?, args.agent.as_deref())?;
     let events = events::load(events::moment(args.since.text())?, agent.as_ref())?;
+    let zone = zone::local();
     let text: String = events
         .iter()
         .map(|event| {
             if args.json {
                 as_json(event)
             } else {
-                as_text(event, &TimeZone::system())
+                as_text(event, &zone)
             }
         })
         .collect();

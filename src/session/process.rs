@@ -271,12 +271,13 @@ pub fn tmux_socket(pid: u32) -> Option<String> {
 
 /// The command line of a process; empty when it has ended.
 pub fn arguments(pid: u32) -> Vec<String> {
-    let bytes = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    bytes
-        .split(|&b| b == 0)
-        .filter(|part| !part.is_empty())
-        .map(|part| String::from_utf8_lossy(part).into_owned())
-        .collect()
+    let path = format!("/proc/{pid}/cmdline");
+    let text = small_file(&path).unwrap_or_else(|| {
+        let bytes = fs::read(&path).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    });
+    let parts = text.split('\0').filter(|part| !part.is_empty());
+    parts.map(String::from).collect()
 }
 
 /// A shell without a script or command: nothing but options after its name.

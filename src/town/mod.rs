@@ -328,6 +328,9 @@ impl Town {
         let (mut workers, mut unknown) = (BTreeSet::new(), Vec::new());
         for rig in self.rigs().names() {
             for (dir, role) in [("crew", Role::Crew), ("polecats", Role::Polecat)] {
+                if self.sources_of(rig).is_some_and(|rig| rig.lacks(dir)) {
+                    continue;
+                }
                 let dir = self.path(rig).join(dir);
                 let shown = dir.display();
                 match workers_in(&dir, rig, role, &mut workers) {

@@ -1,7 +1,7 @@
 //! The files by which people say how agents are run, of the town or of one rig.
 
-use std::collections::BTreeMap;
-use std::ffi::OsStr;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
 use anyhow::Result;
@@ -11,8 +11,8 @@ use super::roles::{self, RoleFile};
 use super::settings::{self, Custom, Map, Settings};
 use crate::files;
 
-/// The directories that hold them.
-const DIRS: [&str; 2] = ["settings", roles::DIR];
+/// The directory of all but roles.
+const SETTINGS: &str = "settings";
 
 /// The settings file, the agent registry and the roles of the town or of a rig.
 #[derive(Debug, Clone, Default)]
@@ -22,19 +22,21 @@ pub(super) struct Sources {
     pub roles: BTreeMap<&'static str, Kept<RoleFile>>,
     /// Why it is not known whether any role has a file.
     pub roles_error: Option<String>,
+    /// The names in the directory, if they are known.
+    listed: Option<BTreeSet<OsString>>,
 }
 
 impl Sources {
     /// Reads all in `dir`, which is empty or ends with a slash, below the town's root.
     pub fn load(root: &Path, dir: &str) -> Sources {
-        let all = files::listing(&root.join(dir));
-        if all.is_some_and(|names| !DIRS.iter().any(|dir| names.contains(OsStr::new(dir)))) {
-            return Sources {
-                settings: Kept::missing(),
-                registry: Kept::missing(),
-                roles: BTreeMap::new(),
-                roles_error: None,
-            };
+        let none = Sources {
+            settings: Kept::missing(),
+            registry: Kept::missing(),
+            listed: files::listing(&root.join(dir)),
+            ..Sources::default()
+        };
+        if none.lacks(SETTINGS) && none.lacks(roles::DIR) {
+            return none;
         }
         let (roles, roles_error) = match roles::load(root, dir) {
             Ok(roles) => (roles, None),
@@ -49,7 +51,14 @@ impl Sources {
             ),
             roles,
             roles_error,
+            ..none
         }
+    }
+
+    /// Whether the directory had nothing of that name when all was read.
+    pub fn lacks(&self, name: &str) -> bool {
+        let listed = self.listed.as_ref();
+        listed.is_some_and(|names| !names.contains(OsStr::new(name)))
     }
 
     /// Why they cannot be used now.

@@ -193,7 +193,10 @@ impl Seen<'_> {
 
     /// Where an agent that runs in its unit runs a second time on the town's server, in words.
     pub fn beside(&self, agent: &Agent) -> Option<String> {
-        Names::of(self.town, agent).beside(self.town.socket(), self.panes.as_ref()?)
+        let panes = self.panes.as_ref()?;
+        // Most towns have none of those that are looked for then.
+        panes.unmarked().next()?;
+        Names::of(self.town, agent).beside(self.town.socket(), panes)
     }
 
     /// What is wrong with the terminal of an agent that runs, and what to type.

@@ -12,6 +12,7 @@ use crate::ctl::{cli, journalctl};
 use crate::terminal::State;
 use crate::tools;
 use crate::town::Town;
+use crate::zone;
 
 /// How many lines of the journal are shown.
 const LINES: u32 = 10;
@@ -50,7 +51,7 @@ pub fn show(town: &Town, status: &Status, agent: &Agent, args: &cli::Status) -> 
         }
     };
     let since = one.since.map(|time| {
-        let local = time.to_zoned(jiff::tz::TimeZone::system());
+        let local = time.to_zoned(zone::local());
         let span = age(status.now.duration_since(time));
         format!("{}, {span} ago", local.strftime("%F %T %Z"))
     });

@@ -7,6 +7,7 @@ use super::model::Status;
 use crate::ctl::paint::{LEAST_WIDTH, Paint};
 use crate::ctl::words::{age, bytes, clipped, counted, cpu, short, wrapped};
 use crate::terminal::State;
+use crate::zone;
 
 /// Between two columns.
 const GAP: &str = "  ";
@@ -180,7 +181,7 @@ fn ticks(status: &Status) -> String {
     };
     let counted = match status.ticks.since {
         Some(since) => {
-            let since = since.to_zoned(jiff::tz::TimeZone::system());
+            let since = since.to_zoned(zone::local());
             format!("{} since {}; ", status.ticks.count, since.strftime("%F"))
         }
         None => String::new(),

@@ -4,7 +4,6 @@ mod picture;
 mod svg;
 
 use anyhow::{Result, anyhow};
-use jiff::tz::TimeZone;
 
 use super::output::{print, say};
 use super::{cli, events, status};
@@ -12,6 +11,7 @@ use crate::exit::Exit;
 use crate::files;
 use crate::systemd::Systemd;
 use crate::town::Town;
+use crate::zone;
 use picture::{first, picture};
 
 /// Draws the events.
@@ -33,7 +33,7 @@ pub fn run(args: &cli::Timeline) -> Result<Exit> {
     if args.since.text.is_none() {
         from = from.max(first(&events, &status));
     }
-    let svg = svg::draw(&picture(from, &events, &status), &TimeZone::system());
+    let svg = svg::draw(&picture(from, &events, &status), &zone::local());
     match &args.output {
         Some(path) => {
             files::export(&std::path::absolute(path)?, svg.as_bytes())?;
@@ -52,6 +52,7 @@ mod tests {
     use crate::ctl::events::Event;
     use crate::ctl::status::{AgentStatus, Status, Target, Ticks};
     use jiff::Timestamp;
+    use jiff::tz::TimeZone;
 
     fn at(minute: i64) -> Timestamp {
         Timestamp::from_second(1_767_225_600 + minute * 60).unwrap()

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
-use jiff::{Timestamp, Zoned};
+use jiff::Timestamp;
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 
@@ -21,6 +21,7 @@ use crate::terminal::Reader;
 use crate::tmux::{Pane, Terminal, Words};
 use crate::tools;
 use crate::town::poke;
+use crate::zone;
 
 /// How long the pane may take to call back, and an exec to succeed or fail.
 pub(super) const START_LIMIT: Duration = Duration::from_secs(20);
@@ -51,7 +52,9 @@ impl Run {
         if self.names_pane {
             self.launch.env.insert("GT_PANE_ID".into(), pane.id);
         }
-        let words = self.words.on(self.occasion, &Zoned::now());
+        let words = self
+            .words
+            .on(self.occasion, &Timestamp::now().to_zoned(zone::local()));
         let mut line = serde_json::to_string(&Release {
             argv: self.launch.command(&words),
             env: self.launch.env.clone(),
