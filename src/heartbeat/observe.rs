@@ -30,7 +30,7 @@ use crate::session::whose::{Found, Names, OtherServers};
 use crate::spawn::waiting::WORD;
 use crate::systemd::{Systemd, TARGET, Unit};
 use crate::terminal::{Kind, Reader, State, answer};
-use crate::tmux::{self, Index, Pane, Screen, Sight, Terminals, Tmux, TmuxError};
+use crate::tmux::{Index, Look, Pane, Screen, Sight, Tmux, TmuxError};
 use crate::tools::{Tools, bd};
 use crate::town::deacon::Freshness;
 use crate::town::left::{self, Note};
@@ -65,17 +65,14 @@ pub fn observe(world: &World<'_>, memory: Memory) -> Result<Observed> {
     let units = world.systemd.units(&["gt-*", TARGET])?;
     // tmux takes about as long as all else. It is asked after the manager: what had a terminal then
     // has one now, unless it has ended.
-    thread::scope(|scope| {
-        let terminals = scope.spawn(|| world.tmux.look());
-        observe_with(world, memory, &units, || tmux::joined(terminals))
-    })
+    thread::scope(|scope| observe_with(world, memory, &units, world.tmux.look(scope)))
 }
 
 fn observe_with(
     world: &World<'_>,
     memory: Memory,
     units: &BTreeMap<String, Unit>,
-    terminals: impl FnOnce() -> Result<Terminals, TmuxError>,
+    look: Look<'_>,
 ) -> Result<Observed> {
     let town = world.town;
     let mut problems = problems(town);
@@ -130,12 +127,21 @@ fn observe_with(
     let others: Vec<(String, UnitState)> = others.into_iter().map(plain).collect();
     observed.units.extend(others);
     observed.units.extend(states(world.systemd, failed)?);
-    match terminals()
-        .and_then(|seen| trusted(world, seen))
-        .and_then(|seen| add(seen, town, &mut observed.agents))
-    {
-        Ok(true) => observed.sign = Some(Timestamp::now()),
-        Ok(false) => {}
+    // The processes of the panes are looked at while tmux tells what they show.
+    let panes = look
+        .panes()
+        .and_then(|panes| trusted(world, panes))
+        .and_then(|panes| add_panes(&panes, town, &mut observed.agents).map(|()| panes));
+    match panes {
+        Ok(panes) => {
+            if is_watched(&panes, &observed.agents) {
+                observed.sign = Some(Timestamp::now());
+            }
+            match look.sights() {
+                Ok(sights) => add_sights(&sights, &panes, town, &mut observed.agents),
+                Err(e) => log::warn!("Failed to read the screens, going on without: {e}"),
+            }
+        }
         Err(e) => {
             log::warn!("Failed to list the terminals, going on without: {e}");
             // An agent whose terminal is not known may be alive in it.
@@ -179,12 +185,8 @@ pub fn beads(world: &World<'_>, tools: &Tools, before: &Observed) -> Result<Opti
     let units = world.systemd.units(&["gt-agent@*.service"])?;
     let mut agents = agents(world, &units)?;
     // What they show is not asked here.
-    let seen = world.tmux.panes().map(|panes| Terminals {
-        panes,
-        sights: Ok(HashMap::new()),
-    });
-    let seen = seen.and_then(|seen| trusted(world, seen));
-    if let Err(e) = seen.and_then(|seen| add(seen, world.town, &mut agents)) {
+    let panes = world.tmux.panes().and_then(|panes| trusted(world, panes));
+    if let Err(e) = panes.and_then(|panes| add_panes(&panes, world.town, &mut agents)) {
         log::debug!("Failed to list the terminals: {e}");
         // An agent whose terminal is not known may be alive in it.
         agents.values_mut().for_each(|seen| seen.session = true);
@@ -315,29 +317,28 @@ fn plain(unit: &Unit) -> (String, UnitState) {
 
 /// What tmux tells, where it can tell anything: a server whose socket is gone has sessions that
 /// nobody can list.
-fn trusted(world: &World<'_>, seen: Terminals) -> Result<Terminals, TmuxError> {
+fn trusted(world: &World<'_>, panes: Vec<Pane>) -> Result<Vec<Pane>, TmuxError> {
     let is_lost = || server::is_lost(world.systemd, &world.tmux).unwrap_or(true);
-    match seen.panes.is_empty() && is_lost() {
+    match panes.is_empty() && is_lost() {
         true => Err(TmuxError::NoServer),
-        false => Ok(seen),
+        false => Ok(panes),
     }
 }
 
-/// Adds what tmux tells to the agents. Tells whether a person looks at one. What tmux does not tell stays
+/// Adds to the agents where their terminals are, and what runs there. What tmux does not tell stays
 /// unknown.
-fn add(
-    terminals: Terminals,
+fn add_panes(
+    panes: &[Pane],
     town: &Town,
     agents: &mut BTreeMap<Agent, Seen>,
-) -> Result<bool, TmuxError> {
-    let Terminals { panes, sights } = terminals;
+) -> Result<(), TmuxError> {
     let others = OtherServers::look(town)?;
     let by_owner: HashMap<&str, &Pane> = panes
         .iter()
         .filter(|pane| !pane.dead)
         .filter_map(|pane| Some((pane.owner.as_deref()?, pane)))
         .collect();
-    let index = Index::of(&panes);
+    let index = Index::of(panes);
     for (agent, seen) in agents.iter_mut() {
         let names = Names::of(town, agent);
         let runs = |p: &Pane| !p.dead && matches!(process::head(p.pid), Head::Process(_));
@@ -365,27 +366,37 @@ fn add(
         let pid = own.map(|pane| pane.pid).filter(|_| seen.unit.is_active());
         seen.strayed = pid.filter(|&pid| process::is_outside(pid, &agent.unit()));
     }
-    let reports = panes.iter();
-    let reports: HashMap<&str, &Report> = reports
+    Ok(())
+}
+
+/// Adds what the agents' terminals show.
+fn add_sights(
+    sights: &HashMap<String, Sight>,
+    panes: &[Pane],
+    town: &Town,
+    agents: &mut BTreeMap<Agent, Seen>,
+) {
+    let reports: HashMap<&str, &Report> = panes
+        .iter()
         .filter_map(|pane| Some((pane.id.as_str(), pane.report.as_ref()?)))
         .collect();
-    match sights {
-        Ok(sights) => {
-            for (agent, seen) in agents.iter_mut() {
-                if let Some(sight) = seen.pane.as_ref().and_then(|pane| sights.get(pane)) {
-                    let report = reports.get(seen.pane.as_deref().unwrap_or_default());
-                    terminal(seen, sight, &reader(town, agent), report.copied());
-                    seen.agreed = is_agreed(town, agent, seen, sight);
-                }
-            }
+    for (agent, seen) in agents {
+        if let Some(sight) = seen.pane.as_ref().and_then(|pane| sights.get(pane)) {
+            let report = reports.get(seen.pane.as_deref().unwrap_or_default());
+            terminal(seen, sight, &reader(town, agent), report.copied());
+            seen.agreed = is_agreed(town, agent, seen, sight);
         }
-        Err(e) => log::warn!("Failed to read the screens, going on without: {e}"),
     }
-    let instances: BTreeSet<String> = agents.keys().map(Agent::instance).collect();
-    Ok(panes.iter().any(|pane| {
+}
+
+/// Whether a person looks at an agent.
+fn is_watched(panes: &[Pane], agents: &BTreeMap<Agent, Seen>) -> bool {
+    let mut attached = panes.iter().filter(|pane| pane.clients > 0);
+    attached.any(|pane| {
         let ours = pane.owner.as_ref().or(pane.home.as_ref());
-        pane.clients > 0 && ours.is_some_and(|who| instances.contains(who))
-    }))
+        let who = ours.and_then(|who| Agent::from_instance(who).ok());
+        who.is_some_and(|who| agents.contains_key(&who))
+    })
 }
 
 fn terminal(seen: &mut Seen, sight: &Sight, reader: &Reader, report: Option<&Report>) {

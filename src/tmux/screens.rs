@@ -1,7 +1,8 @@
 //! What panes show.
 
 use std::collections::HashMap;
-use std::thread::ScopedJoinHandle;
+use std::sync::mpsc::{self, Receiver};
+use std::thread::{Scope, ScopedJoinHandle};
 
 use super::ansi;
 use super::keys::{Typed, Words};
@@ -57,24 +58,36 @@ pub struct Sight {
     pub words: Option<Words>,
 }
 
-/// The panes of a server, and what those that are an agent's show.
+/// What agents' panes show, by pane.
+pub type Sights = Result<HashMap<String, Sight>, TmuxError>;
+
+/// A look that goes on in a thread of its own: the panes are known before what they show.
 #[derive(Debug)]
-pub struct Terminals {
-    /// All panes.
-    pub panes: Vec<Pane>,
-    /// By pane.
-    pub sights: Result<HashMap<String, Sight>, TmuxError>,
+pub struct Look<'scope> {
+    panes: Receiver<Result<Vec<Pane>, TmuxError>>,
+    sights: ScopedJoinHandle<'scope, Sights>,
 }
 
-/// What another thread has been told by [`Tmux::look`].
-///
-/// # Errors
-/// As of that.
-pub fn joined(
-    look: ScopedJoinHandle<'_, Result<Terminals, TmuxError>>,
-) -> Result<Terminals, TmuxError> {
-    let failed = |_| Err(TmuxError::Failed("the look at it ended early".into()));
-    look.join().unwrap_or_else(failed)
+impl Look<'_> {
+    /// All panes, once they are known; to be asked for once.
+    ///
+    /// # Errors
+    /// As of [`Tmux::panes`].
+    pub fn panes(&self) -> Result<Vec<Pane>, TmuxError> {
+        self.panes.recv().unwrap_or_else(|_| Err(ended_early()))
+    }
+
+    /// What those that are an agent's show.
+    ///
+    /// # Errors
+    /// As of [`Tmux::sights`].
+    pub fn sights(self) -> Sights {
+        self.sights.join().unwrap_or_else(|_| Err(ended_early()))
+    }
+}
+
+fn ended_early() -> TmuxError {
+    TmuxError::Failed("the look at it ended early".into())
 }
 
 impl Screen {
@@ -110,18 +123,19 @@ impl Screen {
 }
 
 impl Tmux {
-    /// All panes, and then what those that are an agent's show.
-    ///
-    /// # Errors
-    /// As of [`Tmux::panes`].
-    pub fn look(&self) -> Result<Terminals, TmuxError> {
-        let panes = self.panes()?;
-        let ours = panes
-            .iter()
-            .filter(|pane| !pane.dead && pane.owner.is_some());
-        let ids: Vec<String> = ours.map(|pane| pane.id.clone()).collect();
-        let sights = self.sights(&ids);
-        Ok(Terminals { panes, sights })
+    /// All panes, and then what those that are an agent's show, in another thread.
+    pub fn look<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>) -> Look<'scope> {
+        let (tell, panes) = mpsc::channel();
+        let sights = scope.spawn(move || {
+            let panes = self.panes();
+            let ours = panes.iter().flatten();
+            let ours = ours.filter(|pane| !pane.dead && pane.owner.is_some());
+            let ids: Vec<String> = ours.map(|pane| pane.id.clone()).collect();
+            // Nobody waits for it where nobody asks for the panes.
+            let _ = tell.send(panes);
+            self.sights(&ids)
+        });
+        Look { panes, sights }
     }
 
     /// What panes show, by pane id; one call for up to 100. A pane that is gone is not in it.

@@ -175,6 +175,8 @@ pub struct Seen<'a> {
     pub marks: Marks<'a>,
     pub up: bool,
     pub panes: Option<Index<'a>>,
+    /// The first processes of agents' panes that are outside of their units.
+    pub outside: BTreeSet<u32>,
     /// What the terminals of agents that run are ready for.
     pub terminals: BTreeMap<Agent, State>,
     pub roster: Option<BTreeSet<Agent>>,
@@ -224,7 +226,7 @@ impl Seen<'_> {
                     ),
                 })
             }
-            Some(pane) if process::is_outside(pane.pid, &agent.unit()) => Some((
+            Some(pane) if self.outside.contains(&pane.pid) => Some((
                 format!(
                     "its process {} is outside of its unit, where no limit reaches it",
                     pane.pid
@@ -523,6 +525,7 @@ mod tests {
             marks: Marks::of(town),
             up: true,
             panes: None,
+            outside: BTreeSet::new(),
             terminals: BTreeMap::new(),
             roster: town.roster().ok(),
             ended: BTreeMap::new(),

@@ -19,11 +19,11 @@ use crate::heartbeat::memory::Memory;
 use crate::heartbeat::observe::OWN_UNIT;
 use crate::heartbeat::observed::{JOBS, LOOKS};
 use crate::job;
-use crate::session::{rival, server};
+use crate::session::{process, rival, server};
 use crate::spool::Spool;
 use crate::systemd::{Properties, Systemd, Unit};
 use crate::terminal::{Reader, State};
-use crate::tmux::{self, Index, Pane, Terminals, Tmux, TmuxError};
+use crate::tmux::{self, Index, Pane, Sight, Tmux, TmuxError};
 use crate::town::marks::Marks;
 use crate::town::{self, Town};
 
@@ -56,9 +56,10 @@ pub fn collect(town: &Town, systemd: Result<&Systemd, String>) -> Status {
         systemd.units(&patterns).map_err(|e| format!("{e:#}"))
     });
     let marks = Marks::listed(town);
-    let (terminals, properties, rival, agents) = thread::scope(|scope| {
+    let tmux = Tmux::on(town.socket());
+    let (panes, outside, sights, properties, rival, agents) = thread::scope(|scope| {
         // After the manager, so that what runs has its terminal by then; beside all that is left.
-        let terminals = scope.spawn(|| Tmux::on(town.socket()).look());
+        let look = tmux.look(scope);
         let rival = scope.spawn(|| rival::go_daemon(town));
         let properties = match (&systemd, &units) {
             (Ok(systemd), Ok(units)) => ask(systemd, units, &mut status, &mut found),
@@ -73,32 +74,43 @@ pub fn collect(town: &Town, systemd: Result<&Systemd, String>) -> Status {
         for agent in &agents {
             marks.refusals(agent);
         }
-        (tmux::joined(terminals), properties, rival.join(), agents)
+        let panes = look.panes();
+        let outside = outside(panes.as_deref().unwrap_or_default());
+        (
+            panes,
+            outside,
+            look.sights(),
+            properties,
+            rival.join(),
+            agents,
+        )
     });
-    let is_empty = terminals.as_ref().is_ok_and(|seen| seen.panes.is_empty());
-    let mut terminals = terminals;
+    let mut panes = panes;
     if let Ok(systemd) = &systemd
-        && is_empty
-        && server::is_lost(systemd, &Tmux::on(town.socket())).unwrap_or_default()
+        && panes.as_ref().is_ok_and(Vec::is_empty)
+        && server::is_lost(systemd, &tmux).unwrap_or_default()
     {
-        terminals = Err(TmuxError::NoServer);
+        panes = Err(TmuxError::NoServer);
         found.push(
             "The tmux server has lost its socket, so sessions are not known; run 'gastownctl tick'"
                 .into(),
         );
-    } else if let Err(e) = &terminals {
+    } else if let Err(e) = &panes {
         let why = tmux::squatted().unwrap_or_else(|| format!("{e}"));
         found.push(format!("{why}; sessions are not known"));
     }
-    let terminals = terminals.ok();
+    let panes = panes.ok();
+    let terminals = match (&panes, &sights) {
+        (Some(panes), Ok(sights)) => states(town, &agents, panes, sights),
+        _ => BTreeMap::new(),
+    };
     let seen = Seen {
         town,
         marks,
         up: status.target.active == Some(true),
-        panes: terminals.as_ref().map(|seen| Index::of(&seen.panes)),
-        terminals: terminals
-            .as_ref()
-            .map_or_else(BTreeMap::new, |seen| states(town, &agents, seen)),
+        panes: panes.as_ref().map(|panes| Index::of(panes)),
+        outside,
+        terminals,
         roster: town.roster().ok(),
         hooks: memory.hooks,
         ended: match &units {
@@ -222,12 +234,25 @@ fn ticks(town: &Town, memory: &Memory) -> (Option<Timestamp>, Ticks) {
     (last, Ticks { count, since })
 }
 
-/// What the terminals of these agents are ready for; those that cannot be read are left out.
-fn states(town: &Town, agents: &BTreeSet<Agent>, seen: &Terminals) -> BTreeMap<Agent, State> {
-    let Ok(sights) = &seen.sights else {
-        return BTreeMap::new();
+/// The first processes of agents' panes that are outside of the units, by pid.
+fn outside(panes: &[Pane]) -> BTreeSet<u32> {
+    let is_outside = |pane: &&Pane| {
+        let owner = pane.owner.as_deref();
+        let owner = owner.and_then(|owner| Agent::from_instance(owner).ok());
+        owner.is_some_and(|owner| process::is_outside(pane.pid, &owner.unit()))
     };
-    let alive = seen.panes.iter().filter(|pane| !pane.dead);
+    let outside = panes.iter().filter(is_outside);
+    outside.map(|pane| pane.pid).collect()
+}
+
+/// What the terminals of these agents are ready for; those that cannot be read are left out.
+fn states(
+    town: &Town,
+    agents: &BTreeSet<Agent>,
+    panes: &[Pane],
+    sights: &HashMap<String, Sight>,
+) -> BTreeMap<Agent, State> {
+    let alive = panes.iter().filter(|pane| !pane.dead);
     let by_owner: HashMap<&str, &Pane> = alive
         .filter_map(|pane| Some((pane.owner.as_deref()?, pane)))
         .collect();
