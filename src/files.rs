@@ -423,10 +423,9 @@ fn leads_nowhere(path: &Path) -> bool {
 /// The link to nothing that a path is, or leads through.
 pub fn broken_link(path: &Path) -> Option<&Path> {
     for path in path.ancestors() {
-        match path.symlink_metadata() {
-            // All that is above something that exists leads somewhere.
-            Ok(found) => return (found.is_symlink() && !path.exists()).then_some(path),
-            Err(_) => {}
+        // All that is above something that exists leads somewhere.
+        if let Ok(found) = path.symlink_metadata() {
+            return (found.is_symlink() && !path.exists()).then_some(path);
         }
     }
     None
