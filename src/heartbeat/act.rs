@@ -12,7 +12,7 @@ use super::memory::{Hook, Memory};
 use super::observe::{self, OWN_UNIT, World};
 use super::observed::{Observed, Seen};
 use super::plan::{Action, Plan, Step};
-use super::{changes, pokes};
+use super::{changes, pokes, tips};
 use crate::agent::{Agent, Role};
 use crate::alert::{self, unit_key};
 use crate::journal;
@@ -30,6 +30,9 @@ const CHANGED: &str = "gt-heartbeat-changed";
 
 /// After this, nothing slow is begun; the unit may take 5 min.
 const TOOL_LIMIT: Duration = Duration::from_secs(180);
+
+/// Why a text is not typed where it would not be seen, so that nobody could tell whether it is taken.
+const NO_ROOM: &str = "its window is too small to show a text; attach to it from a larger one";
 
 /// How soon a tick of which a part failed is followed by the next one.
 const RETRY: SignedDuration = SignedDuration::from_secs(60);
@@ -304,7 +307,9 @@ impl Acting<'_> {
                     Some(((step, agent), Text { once, ..text }))
                 }
                 Action::TakeBack { agent, pane } => {
-                    Some(((step, agent), self.text(agent, pane, "")))
+                    let ours = tips::all();
+                    let text = self.text(agent, pane, "");
+                    Some(((step, agent), Text { ours, ..text }))
                 }
                 _ => None,
             })
@@ -328,9 +333,13 @@ impl Acting<'_> {
                         gt_reason = step.reason.as_str();
                         "Poked {agent}, but its screen does not show that it was taken");
                 }
-                Ok(Outcome::Waits(state)) => {
+                Ok(outcome @ (Outcome::Waits(_) | Outcome::NoRoom)) => {
                     self.forget(agent);
-                    let why = pokes::why_unfit(&state).unwrap_or_else(|| "it was too slow".into());
+                    let why = match &outcome {
+                        Outcome::Waits(state) => pokes::why_unfit(state),
+                        _ => Some(NO_ROOM.into()),
+                    };
+                    let why = why.unwrap_or_else(|| "it was too slow".into());
                     let waits_for = &mut self.memory.record(agent).pokes.waits;
                     if waits_for.replace(why.clone()).as_ref() != Some(&why) {
                         waits(agent, &why);
@@ -352,6 +361,7 @@ impl Acting<'_> {
             pane: pane.into(),
             pid: seen.map_or(0, |seen| seen.pid),
             text: text.into(),
+            ours: observe::ours(self.world.town, agent),
             is_ready: seen.is_some_and(|seen| seen.terminal == Some(State::Free))
                 && reader.look.is_none(),
             reader,

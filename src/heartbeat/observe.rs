@@ -383,7 +383,7 @@ fn add_sights(
     for (agent, seen) in agents {
         if let Some(sight) = seen.pane.as_ref().and_then(|pane| sights.get(pane)) {
             let report = reports.get(seen.pane.as_deref().unwrap_or_default());
-            terminal(seen, sight, &reader(town, agent), report.copied());
+            terminal(seen, sight, town, agent, report.copied());
             seen.agreed = is_agreed(town, agent, seen, sight);
         }
     }
@@ -399,7 +399,8 @@ fn is_watched(panes: &[Pane], agents: &BTreeMap<Agent, Seen>) -> bool {
     })
 }
 
-fn terminal(seen: &mut Seen, sight: &Sight, reader: &Reader, report: Option<&Report>) {
+fn terminal(seen: &mut Seen, sight: &Sight, town: &Town, agent: &Agent, report: Option<&Report>) {
+    let reader = reader(town, agent);
     let (state, disagreement) = reader.judged(&sight.screen, report, Timestamp::now());
     seen.disagreement = disagreement;
     seen.words.clone_from(&sight.words);
@@ -407,9 +408,12 @@ fn terminal(seen: &mut Seen, sight: &Sight, reader: &Reader, report: Option<&Rep
     seen.screen = Some(shown(&sight.screen));
     // What a new polecat begins with is for its spawn to finish, which may be at it just now.
     let of_spawn = sight.typed.as_ref().is_some_and(|typed| typed.text == WORD);
-    seen.left_over = !of_spawn && reader.holds(sight);
-    // A poke that was not taken is taken back before the next.
-    let is_free = reader.takes(&state) || (state == State::Draft && seen.left_over);
+    let is_draft = state == State::Draft;
+    let is_poke = || reader.holds(sight, &tips::all()) || reader.is_mixed(sight);
+    seen.left_over = is_draft && !of_spawn && is_poke();
+    // What is ours there is taken back before a text is typed.
+    let is_ours = || reader.holds(sight, &ours(town, agent));
+    let is_free = reader.takes(&state) || (is_draft && !of_spawn && is_ours());
     seen.withheld = !(is_free || (state == State::Unknown && reader.is_blind()));
     seen.terminal = Some(state);
 }
@@ -448,6 +452,15 @@ fn is_the_towns(town: &Town, dir: &Path) -> bool {
 pub(super) fn reader(town: &Town, agent: &Agent) -> Reader {
     let program = town.appearance(agent);
     program.map_or_else(|_| Reader::default(), |program| Reader::of(&program))
+}
+
+/// What we may have typed to an agent, or started it with: its program may put that back into its
+/// input line, when somebody breaks off the turn.
+pub(super) fn ours(town: &Town, agent: &Agent) -> Vec<String> {
+    let mut ours = tips::all();
+    ours.push(WORD.into());
+    ours.extend(town.first_words(agent).all());
+    ours
 }
 
 /// What is left of a screen when what we typed is taken out: it tells whether the agent did

@@ -36,6 +36,12 @@ pub fn after(tips: &'static [&'static str], last: Option<usize>) -> (usize, Stri
     (number, format!("{MARK}{}", tips[number]))
 }
 
+/// All of them, as they are typed.
+pub fn all() -> Vec<String> {
+    let tips = DEACON.iter().chain(WITNESS);
+    tips.map(|tip| format!("{MARK}{tip}")).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -71,9 +71,16 @@ impl Waiting {
         screen.map_or(State::Unknown, |screen| self.readiness.reader.state(screen))
     }
 
-    fn is_ready(&self, state: &State, has_said: bool, now: Timestamp) -> bool {
+    fn is_ready(&self, screen: Option<&Screen>, has_said: bool, now: Timestamp) -> bool {
+        let reader = &self.readiness.reader;
         let is_over = || self.delay_left(now).is_some_and(|left| left.is_zero());
-        self.readiness.reader.takes(state) || (*state == State::Unknown && (has_said || is_over()))
+        // What is ours there is taken back before the word is typed.
+        let is_ours = || screen.is_some_and(|screen| reader.shows_only(screen, &self.ours));
+        match self.state(screen) {
+            State::Unknown => has_said || is_over(),
+            State::Draft => is_ours(),
+            state => reader.takes(&state),
+        }
     }
 
     fn in_doubt(&self) -> Action {
@@ -187,8 +194,7 @@ fn one<'a>(
         ));
     }
     let screen = sight.screen(target);
-    let state = w.state(screen);
-    if !pane.dead && w.is_ready(&state, is_ready, now) {
+    if !pane.dead && w.is_ready(screen, is_ready, now) {
         if !taken.insert(&pane.id) {
             return Action::Wait;
         }
@@ -202,7 +208,7 @@ fn one<'a>(
     }
     let why = match pane.dead {
         true => "has ended".into(),
-        false => not_ready(&state),
+        false => not_ready(&w.state(screen)),
     };
     fail(format!(
         "{} {why}, so it was not told to begin; its screen shows: {}",
@@ -219,6 +225,7 @@ pub fn after(w: &Waiting, outcome: &Outcome, screen: Option<&Screen>, now: Times
         Outcome::Gone => return Action::Wait,
         _ if !w.is_expired(now) => return Action::Wait,
         Outcome::Waits(state) => not_ready(state),
+        Outcome::NoRoom => "has too small a window for a text".into(),
         Outcome::NotShown => "does not show what is typed".into(),
         Outcome::NotTaken => "does not take its input".into(),
     };
@@ -302,6 +309,7 @@ mod tests {
             agent: spawn.agent().unwrap(),
             spawn,
             refusal: None,
+            ours: vec![WORD.into()],
             readiness: Readiness {
                 reader: Reader {
                     look: None,
@@ -651,6 +659,8 @@ mod tests {
         assert!(!is_too_old(&old(6 * 3600), at(0)) && is_too_old(&old(6 * 3600 + 1), at(0)));
     }
 
+    const ENTER: [(&str, usize); 1] = [("Enter", 1)];
+
     /// A town of three sessions in which agents get ready, end, and swallow keys, and a program
     /// that is killed at random between any two of its steps.
     #[derive(Debug)]
@@ -710,16 +720,18 @@ mod tests {
             match &strokes.keys {
                 Keys::None => {}
                 Keys::Text(text) => line.push_str(text),
-                Keys::Named(key, _) if key == "Enter" && swallow => {}
-                Keys::Named(key, _) if key == "Enter" && line == "> " => self.empty += 1,
-                Keys::Named(key, _) if key == "Enter" => {
+                Keys::Named(keys) if keys == &ENTER && swallow => {}
+                Keys::Named(keys) if keys == &ENTER && line == "> " => self.empty += 1,
+                Keys::Named(keys) if keys == &ENTER => {
                     self.glued += usize::from(*line != format!("> {WORD}"));
                     *self.taken.entry(m.pane.session.clone()).or_default() += 1;
                     *line = "> ".into();
                 }
-                Keys::Named(_, times) => {
-                    let kept = line.chars().count().saturating_sub(*times).max(2);
-                    *line = line.chars().take(kept).collect();
+                Keys::Named(keys) => {
+                    for (_, times) in keys.iter().filter(|(key, _)| *key == "BSpace") {
+                        let kept = line.chars().count().saturating_sub(*times).max(2);
+                        *line = line.chars().take(kept).collect();
+                    }
                 }
             }
         }

@@ -205,7 +205,10 @@ impl Pass<'_> {
             }
         };
         let rig = spawn.rig.clone();
+        let mut ours = self.town.first_words(&agent).all();
+        ours.push(WORD.into());
         let mut waiting = Waiting {
+            ours,
             name: entry.name.clone(),
             refusal,
             readiness: readiness

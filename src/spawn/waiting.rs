@@ -41,6 +41,8 @@ pub struct Waiting {
     pub refusal: Option<Refusal>,
     /// How it shows that it is ready.
     pub readiness: Readiness,
+    /// What we may have said to it: its program may have put that back into its input line.
+    pub ours: Vec<String>,
     /// What is known of it.
     pub record: Record,
 }
@@ -85,6 +87,7 @@ impl Waiting {
             text: WORD.into(),
             reader: self.readiness.reader.clone(),
             is_ready,
+            ours: self.ours.clone(),
             once: Some(self.marks(seen.pid)),
         })
     }

@@ -64,6 +64,9 @@ pub struct Look {
     pub reports_begin: bool,
     /// The keys, as tmux calls them, that take back what is typed.
     pub clear: &'static [&'static str],
+    /// `Left`, `BSpace` and `Right`, many at once, have been seen to take out a part of what is
+    /// typed, and nothing else.
+    pub cuts: bool,
 }
 
 /// What all have that say nothing else.
@@ -84,6 +87,7 @@ pub(super) const PLAIN: Look = Look {
     while_busy: Typing::Untried,
     reports_begin: false,
     clear: &[],
+    cuts: false,
 };
 
 /// The signs of braille, of which most spinners are made.
@@ -122,6 +126,7 @@ pub const LOOKS: &[Look] = &[
         ],
         while_busy: Typing::Queues,
         clear: &["C-u"],
+        cuts: true,
         ..PLAIN
     },
     Look {
@@ -148,6 +153,7 @@ pub const LOOKS: &[Look] = &[
         ],
         while_busy: Typing::Steers,
         clear: &["C-u"],
+        cuts: true,
         ..PLAIN
     },
     Look {
@@ -163,6 +169,7 @@ pub const LOOKS: &[Look] = &[
         dialogs: &[("permission required", Kind::Permission)],
         while_busy: Typing::Queues,
         clear: &["C-u"],
+        cuts: true,
         ..PLAIN
     },
     Look {
@@ -196,6 +203,7 @@ pub const LOOKS: &[Look] = &[
         dialogs: &[("model name: ", Kind::Menu)],
         while_busy: Typing::Steers,
         clear: &["C-u"],
+        cuts: true,
         ..PLAIN
     },
     Look {

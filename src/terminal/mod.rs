@@ -19,7 +19,7 @@ pub mod typing;
 pub use judge::judge;
 pub use looks::{Area, LOOKS, Look, Typing, look};
 pub use question::{Kind, Question};
-pub use read::{input, read};
+pub use read::{input, read, room};
 pub use tell::tell;
 pub use typing::{Once, Outcome, Reader, Text};
 

@@ -22,6 +22,9 @@ const TEXT: usize = 20;
 /// How far above an input line a spinner may be, in lines that are not empty.
 const SPINNER: usize = 6;
 
+/// How many rows a program may need beside its input line and what stands below that.
+const FRAME: usize = 3;
+
 /// What dialogs and menus of any program say in their last lines, in lower case.
 const FOOTERS: &[&str] = &[
     "enter to ",
@@ -80,6 +83,24 @@ pub fn read(screen: &Screen, look: Option<&Look>, prompts: &[String]) -> State {
 /// What stands in the input line, in lines; empty when it is empty, `None` when none is seen.
 pub fn input(screen: &Screen, look: Option<&Look>, prompts: &[String]) -> Option<String> {
     Some(View { screen }.input(look, prompts)?.text)
+}
+
+/// How many columns and rows a text may take in the input line and still be seen as a whole;
+/// `None` where the size of the terminal is not known. Most programs let the line grow upwards, and
+/// keep what is below it.
+pub fn room(screen: &Screen, look: Option<&Look>, prompts: &[String]) -> Option<(usize, usize)> {
+    let (columns, rows) = screen.size;
+    if columns == 0 || rows == 0 {
+        return None;
+    }
+    let view = View { screen };
+    let Some(input) = view.input(look, prompts) else {
+        return Some((columns, rows - 1));
+    };
+    // What is left of it is right of it, too, and above it is a border.
+    let columns = columns.saturating_sub(2 * screen.column + 2).max(1);
+    let below = view.end().saturating_sub(input.rows.end);
+    Some((columns, rows.saturating_sub(below + FRAME)))
 }
 
 /// An input line.

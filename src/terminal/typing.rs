@@ -4,12 +4,16 @@
 //! Keys go out only while the cursor is where it was when the screen was read, so nothing that
 //! opens in between gets them. What was typed is noted in the pane; what was not taken is
 //! finished by the next caller that types the same text there, and taken back by any other caller.
+//! So is what the program itself has put back there, as some do when a turn is broken off.
+//!
+//! What a person types in the same moment stands beside our text. Then no Enter is pressed, and
+//! only our text is taken out, once the person pauses.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Look, State, Typing, input, judge, look, read};
+use super::{Look, State, Typing, input, judge, look, read, room};
 use crate::hooks::report::Report;
 use crate::tmux::{Keys, Mark, Screen, Sight, Strokes, Typed};
 use crate::town::launch::Appearance;
@@ -39,6 +43,9 @@ const BACK: Duration = Duration::from_millis(500);
 /// How many times that is tried.
 const BACKS: u32 = 3;
 
+/// How long a person must have typed nothing, before our text is taken out from beside theirs.
+const PAUSE: Duration = Duration::from_millis(1500);
+
 /// After this no Enter is pressed any more.
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -64,6 +71,8 @@ enum Line {
     Twice,
     /// The end of it: the beginning was taken for commands, as in the normal mode of vi.
     Tail,
+    /// The text, and something before or behind it that somebody else has typed.
+    Mixed,
     /// Anything else.
     Other,
     /// No input line is seen.
@@ -116,9 +125,43 @@ impl Reader {
         self.look.is_none() && self.prompts.is_empty()
     }
 
-    /// Whether a text that was typed, and noted, still stands in the input line, and it alone.
-    pub fn holds(&self, sight: &Sight) -> bool {
-        matches!(self.left(sight), Some(Line::Ours | Line::Twice))
+    /// Whether the input line holds nothing but what was typed, and noted, or one or more of these
+    /// texts of ours, which the program has put back there.
+    pub fn holds(&self, sight: &Sight, ours: &[String]) -> bool {
+        let left = matches!(self.left(sight), Some(Line::Ours | Line::Twice));
+        left || self.shows_only(&sight.screen, ours)
+    }
+
+    /// Whether the input line holds a text that was typed, and noted, beside what somebody else has
+    /// typed.
+    pub fn is_mixed(&self, sight: &Sight) -> bool {
+        self.left(sight) == Some(Line::Mixed)
+    }
+
+    /// Whether the input line holds some of these texts and nothing else. Digits do not count: a
+    /// text may have a time in it.
+    pub fn shows_only(&self, screen: &Screen, ours: &[String]) -> bool {
+        let plain = |text: &str| solid(text).replace(|c: char| c.is_ascii_digit(), "0");
+        let Some(input) = input(screen, self.look, &self.prompts) else {
+            return false;
+        };
+        let standing = plain(&input);
+        let ours: Vec<String> = ours.iter().map(|text| plain(text)).collect();
+        let mut rest = standing.as_str();
+        while let Some(less) = ours
+            .iter()
+            .filter(|text| !text.is_empty())
+            .find_map(|text| rest.strip_prefix(text.as_str()))
+        {
+            rest = less;
+        }
+        rest.is_empty() && !standing.is_empty()
+    }
+
+    /// Whether the whole of a text would be seen in the input line.
+    fn has_room(&self, screen: &Screen, text: &str) -> bool {
+        let room = room(screen, self.look, &self.prompts);
+        room.is_none_or(|(columns, rows)| rows_of(text, columns) <= rows)
     }
 
     /// What stands in the input line, by the text that was typed there and noted.
@@ -140,6 +183,7 @@ impl Reader {
             () if standing == ours => Line::Ours,
             () if !ours.is_empty() && standing.replace(&ours, "").is_empty() => Line::Twice,
             () if ours.ends_with(&standing) => Line::Tail,
+            () if !ours.is_empty() && standing.contains(&ours) => Line::Mixed,
             () => Line::Other,
         }
     }
@@ -147,17 +191,72 @@ impl Reader {
     /// The keys that take back what is typed.
     fn clear(&self, screen: &Screen, text: &str) -> Keys {
         let keys = self.look.and_then(|look| look.clear.first());
-        match keys {
-            // Some clear but the row that is shown.
-            Some(key) => {
-                let rows = input(screen, self.look, &self.prompts);
-                let rows = rows.map_or(1, |input| input.lines().count().max(1));
-                Keys::Named(key.to_string(), rows)
-            }
+        let standing = input(screen, self.look, &self.prompts).unwrap_or_default();
+        Keys::Named(vec![match keys {
+            // Some clear but the row that is shown, or what is between two of them.
+            Some(key) => (key, 2 * standing.lines().count().max(1)),
             // More than was typed do no harm, and it may have been typed twice.
-            None => Keys::Named("BSpace".into(), 2 * text.chars().count()),
-        }
+            None => {
+                let typed = text.chars().count().max(standing.chars().count());
+                ("BSpace", 2 * typed)
+            }
+        }])
     }
+
+    /// The keys that take a text out from between what stands before and behind it in the input
+    /// line, if the cursor is behind all that. `None`: where the text ends is not certain, or what
+    /// the program does with such keys.
+    fn cut(&self, screen: &Screen, text: &str) -> Option<Keys> {
+        self.look.filter(|look| look.cuts)?;
+        let input = solid(&input(screen, self.look, &self.prompts)?);
+        let (_, behind) = input.rsplit_once(&solid(text))?;
+        let before: Vec<char> = screen.lines.get(screen.row)?.chars().collect();
+        // Blanks at the end of a row are not shown, and others may be wider than one column.
+        let is_narrow = before
+            .iter()
+            .all(|c| NARROW.iter().any(|some| some.contains(c)));
+        let blanks = screen.column.checked_sub(before.len()).unwrap_or_default();
+        let before = before.iter().take(screen.column).rev();
+        let mut before = std::iter::repeat_n(&' ', blanks).chain(before).peekable();
+        let mut back = 0;
+        for c in behind.chars().rev() {
+            while before.next_if(|c| c.is_whitespace()).is_some() {
+                back += 1;
+            }
+            before.next_if_eq(&&c)?;
+            back += 1;
+        }
+        while before.next_if(|c| c.is_whitespace()).is_some() {
+            back += 1;
+        }
+        before.next_if_eq(&&text.trim_end().chars().next_back()?)?;
+        let keys = [
+            ("Left", back),
+            ("BSpace", text.chars().count()),
+            ("Right", back),
+        ];
+        let keys = keys.into_iter().filter(|(_, times)| *times > 0);
+        is_narrow.then(|| Keys::Named(keys.collect()))
+    }
+}
+
+/// Characters that take one column each: those of western alphabets, and signs of prompts and borders.
+const NARROW: [std::ops::Range<char>; 2] = ['\0'..'\u{300}', '\u{2000}'..'\u{2e80}'];
+
+/// How many rows a text takes that is wrapped between its words.
+fn rows_of(text: &str, columns: usize) -> usize {
+    let columns = columns.max(1);
+    let (mut rows, mut used) = (1, 0);
+    for word in text.split_whitespace().map(|word| word.chars().count()) {
+        let wanted = if used == 0 { word } else { used + 1 + word };
+        if wanted <= columns {
+            used = wanted;
+            continue;
+        }
+        rows += usize::from(used > 0) + word.saturating_sub(1) / columns;
+        used = (word - 1) % columns + 1;
+    }
+    rows
 }
 
 /// A text without blanks: programs wrap what is typed as they like.
@@ -195,6 +294,8 @@ pub struct Text {
     pub reader: Reader,
     /// The agent has said that it is ready, so that its screen need not be understood.
     pub is_ready: bool,
+    /// Texts of ours that the program may have put back into its input line.
+    pub ours: Vec<String>,
     /// The marks of a text that is typed at most once, and sent at most once.
     pub once: Option<Once>,
 }
@@ -236,6 +337,8 @@ pub enum Outcome {
     Told,
     /// Nothing was sent, because the terminal is not fit for it.
     Waits(State),
+    /// Nothing was typed, because the window is too small to show all of it.
+    NoRoom,
     /// It was typed and did not show, so it was not sent.
     NotShown,
     /// It was sent, and stayed where it was.
@@ -344,27 +447,18 @@ impl Attempt {
         if now > LIMIT {
             return Step::End(Outcome::Waits(state), None);
         }
-        if let Some(old) = &sight.typed {
-            match self.text.reader.line(&sight.screen, &old.text) {
-                Line::Ours | Line::Twice if !matches!(state, State::Asks(_)) => {
-                    return self.back(sight, Outcome::Waits(state), now);
-                }
-                Line::Empty => {
-                    return Step::Send(self.strokes(sight, Keys::None, None, None), LOOK);
-                }
-                _ => {}
-            }
+        let left = self.text.reader.left(sight);
+        if left == Some(Line::Empty) {
+            return Step::Send(self.strokes(sight, Keys::None, None, None), LOOK);
+        }
+        if self.is_ours(sight) && !matches!(state, State::Asks(_)) {
+            return self.back(sight, Outcome::Waits(state), now);
         }
         if self.text.text.is_empty() {
-            return Step::End(Outcome::Told, None);
+            let forget = || self.strokes(sight, Keys::None, None, None);
+            return Step::End(Outcome::Told, (self.backs > 0).then(forget));
         }
-        let is_still = match &self.still {
-            Some((screen, since)) if *screen == sight.screen => now.saturating_sub(*since) >= STILL,
-            _ => {
-                self.still = Some((sight.screen.clone(), now));
-                false
-            }
-        };
+        let is_still = self.is_still(&sight.screen, STILL, now);
         let reader = &self.text.reader;
         let is_fit = match state {
             State::Unknown => self.text.is_ready || (reader.is_blind() && is_still),
@@ -376,11 +470,31 @@ impl Attempt {
                 false => Step::End(Outcome::Waits(state), None),
             };
         }
+        if !reader.has_room(&sight.screen, &self.text.text) {
+            return Step::End(Outcome::NoRoom, None);
+        }
         (self.began, self.since) = (true, now);
         let keys = Keys::Text(self.text.text.clone());
         let mark = self.text.once.as_ref();
         let mark = mark.map(|once| Mark::Once(once.typed.clone()));
         Step::Send(self.strokes(sight, keys, Some(0), mark), DEBOUNCE)
+    }
+
+    /// Whether the screen has not changed for so long.
+    fn is_still(&mut self, screen: &Screen, long: Duration, now: Duration) -> bool {
+        match &self.still {
+            Some((still, since)) if still == screen => now.saturating_sub(*since) >= long,
+            _ => {
+                self.still = Some((screen.clone(), now));
+                false
+            }
+        }
+    }
+
+    /// Whether something of ours stands in the input line that is to be taken back.
+    fn is_ours(&self, sight: &Sight) -> bool {
+        let Text { reader, ours, .. } = &self.text;
+        reader.holds(sight, ours) || reader.is_mixed(sight)
     }
 
     fn typed(
@@ -397,6 +511,9 @@ impl Attempt {
         match line {
             // Left there, it would be taken for a person's draft, and nothing be typed any more.
             Line::Tail if self.began => self.back(sight, Outcome::Waits(state), now),
+            Line::Mixed => self.back(sight, Outcome::Waits(state), now),
+            // It may still come, behind what a person has typed.
+            Line::Other if self.began && passed < SHOWN => Step::Wait(LOOK),
             Line::Other | Line::Tail => Step::End(Outcome::Waits(state), None),
             Line::Ours if now > LIMIT => self.back(sight, Outcome::Waits(state), now),
             Line::Ours if matches!(state, State::Draft | State::Unknown) => self.enter(sight, now),
@@ -435,10 +552,8 @@ impl Attempt {
             Line::Empty => told(),
             Line::Hidden if state == State::Busy || shows_sent(screen, &self.text.text) => told(),
             Line::Hidden if self.text.reader.look.is_none() && !is_asking => told(),
-            Line::Other | Line::Tail if !holds_both(&self.text.reader, screen, &self.text.text) => {
-                told()
-            }
-            Line::Other | Line::Tail | Line::Twice => Step::End(Outcome::Waits(state), None),
+            Line::Other | Line::Tail => told(),
+            Line::Mixed | Line::Twice => Step::End(Outcome::Waits(state), None),
             Line::Ours if !is_asking => match ENTERS.get(self.enters) {
                 Some(limit) if passed < *limit => Step::Wait(LOOK),
                 Some(_) => self.enter(sight, now),
@@ -459,7 +574,7 @@ impl Attempt {
         // Later ones are for an Enter that was not taken.
         let mark = once.filter(|once| !sight.marks.contains(&once.entered));
         let mark = mark.map(|once| Mark::Once(once.entered.clone()));
-        let keys = Keys::Named("Enter".into(), 1);
+        let keys = Keys::Named(vec![("Enter", 1)]);
         Step::Send(self.strokes(sight, keys, Some(noted + 1), mark), LOOK)
     }
 
@@ -474,19 +589,34 @@ impl Attempt {
     }
 
     fn retreat(&mut self, sight: &Sight, stage: Stage, outcome: Outcome, now: Duration) -> Step {
-        let left = self.text.reader.left(sight);
-        let is_ours = matches!(left, Some(Line::Ours | Line::Twice | Line::Tail));
-        if !is_ours || self.backs >= BACKS {
+        let screen = &sight.screen;
+        let is_still = self.is_still(screen, PAUSE, now);
+        let reader = &self.text.reader;
+        let text = sight.typed.as_ref().map_or("", |typed| &typed.text);
+        let left = reader.left(sight);
+        let is_mixed = left == Some(Line::Mixed);
+        let keys = match left {
+            // A second time, keys that are not read yet could take what is not ours.
+            Some(Line::Mixed) if self.backs > 0 || now > LIMIT => None,
+            Some(Line::Mixed) => reader.cut(screen, text),
+            _ if self.backs >= BACKS => None,
+            Some(Line::Tail) => Some(reader.clear(screen, text)),
+            _ if reader.holds(sight, &self.text.ours) => Some(reader.clear(screen, text)),
+            _ => None,
+        };
+        if is_mixed && keys.is_some() && !is_still {
+            return Step::Wait(LOOK);
+        }
+        let Some(keys) = keys else {
+            // What stands beside a person's is for a later try.
             let unmark = self.unmark().filter(|_| stage == Stage::Typed);
             let notes = self.strokes(sight, Keys::None, None, unmark);
-            return Step::End(outcome, Some(notes));
-        }
+            return Step::End(outcome, (!is_mixed).then_some(notes));
+        };
         self.backs += 1;
         self.since = now;
-        let typed = sight.typed.clone().unwrap_or_default();
-        let keys = self.text.reader.clear(&sight.screen, &typed.text);
         let mut strokes = self.strokes(sight, keys, None, None);
-        strokes.typed = Some(typed);
+        strokes.typed.clone_from(&sight.typed);
         Step::Send(strokes, BACK)
     }
 
@@ -526,12 +656,6 @@ fn shows_sent(screen: &Screen, text: &str) -> bool {
     screen.lines.iter().any(is_it)
 }
 
-/// Whether the input line holds the text together with something else.
-fn holds_both(reader: &Reader, screen: &Screen, text: &str) -> bool {
-    let input = input(screen, reader.look, &reader.prompts);
-    input.is_some_and(|input| solid(&input).contains(&solid(text)))
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -542,6 +666,9 @@ mod tests {
     #[derive(Debug, Clone, Default)]
     struct Program {
         line: String,
+        /// How many characters stand behind the cursor.
+        behind: usize,
+        size: (usize, usize),
         asks: bool,
         busy: bool,
         /// It reads keys only now and then.
@@ -574,7 +701,7 @@ mod tests {
             };
             let (column, row) = match self.asks {
                 true => (0, 1),
-                false => (line.chars().count(), 2),
+                false => (line.chars().count() - self.behind, 2),
             };
             Sight {
                 screen: Screen {
@@ -582,6 +709,7 @@ mod tests {
                     lines,
                     column,
                     row,
+                    size: self.size,
                     ..Screen::default()
                 },
                 pid: 7,
@@ -618,18 +746,34 @@ mod tests {
                         let text = text.chars().skip(std::mem::take(&mut self.commands));
                         self.line.extend(text);
                     }
-                    Keys::Named(key, _) if key == "Enter" && self.asks => {
-                        self.answered += 1;
-                        self.asks = false;
-                    }
-                    Keys::Named(key, _) if key == "Enter" => {
-                        if !self.line.is_empty() {
-                            self.sent.push(std::mem::take(&mut self.line));
+                    Keys::Named(keys) => {
+                        for (key, times) in keys {
+                            (0..times).for_each(|_| self.press(key));
                         }
                     }
-                    Keys::Named(_, _) if self.asks => {}
-                    Keys::Named(..) => self.line.clear(),
                 }
+            }
+        }
+
+        fn press(&mut self, key: &str) {
+            match key {
+                "Enter" if self.asks => {
+                    self.answered += 1;
+                    self.asks = false;
+                }
+                _ if self.asks => {}
+                "Enter" if self.line.is_empty() => {}
+                "Enter" => self.sent.push(std::mem::take(&mut self.line)),
+                "C-u" => self.line.clear(),
+                "Left" => self.behind += 1,
+                "Right" => self.behind -= 1,
+                "BSpace" => {
+                    let at = self.line.chars().count() - self.behind - 1;
+                    let mut line: Vec<char> = self.line.chars().collect();
+                    line.remove(at);
+                    self.line = line.into_iter().collect();
+                }
+                key => panic!("{key} is pressed"),
             }
         }
 
@@ -768,6 +912,101 @@ mod tests {
         );
         assert_eq!((program.line.as_str(), program.typed), ("", None));
         assert!(program.sent.is_empty());
+    }
+
+    #[test]
+    fn what_would_not_be_seen_is_not_typed() {
+        let long = "HEARTBEAT: close what is finished, so that it stops waiting";
+        // Two rows stand below the input line.
+        for (size, want) in [
+            ((12, 3), Outcome::NoRoom),
+            ((12, 10), Outcome::NoRoom),
+            ((40, 6), Outcome::NoRoom),
+            ((40, 7), Outcome::Told),
+            ((80, 5), Outcome::NoRoom),
+            ((80, 6), Outcome::Told),
+            ((0, 0), Outcome::Told),
+        ] {
+            let mut program = Program {
+                size,
+                ..Program::default()
+            };
+            assert_eq!(program.told(text(long), |_, _| {}), want, "{size:?}");
+            let told = usize::from(want == Outcome::Told);
+            assert_eq!((program.line.as_str(), program.sent.len()), ("", told));
+        }
+        for (text, columns, rows) in [
+            ("", 5, 1),
+            ("one two", 7, 1),
+            ("one two", 6, 2),
+            ("one abcdefghij", 5, 3),
+            ("abcdefghij ab", 5, 3),
+            ("abcdefghi a", 5, 3),
+            ("abcdefgh a", 5, 2),
+        ] {
+            assert_eq!(rows_of(text, columns), rows, "{text} {columns}");
+        }
+    }
+
+    /// Some programs put what was sent back into the input line when somebody breaks off the turn,
+    /// and two texts that were queued together.
+    #[test]
+    fn what_the_program_has_put_back_is_taken_back() {
+        for (line, ours) in [
+            ("hello", true),
+            ("at 10:15 begin", true),
+            ("helloat 23:59 begin", true),
+            ("hello there", false),
+            ("at noon begin", false),
+        ] {
+            let mut program = Program {
+                line: line.into(),
+                ..Program::default()
+            };
+            let again = Text {
+                ours: vec!["hello".into(), "at 00:00 begin".into()],
+                ..text("again")
+            };
+            let sight = program.sight();
+            assert_eq!(again.reader.shows_only(&sight.screen, &again.ours), ours);
+            let outcome = program.told(again.taken_back(), |_, _| {});
+            assert_eq!(outcome, Outcome::Told, "{line}");
+            assert_eq!(program.line.is_empty(), ours, "{line}");
+            program.line = line.into();
+            let outcome = program.told(again, |_, _| {});
+            assert_eq!(outcome == Outcome::Told, ours, "{line}");
+            assert_eq!(program.sent.is_empty(), !ours);
+        }
+    }
+
+    #[test]
+    fn only_ours_is_taken_out_from_beside_what_a_person_types() {
+        for (before, behind, want) in [
+            ("", "xy", "xy"),
+            ("x", "", "x"),
+            ("x", " and more", "x and more"),
+            ("hel", "o", "helo"),
+        ] {
+            let mut program = Program::default();
+            let outcome = program.told(text("hello"), |p, look| match look {
+                // So shortly before our keys that the cursor does not show it yet.
+                0 => {
+                    p.hangs = true;
+                    p.unread.push(Keys::Text(before.into()));
+                }
+                1 => {
+                    p.hangs = false;
+                    p.unread.push(Keys::Text(behind.into()));
+                }
+                _ => {}
+            });
+            assert_eq!(outcome, Outcome::Waits(State::Draft), "{want}");
+            assert_eq!(
+                (program.line.as_str(), program.behind, program.typed),
+                (want, 0, None)
+            );
+            assert!(program.sent.is_empty());
+        }
     }
 
     #[test]

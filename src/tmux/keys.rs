@@ -32,8 +32,8 @@ pub enum Keys {
     None,
     /// Text, byte for byte.
     Text(String),
-    /// A key by its name in tmux, pressed so many times.
-    Named(String, usize),
+    /// Keys by their names in tmux, one after the other, each pressed so many times.
+    Named(Vec<(&'static str, usize)>),
 }
 
 /// Letters and digits among the marks of a pane.
@@ -127,14 +127,20 @@ impl Tmux {
                 None => {}
             }
             let keys = match &item.keys {
-                Keys::None => None,
-                Keys::Text(text) => Some(format!("-l -- {}", quoted(text))),
-                Keys::Named(key, times) => Some(format!("-N {times} {key}")),
+                Keys::None => Vec::new(),
+                Keys::Text(text) => vec![format!("-l -- {}", quoted(text))],
+                Keys::Named(keys) => keys
+                    .iter()
+                    .map(|(key, times)| format!("-N {times} {key}"))
+                    .collect(),
             };
-            if let Some(keys) = keys {
+            if !keys.is_empty() {
                 commands.push(format!("copy-mode -q -t {pane}"));
-                commands.push(format!("send-keys -t {pane} {keys}"));
             }
+            commands.extend(
+                keys.iter()
+                    .map(|keys| format!("send-keys -t {pane} {keys}")),
+            );
             (item.pane.clone(), all(conditions), commands.join("; "))
         }))
         .map(drop)
@@ -212,7 +218,7 @@ mod tests {
             ..text(&panes[0], panes[0].pid, 0)
         };
         let enter = after(
-            Keys::Named("Enter".into(), 1),
+            Keys::Named(vec![("Enter", 1)]),
             Some(1),
             Mark::Once("e1".into()),
         );

@@ -31,6 +31,8 @@ pub struct Screen {
     pub column: usize,
     /// The line of the cursor, from 0; it may be below `lines`.
     pub row: usize,
+    /// How many columns and rows its pane has; 0 where that is not known.
+    pub size: (usize, usize),
     /// Whether the cursor is shown; programs that hide it draw their own elsewhere.
     pub cursor: bool,
     /// How many lines have scrolled off.
@@ -113,6 +115,7 @@ impl Screen {
             solid: text.solid,
             column: column as usize,
             row: row as usize,
+            size: (0, 0),
             cursor: cursor == 1,
             history: history.into(),
             command: fields.next()?.to_string(),
@@ -158,7 +161,7 @@ impl Tmux {
         let mut found = HashMap::new();
         // Our own fields come first, because a program chooses its name and its title.
         let format = format!(
-            "#{{pane_pid}} #{{pane_dead}}\t#{{{MARKS}}}\t#{{{TYPED}}}\t#{{{WORDS}}}\t\
+            "#{{pane_pid}} #{{pane_dead}} #{{pane_width}} #{{pane_height}}\t#{{{MARKS}}}\t#{{{TYPED}}}\t#{{{WORDS}}}\t\
              #{{pane_id}} #{{cursor_x}} #{{cursor_y}} #{{cursor_flag}} #{{history_size}} \
              #{{pane_current_command}}\t#{{pane_title}}"
         );
@@ -218,8 +221,8 @@ impl Tmux {
     }
 }
 
-/// Panes as [`Tmux::sights`] asks for them: each behind a line of `rule`, pid and whether it has
-/// ended, marks, notes, and what [`Screen::parse`] takes, with tabs in between.
+/// Panes as [`Tmux::sights`] asks for them: each behind a line of `rule`, pid, whether it has
+/// ended, its width and height, marks, notes, and what [`Screen::parse`] takes, with tabs in between.
 pub fn parse_sights(text: &str, rule: &str) -> HashMap<String, Sight> {
     let mut lines = text.lines().peekable();
     let mut sights = HashMap::new();
@@ -231,15 +234,17 @@ pub fn parse_sights(text: &str, rule: &str) -> HashMap<String, Sight> {
         let [numbers, marks, typed, words, head] =
             std::array::from_fn(|_| texts.next().unwrap_or_default());
         let shown = std::iter::from_fn(|| lines.next_if(|line| !line.starts_with(rule)));
-        let Some((pane, screen)) = Screen::parse(head, shown) else {
+        let Some((pane, mut screen)) = Screen::parse(head, shown) else {
             continue;
         };
-        let (pid, dead) = numbers.split_once(' ').unwrap_or_default();
-        let pid = pid.parse().unwrap_or_default();
+        let mut numbers = numbers.split(' ').map(str::parse::<u32>);
+        let [pid, dead, width, height] =
+            std::array::from_fn(|_| numbers.next().and_then(Result::ok).unwrap_or_default());
+        screen.size = (width as usize, height as usize);
         let sight = Sight {
             screen,
             pid,
-            dead: dead == "1",
+            dead: dead == 1,
             marks: marks.split_whitespace().map(String::from).collect(),
             typed: Typed::parse(typed, pid),
             words: Words::parse(words, pid),
@@ -282,7 +287,7 @@ mod tests {
 
     #[test]
     fn panes_are_told_apart() {
-        let text = "R 8 0\t t1 e1\t8 2 a text\t8 5 Be it\t%1 3 1 1 7 vi x\ta title\n\x1b[2mhel\x1b[0mlo  \n> R %2\n\n\nR 9 1\t\t8 0 x\t8 5 Be it\t%2 0 0 0 0 sh\t\n\n\n";
+        let text = "R 8 0 80 24\t t1 e1\t8 2 a text\t8 5 Be it\t%1 3 1 1 7 vi x\ta title\n\x1b[2mhel\x1b[0mlo  \n> R %2\n\n\nR 9 1\t\t8 0 x\t8 5 Be it\t%2 0 0 0 0 sh\t\n\n\n";
         let sights = parse_sights(text, "R ");
         assert_eq!(sights.len(), 2);
         let one = &sights["%1"];
@@ -301,6 +306,7 @@ mod tests {
             (3, 1, true, 7)
         );
         assert_eq!((&*screen.command, &*screen.title), ("vi x", "a title"));
+        assert_eq!((screen.size, sights["%2"].screen.size), ((80, 24), (0, 0)));
         // What another process was told says nothing about this one.
         assert_eq!((sights["%2"].dead, &sights["%2"].typed), (true, &None));
         assert_eq!(sights["%2"].words, None);

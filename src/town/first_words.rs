@@ -3,7 +3,8 @@
 //! A hook alone starts no turn: without these words an agent sits at an empty prompt. Their first
 //! line is the one by which people find a session again in Claude's `/resume`.
 
-use jiff::Zoned;
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, Zoned};
 
 use super::Town;
 use crate::agent::{Agent, Role};
@@ -82,6 +83,14 @@ impl Town {
 }
 
 impl FirstWords {
+    /// The words on all occasions, at some time.
+    pub fn all(&self) -> Vec<String> {
+        use Occasion::{Crash, Handoff, Restart, Start};
+        let at = Timestamp::UNIX_EPOCH.to_zoned(TimeZone::UTC);
+        let on = |occasion| self.on(occasion, &at);
+        [Start, Crash, Restart, Handoff].map(on).into()
+    }
+
     /// The words: a line that names recipient, time and topic, and a paragraph.
     pub fn on(&self, occasion: Occasion, at: &Zoned) -> String {
         let (topic, why) = match occasion {
