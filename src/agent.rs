@@ -62,6 +62,11 @@ impl Role {
         matches!(self, Role::Crew | Role::Polecat)
     }
 
+    /// Runs only as long as its patrol is on: the Deacon, Witnesses and Refineries.
+    pub fn is_patrol(self) -> bool {
+        matches!(self, Role::Deacon | Role::Witness | Role::Refinery)
+    }
+
     fn has_rig(self) -> bool {
         self >= Role::Witness
     }

@@ -45,7 +45,7 @@ pub fn wanted(town: &Town) -> BTreeSet<Agent> {
 pub fn waiting(town: &Town, memory: &Memory) -> BTreeSet<Agent> {
     let is_waiting = |agent: &Agent| match Note::of(town, agent).load().ok().flatten() {
         Some(Left::AtWork) => true,
-        Some(Left::Waiting(_)) => agent.role().is_worker(),
+        Some(Left::Waiting(_)) => !agent.role().is_patrol(),
         Some(Left::Closed(at)) => {
             agent.role().is_worker() && memory.full.is_none_or(|full| full < at)
         }
@@ -274,11 +274,12 @@ mod tests {
             ("polecats/done", Left::Closed(ago)),
             ("crew/max", Left::Waiting(ago)),
             ("witness", Left::Closed(at)),
+            ("refinery", Left::Waiting(at)),
         ] {
             Note::of(&town, &agent(name)).save(left).unwrap();
         }
         let mayor = Note::of(&town, &Agent::mayor());
-        mayor.save(Left::AtWork).unwrap();
+        mayor.save(Left::Waiting(ago)).unwrap();
         let mut memory = Memory {
             full: Some(at - SignedDuration::from_mins(1)),
             ..Memory::default()

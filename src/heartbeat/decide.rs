@@ -282,8 +282,10 @@ impl Deciding<'_> {
             return self.leave(agent, refused.reason.clone());
         }
         let left = seen.left.filter(|_| !unit.is_failed() && !seen.outside);
+        // Whom somebody has started goes on, whatever the patrols want.
+        let goes_on = !agent.role().is_patrol() && !seen.dismissed && !seen.gone;
         if let Some(Left::Waiting(since)) = left
-            && (seen.wanted || agent.role().is_worker())
+            && (seen.wanted || goes_on)
         {
             return self.retry(agent, Some(since), "it asked to wait");
         }

@@ -231,10 +231,10 @@ pub fn agents(world: &World<'_>, units: &BTreeMap<String, Unit>) -> Result<BTree
         seen.dismissed = match agent.role() {
             // Somebody may want to talk to a Mayor that is not kept running.
             Role::Mayor => ours.mayor == Some(false),
-            Role::Deacon | Role::Witness | Role::Refinery => patrols
-                .as_ref()
-                .is_some_and(|patrols| !patrols.wants(agent)),
-            _ => false,
+            role => {
+                let patrols = patrols.as_ref().filter(|_| role.is_patrol());
+                patrols.is_some_and(|patrols| !patrols.wants(agent))
+            }
         };
         seen.usable = misconfigured
             .contains(&agent.unit())

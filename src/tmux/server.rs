@@ -30,6 +30,8 @@ pub enum TmuxError {
     NotShown,
     /// The panes show more than can be read at once.
     TooMuch,
+    /// It did not answer within its limit, in words; it may do so later.
+    Silent(String),
     /// Anything else, in tmux's own words. It says nothing about what exists.
     Failed(String),
 }
@@ -41,7 +43,7 @@ impl std::fmt::Display for TmuxError {
             TmuxError::NotFound => f.write_str("tmux knows no such session or pane"),
             TmuxError::NotShown => f.write_str("the terminal does not show what was typed"),
             TmuxError::TooMuch => f.write_str("its terminals show too much to be read"),
-            TmuxError::Failed(why) => write!(f, "tmux failed: {why}"),
+            TmuxError::Silent(why) | TmuxError::Failed(why) => write!(f, "tmux failed: {why}"),
         }
     }
 }
@@ -166,11 +168,13 @@ impl Tmux {
                 self.program.display()
             ))),
             Err(ToolError::TooMuchOutput) => Err(TmuxError::TooMuch),
-            Err(e) => Err(TmuxError::Failed(format!(
-                "'tmux {} {}' {e}",
-                self.flag(),
-                self.socket
-            ))),
+            Err(e) => {
+                let why = format!("'tmux {} {}' {e}", self.flag(), self.socket);
+                Err(match e {
+                    ToolError::TimedOut(_) => TmuxError::Silent(why),
+                    _ => TmuxError::Failed(why),
+                })
+            }
         }
     }
 
@@ -196,10 +200,9 @@ impl Tmux {
                 .trim_end_matches('\n')
                 .split_once('=')
                 .map(|(_, value)| value.to_string())),
-            Err(TmuxError::Failed(why)) if !why.starts_with("unknown variable") => {
-                Err(TmuxError::Failed(why))
-            }
-            Err(_) => Ok(None),
+            Err(TmuxError::Failed(why)) if why.starts_with("unknown variable") => Ok(None),
+            Err(TmuxError::NoServer | TmuxError::NotFound) => Ok(None),
+            Err(e) => Err(e),
         }
     }
 

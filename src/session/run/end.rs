@@ -34,8 +34,10 @@ const FIRST_REAP_POLL: Duration = Duration::from_millis(1);
 /// When it is tried again to watch a process, where the kernel had no room for that.
 const WATCH_RETRY: Duration = Duration::from_secs(2);
 
-/// How long a tmux server may give no answer until the status of an agent is given up.
-const SILENCE_LIMIT: Duration = Duration::from_secs(300);
+/// How long a tmux server may give no answer until the status of an agent is given up, or its start:
+/// so long that one that hangs for ever does not have agents give up, which five starts within 15
+/// minutes do.
+pub(super) const SILENCE_LIMIT: Duration = Duration::from_secs(300);
 
 /// How long after an end by SIGTERM or Ctrl-C the session may be closed.
 const CLOSE_LIMIT: Duration = Duration::from_secs(10);

@@ -20,8 +20,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use sd_notify::NotifyState;
 
-use self::end::SERVER_GONE;
-use self::end::{After, End, Event};
+use self::end::{After, End, Event, SERVER_GONE, SILENCE_LIMIT};
 pub use self::end::{is_misconfigured, why_failed};
 use self::place::Place;
 use self::start::START_LIMIT;
@@ -32,7 +31,7 @@ use crate::exit::{self, Exit};
 use crate::journal;
 use crate::lifecycle::{self, Action, Worktree};
 use crate::systemd::Systemd;
-use crate::tmux::{Dress, Pane, Terminal, Tmux};
+use crate::tmux::{Dress, Pane, Terminal, Tmux, TmuxError};
 use crate::town::first_words::{FirstWords, Occasion};
 use crate::town::launch::Launch;
 use crate::town::left::{Left, Note};
@@ -129,12 +128,12 @@ fn prepared_and_run(instance: &str) -> Result<u8> {
         None if is_restarted(&systemd, &unit) => Occasion::Crash,
         None => Occasion::Start,
     };
-    let worktree = Worktree::of(&town, &agent, asked.is_some());
+    let mut worktree = Worktree::of(&town, &agent, asked.is_some());
     let mut run = Run {
         unit,
         instance: instance.to_string(),
         names: Names::of(&town, &agent),
-        others: OtherServers::look(&town)?,
+        others: OtherServers::default(),
         identity,
         town: town.root().display().to_string(),
         names_pane: town.dialect().has_address_roles(),
@@ -160,16 +159,21 @@ fn prepared_and_run(instance: &str) -> Result<u8> {
     let is_wanted = town
         .patrols()
         .is_ok_and(|patrols| patrols.wants(&run.agent));
-    drop(town);
     if is_wanted || !matches!(run.note.load(), Ok(Some(Left::AtWork))) {
         run.forget_note();
     }
     if let Err(e) = secrets::refresh(&run.tmux) {
         log::warn!("{e:#}, leaving the tmux server's environment as it is");
     }
-    match run.begin(asked.is_some(), worktree) {
+    let begun = run.patiently(|run| {
+        run.others = OtherServers::look(&town)?;
+        run.begin(asked.is_some(), &mut worktree)
+    });
+    drop(town);
+    match begun {
         Ok(true) => {}
         Ok(false) => return Ok(0),
+        Err(_) if run.is_to_stop() => return Ok(0),
         Err(e) => {
             let reason = format!("{e:#}");
             let _ = sd_notify::notify(&[NotifyState::Status(&reason)]);
@@ -223,10 +227,34 @@ fn catch_signals() -> Result<SignalFd> {
 }
 
 impl Run {
+    /// Does what takes calls of tmux, again while its server gives no answer: that is no failure of
+    /// the agent's, and a few of those make it give up.
+    fn patiently<T>(&mut self, mut act: impl FnMut(&mut Run) -> Result<T>) -> Result<T> {
+        let deadline = Instant::now() + SILENCE_LIMIT;
+        let mut is_told = false;
+        loop {
+            let error = match act(self) {
+                Err(e) if matches!(e.downcast_ref(), Some(TmuxError::Silent(_))) => e,
+                done => return done,
+            };
+            if self.is_to_stop() || Instant::now() >= deadline {
+                return Err(error);
+            }
+            if !std::mem::replace(&mut is_told, true) {
+                log::warn!(gt_agent:% = self.agent; "{} starts as soon as tmux answers: {error}", self.agent);
+            }
+            let limit = u32::try_from(SILENCE_LIMIT.as_micros()).unwrap_or(u32::MAX);
+            let _ = sd_notify::notify(&[
+                NotifyState::Status("Waiting for an answer of the tmux server"),
+                NotifyState::ExtendTimeoutUsec(limit),
+            ]);
+        }
+    }
+
     /// Finds the agent's place and has a process in it that belongs to the unit; `false`: we are
     /// to stop again already. Where a request `asked` for this start, an agent that still runs is
     /// ended first, and a new one is started.
-    fn begin(&mut self, asked: bool, worktree: Option<Worktree>) -> Result<bool> {
+    fn begin(&mut self, asked: bool, worktree: &mut Option<Worktree>) -> Result<bool> {
         let mut place = self.place()?;
         if let (Place::Running(pane, pid), true) = (&place, asked) {
             self.take_over(pane, *pid)?;
@@ -237,7 +265,7 @@ impl Run {
         }
         if let (Some(worktree), Place::Running(..)) = (&worktree, &place) {
             worktree.leave();
-        } else if let Some(worktree) = worktree {
+        } else if let Some(worktree) = worktree.take() {
             self.sync(&worktree);
             if self.is_to_stop() {
                 return Ok(false);
@@ -255,7 +283,7 @@ impl Run {
             }
             Place::Nowhere => {
                 let name = self.names.session.clone();
-                let environment = std::mem::take(&mut self.identity);
+                let environment = self.identity.clone();
                 let terminal = Terminal::Session {
                     name: &name,
                     environment: &environment,
@@ -405,7 +433,7 @@ impl Run {
             }
             let (id, server) = (&self.pane.clone(), self.server);
             self.occasion = Occasion::Start;
-            self.start(&Terminal::Pane { id, server })?;
+            self.patiently(|run| run.start(&Terminal::Pane { id, server }))?;
         }
     }
 }
