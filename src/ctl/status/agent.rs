@@ -288,9 +288,8 @@ impl Seen<'_> {
         };
         let stays = self.town.ours().closed_sessions == Closed::Stay;
         let why = match (left, listed) {
-            (Some(Left::Waiting(_)), listed) if listed || !agent.role().is_patrol() => {
-                "it asked to wait; a later tick starts it"
-            }
+            (Some(Left::Waiting(_)), false) if agent.role().is_patrol() => "not on a patrol",
+            (Some(Left::Waiting(_)), _) => "it asked to wait; a later tick starts it",
             (Some(Left::AtWork), _) => "it was at work; the next tick starts it again",
             (Some(Left::Closed(_)), true) if stays => {
                 "somebody closed its session; 'gastownctl up' starts it again"
