@@ -11,7 +11,7 @@ use crate::ctl::words::{self, one_line, printable};
 use crate::files;
 use crate::heartbeat::memory::Hook;
 use crate::session::process::{self, Head};
-use crate::session::run::{town_of, why_failed};
+use crate::session::run::{Again, town_of, why_failed};
 use crate::session::whose::{self, Names};
 use crate::systemd::{Properties, Unit};
 use crate::terminal::State;
@@ -35,9 +35,9 @@ pub struct AgentStatus {
     pub sub_state: String,
     /// How the last run ended: `success`, `exit-code`, `signal`, ...
     pub result: Option<String>,
-    /// Since when the unit is in this state.
+    /// Since when the unit is in this state, or its agent runs that was started anew in it.
     pub since: Option<Timestamp>,
-    /// How often systemd has restarted it.
+    /// How often systemd has restarted it, or `gt-agent` within its unit, after an end with status 0.
     pub restarts: Option<u64>,
     /// The unit's main process.
     pub pid: Option<u64>,
@@ -303,6 +303,7 @@ impl Seen<'_> {
             (Some(Left::Closed(_)), false) => "somebody closed its session",
             (None, true) if since.is_some() => "stopped; the next tick starts it",
             (None, true) => "not started yet; the next tick starts it",
+            (None, false) if since.is_some() => "it has ended, and is on no patrol",
             (None, false) => "not on a patrol",
         };
         why.into()
@@ -325,6 +326,8 @@ impl Seen<'_> {
             Some(Some(unit)) => (unit.active.as_str(), unit.sub.as_str()),
         };
         let number = |name| properties.and_then(|p| p.number(name));
+        let again = properties.filter(|_| active == "active");
+        let again = again.and_then(|p| Again::parse(&p.text("StatusText")?));
         let refusals = self.marks.refusals(agent);
         // A unit that is not loaded has nothing that could be frozen.
         let is_loaded = unit.is_none_or(|unit| unit.is_some());
@@ -338,15 +341,17 @@ impl Seen<'_> {
             active_state: active.into(),
             sub_state: sub.into(),
             result: properties.and_then(|p| p.text("Result")),
-            since: properties
-                .and_then(|p| p.time("StateChangeTimestamp"))
+            since: again
+                .map(|again| again.at)
+                .or_else(|| properties?.time("StateChangeTimestamp"))
                 .or_else(|| {
                     self.ended
                         .get(agent)
                         .filter(|_| active == "inactive")
                         .copied()
                 }),
-            restarts: number("NRestarts"),
+            restarts: number("NRestarts")
+                .map(|restarts| restarts + again.map_or(0, |again| again.start.saturating_sub(1))),
             pid: number("MainPID").filter(|&pid| pid != 0),
             session: Some(pane.map_or_else(|| town.session(agent), |p| p.session.clone())),
             memory_bytes: number("MemoryCurrent"),

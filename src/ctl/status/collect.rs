@@ -30,8 +30,9 @@ use crate::town::{self, Town};
 /// The timers of which the earlier one starts the next tick.
 const TICK_TIMERS: [&str; 2] = ["gt-heartbeat-next.timer", "gt-heartbeat.timer"];
 
-/// Asks the manager, tmux and the files, once each; `Err` is why there is no manager.
-pub fn collect(town: &Town, systemd: Result<&Systemd, String>) -> Status {
+/// Asks the manager, tmux and the files, once each; `Err` is why there is no manager. `also`: an agent
+/// that is asked for by name, and told of even if it is down and nothing wants it to run.
+pub fn collect(town: &Town, systemd: Result<&Systemd, String>, also: Option<&Agent>) -> Status {
     let mut found = town.problems();
     let memory = Memory::read(town).unwrap_or_default();
     let (last_tick, ticks) = ticks(town, &memory);
@@ -70,6 +71,7 @@ pub fn collect(town: &Town, systemd: Result<&Systemd, String>) -> Status {
         };
         let mut agents = directory::listed(town, units.as_ref().ok());
         agents.extend(directory::waiting(town, &memory));
+        agents.extend(also.cloned());
         // Read while tmux answers.
         for agent in &agents {
             marks.refusals(agent);

@@ -1,8 +1,7 @@
 //! `gastownctl status AGENT`: one agent in depth.
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context, Result};
 
-use super::agent::AgentStatus;
 use super::model::Status;
 use super::table;
 use crate::agent::Agent;
@@ -17,25 +16,14 @@ use crate::zone;
 /// How many lines of the journal are shown.
 const LINES: u32 = 10;
 
-/// What the status has of an agent.
-///
-/// # Errors
-/// Nothing.
-pub fn find<'a>(status: &'a Status, agent: &Agent) -> Result<&'a AgentStatus> {
-    let name = agent.to_string();
-    let found = status.agents.iter().find(|a| a.agent == name);
-    found.ok_or_else(|| {
-        anyhow!("{agent} has no unit and is on no patrol; 'gastownctl start {agent}' starts it")
-    })
-}
-
 /// One agent as text, or as JSON.
 ///
 /// # Errors
 /// The agent is not in the status.
 pub fn show(town: &Town, status: &Status, agent: &Agent, args: &cli::Status) -> Result<String> {
     let name = agent.to_string();
-    let one = find(status, agent)?;
+    let one = status.agents.iter().find(|one| one.agent == name);
+    let one = one.with_context(|| format!("Nothing is known of {agent}"))?;
     if args.json {
         return Ok(serde_json::to_string_pretty(one)? + "\n");
     }

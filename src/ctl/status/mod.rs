@@ -36,18 +36,17 @@ pub fn run(args: &cli::Status) -> Result<Exit> {
     loop {
         let town = Town::load()?;
         let systemd = Systemd::connect();
-        let mut status = collect(&town, systemd.as_ref().map_err(|e| format!("{e:#}")));
-        let mut agent = None;
-        if let Some(name) = &args.agent {
-            if town.rigs().contains(name) && town.agent(name).is_err() {
-                status.narrow(name);
-            } else {
-                agent = Some(directory::find(&town, systemd.as_ref().ok(), name)?);
-            }
-        }
-        if let (Some(agent), true) = (&agent, args.check || args.problems) {
-            depth::find(&status, agent)?;
-            status.narrow(&agent.to_string());
+        let is_rig = |name: &&String| town.rigs().contains(*name) && town.agent(name).is_err();
+        let agent = args.agent.as_ref().filter(|name| !is_rig(name));
+        let agent = agent
+            .map(|name| directory::find(&town, systemd.as_ref().ok(), name))
+            .transpose()?;
+        let why = systemd.as_ref().map_err(|e| format!("{e:#}"));
+        let mut status = collect(&town, why, agent.as_ref());
+        match (&agent, &args.agent) {
+            (Some(agent), _) if args.check || args.problems => status.narrow(&agent.to_string()),
+            (None, Some(rig)) => status.narrow(rig),
+            _ => {}
         }
         let exit = match (&systemd, args.check) {
             (Err(_), _) => Exit::NoManager,

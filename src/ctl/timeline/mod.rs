@@ -29,7 +29,7 @@ pub fn run(args: &cli::Timeline) -> Result<Exit> {
     let mut from = events::moment(args.since.text())?;
     let events = events::load(from, None)?;
     let systemd = Systemd::connect();
-    let status = status::collect(&town, systemd.as_ref().map_err(|e| format!("{e:#}")));
+    let status = status::collect(&town, systemd.as_ref().map_err(|e| format!("{e:#}")), None);
     if args.since.text.is_none() {
         from = from.max(first(&events, &status));
     }

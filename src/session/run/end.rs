@@ -608,7 +608,7 @@ mod tests {
             ("No such file 'claude'", 127, Some("No such file 'claude'")),
             ("Bringing the worktree up to date", 1, None),
             (
-                &super::super::status_text(7, "gt-deacon", "/home/me/gt"),
+                &super::super::status_text(7, "gt-deacon", "/home/me/gt", None),
                 78,
                 None,
             ),

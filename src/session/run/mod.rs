@@ -86,6 +86,8 @@ struct Run {
     look: Option<Instant>,
     /// The connection by which the first start is made: an agent that runs needs none.
     systemd: Option<Systemd>,
+    /// How many times it has begun in this run of its unit.
+    starts: u64,
     /// What [`process::oom_kills`] said at the start.
     oom_kills: u64,
     note: Note,
@@ -151,6 +153,7 @@ fn prepared_and_run(instance: &str) -> Result<u8> {
         is_own_server: false,
         look: None,
         systemd: Some(systemd),
+        starts: 0,
         oom_kills: process::oom_kills(),
         note: Note::of(&town, &agent),
         agent,
@@ -197,9 +200,38 @@ fn prepared_and_run(instance: &str) -> Result<u8> {
     Ok(status)
 }
 
-/// What the unit says of itself while its agent runs.
-fn status_text(pid: u32, session: &str, root: &str) -> String {
-    format!("Process {pid} in session '{session}' of town '{root}'")
+/// What the unit says of itself while its agent runs; `again`: that it was not started together with
+/// its unit, but as the start of that number, and then.
+fn status_text(pid: u32, session: &str, root: &str, again: Option<Again>) -> String {
+    let again = again.map_or_else(String::new, |Again { start, at }| {
+        format!(" since {at:.0}, start {start} of its unit,")
+    });
+    format!("Process {pid}{again} in session '{session}' of town '{root}'")
+}
+
+/// An agent that was started in a unit that ran already: its predecessor has ended with status 0, or
+/// somebody has put another one into its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Again {
+    /// The number of this start, from 2.
+    pub start: u64,
+    /// When that was.
+    pub at: Timestamp,
+}
+
+impl Again {
+    /// By what the unit says of itself.
+    pub fn parse(status_text: &str) -> Option<Again> {
+        let (_, text) = status_text
+            .strip_prefix("Process ")?
+            .split_once(" since ")?;
+        let (at, text) = text.split_once(", start ")?;
+        let (start, _) = text.split_once(" of its unit,")?;
+        Some(Again {
+            start: start.parse().ok()?,
+            at: at.parse().ok()?,
+        })
+    }
 }
 
 /// The root of the town that a unit runs for, by what it says of itself; `None`: it does not say.
@@ -340,7 +372,13 @@ impl Run {
 
     fn ready(&mut self) {
         self.rename();
-        let status = status_text(self.pid, &self.session, &self.town);
+        self.starts += 1;
+        let again = Some(Again {
+            start: self.starts,
+            at: Timestamp::now(),
+        });
+        let again = again.filter(|again| again.start > 1);
+        let status = status_text(self.pid, &self.session, &self.town, again);
         let _ = sd_notify::notify(&[NotifyState::Ready, NotifyState::Status(&status)]);
     }
 
@@ -445,8 +483,12 @@ mod tests {
     #[test]
     fn a_unit_says_for_which_town_it_runs() {
         for root in ["/home/me/gt", "/srv/it's 'my' town'", "/"] {
-            let text = status_text(7, "gt-deacon", root);
-            assert_eq!(town_of(&text), Some(root));
+            let at = Timestamp::from_second(9).unwrap();
+            for again in [None, Some(Again { start: 3, at })] {
+                let text = status_text(7, "gt-deacon", root, again);
+                assert_eq!(town_of(&text), Some(root));
+                assert_eq!(Again::parse(&text), again, "{text}");
+            }
         }
         assert_eq!(town_of("Process 7 in session 'gt-deacon'"), None);
         assert_eq!(town_of(""), None);
