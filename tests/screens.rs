@@ -168,7 +168,8 @@ proptest! {
         prompts in prop::collection::vec("> |❯|.{0,3}", 0..3),
     ) {
         let solid = lines.clone();
-        let screen = Screen { lines, solid, column, row, cursor, history: 0, title, command };
+        let size = (0, 0);
+        let screen = Screen { lines, solid, column, row, size, cursor, history: 0, title, command };
         let look = LOOKS.get(program);
         let state = read(&screen, look, &prompts);
         let typed = input(&screen, look, &prompts);

@@ -110,6 +110,14 @@ impl<T: Default> Kept<T> {
     /// # Errors
     /// The copy cannot be written.
     pub fn keep(&self, root: &Path, file: &str) -> Result<()> {
+        self.keep_if(root, file, || true)
+    }
+
+    /// As [`Kept::keep`], where what is new can be used.
+    ///
+    /// # Errors
+    /// As of that.
+    pub fn keep_if(&self, root: &Path, file: &str, is_usable: impl Fn() -> bool) -> Result<()> {
         if self.error.is_some() {
             return Ok(());
         }
@@ -123,7 +131,7 @@ impl<T: Default> Kept<T> {
                 .is_ok_and(|copy| copy.is_file() && copy.len() == 0),
             text => files::read(&copy).ok().flatten().as_deref() == Some(text),
         };
-        match is_kept {
+        match is_kept || !is_usable() {
             true => Ok(()),
             false => files::write(&copy, text.as_bytes()),
         }

@@ -447,10 +447,16 @@ impl Town {
         self.accounts.keep(root, settings::ACCOUNTS_FILE)?;
         self.ours.keep(root, ours::FILE)?;
         self.said.keep(root, dialect::FILE)?;
-        self.sources.keep(root, "")?;
+        // What names a program that nobody knows is read without an error, and starts nobody.
+        let starts = |rig: Option<&str>| {
+            let ours = |agent: &Agent| rig.is_none() || agent.rig() == rig;
+            let mut agents = patrols::all(self.rigs()).filter(ours);
+            agents.all(|agent| self.launch(&agent).is_ok())
+        };
+        self.sources.keep(root, "", || starts(None))?;
         for rig in self.rig_sources.keys() {
             if let Some(sources) = self.sources_of(rig) {
-                sources.keep(root, &format!("{rig}/"))?;
+                sources.keep(root, &format!("{rig}/"), || starts(Some(rig)))?;
             }
         }
         Ok(())

@@ -492,7 +492,16 @@ mod tests {
             )],
         );
         town.keep_good().unwrap();
-        files::write(&town.path("settings/config.json"), b"{").unwrap();
+        // Good is what could start somebody.
+        for text in [
+            "{",
+            r#"{"default_agent":"cladue"}"#,
+            r#"{"default_agent":"x","agents":{"x":{"command":"/y"}},"role_agents":{"witness":"no"}}"#,
+            "{",
+        ] {
+            files::write(&town.path("settings/config.json"), text.as_bytes()).unwrap();
+            town.again().unwrap().keep_good().unwrap();
+        }
         let town = Town::at(dir.path(), None).unwrap();
         assert_eq!(town.launch(&Agent::deacon()).unwrap().argv, ["/x"]);
     }

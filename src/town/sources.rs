@@ -73,12 +73,13 @@ impl Sources {
         .chain(roles)
     }
 
-    /// Keeps what they say now; see [`Kept::keep`].
-    pub fn keep(&self, root: &Path, dir: &str) -> Result<()> {
+    /// Keeps what they say now; see [`Kept::keep_if`].
+    pub fn keep(&self, root: &Path, dir: &str, is_usable: impl Fn() -> bool) -> Result<()> {
+        let file = |name| format!("{dir}{name}");
         self.settings
-            .keep(root, &format!("{dir}{}", settings::FILE))?;
+            .keep_if(root, &file(settings::FILE), &is_usable)?;
         self.registry
-            .keep(root, &format!("{dir}{}", settings::AGENTS_FILE))?;
+            .keep_if(root, &file(settings::AGENTS_FILE), &is_usable)?;
         for (role, file) in &self.roles {
             file.keep(root, &roles::path(dir, role))?;
         }
