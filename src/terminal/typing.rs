@@ -215,7 +215,7 @@ impl Reader {
         let is_narrow = before
             .iter()
             .all(|c| NARROW.iter().any(|some| some.contains(c)));
-        let blanks = screen.column.checked_sub(before.len()).unwrap_or_default();
+        let blanks = screen.column.saturating_sub(before.len());
         let before = before.iter().take(screen.column).rev();
         let mut before = std::iter::repeat_n(&' ', blanks).chain(before).peekable();
         let mut back = 0;

@@ -36,7 +36,7 @@ pub fn run(args: &cli::Status) -> Result<Exit> {
     loop {
         let town = Town::load()?;
         let systemd = Systemd::connect();
-        let is_rig = |name: &&String| town.rigs().contains(*name) && town.agent(name).is_err();
+        let is_rig = |name: &&String| town.rigs().contains(name) && town.agent(name).is_err();
         let agent = args.agent.as_ref().filter(|name| !is_rig(name));
         let agent = agent
             .map(|name| directory::find(&town, systemd.as_ref().ok(), name))
