@@ -85,6 +85,26 @@ pokes() {
     tick
 }
 
+# beside AGENT: pokes, and somebody begins to type as soon as the poke stands in the input line: before
+# its Enter, where the machine is quick enough. is_theirs AGENT: only that stands there then.
+beside() {
+    (
+        until shows "$1" HEARTBEAT; do sleep 0.05; done
+        types "$1" ' and mine'
+    ) &
+    local typist=$!
+    pokes
+    eventually 60 gives "kill -0 $typist 2>/dev/null || echo typed" typed
+}
+is_theirs() {
+    has_only_theirs() {
+        local line
+        line=$(agent_screen "$1" | grep '^[❯›]' | tail -n 1)
+        [[ $line == *'and mine'* && $line != *HEARTBEAT* ]]
+    }
+    eventually 30 has_only_theirs "$1"
+}
+
 # alert_by: the program that is called for alerts is the shell's from standard input.
 alert_by() {
     mkdir -p ~/.config/gastown

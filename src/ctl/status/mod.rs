@@ -48,6 +48,9 @@ pub fn run(args: &cli::Status) -> Result<Exit> {
             (None, Some(rig)) => status.narrow(rig),
             _ => {}
         }
+        if agent.is_some() || args.check || args.problems {
+            status.foresee(&town, agent.as_ref());
+        }
         let exit = match (&systemd, args.check) {
             (Err(_), _) => Exit::NoManager,
             (Ok(_), true) => status.verdict(),

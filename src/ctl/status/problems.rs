@@ -14,6 +14,7 @@ use crate::files;
 use crate::heartbeat::observe::OWN_UNIT;
 use crate::heartbeat::observed::{JOBS, KEPT_UNITS, LOOKS};
 use crate::job::starts;
+use crate::session::fit;
 use crate::session::whose::{Names, OtherServers};
 use crate::spool::Spool;
 use crate::systemd::{Systemd, Unit, runtime_dir};
@@ -120,6 +121,21 @@ pub fn of_disks(town: &Town) -> Vec<String> {
         }
     }
     problems
+}
+
+/// Who runs and could not be started again as things are, by why that is: what an end costs, such as
+/// of a long conversation, is told before it comes.
+pub fn of_starts(town: &Town, agents: &[AgentStatus]) -> BTreeMap<String, Vec<String>> {
+    let mut lost: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for one in agents.iter().filter(|one| one.active_state == "active") {
+        if let Ok(agent) = one.agent.parse::<Agent>()
+            && let Err(why) = fit::check(town, &agent)
+        {
+            let why = format!("could not be started again: {why:#}");
+            lost.entry(why).or_default().push(one.agent.clone());
+        }
+    }
+    lost
 }
 
 /// What is wrong with the town's own units; `troubles` has the jobs' own words.
@@ -310,6 +326,44 @@ fn is_over(town: &Town, agents: &[AgentStatus], others: Option<&OtherServers>, k
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_could_not_be_started_again_is_told_while_it_runs() {
+        let settings = |agent: &str| {
+            let text = format!(
+                r#"{{"default_agent":"{agent}","agents":{{"sh":{{"command":"/bin/sh"}}}}}}"#
+            );
+            let (dir, town) = town_with(1, &[("settings/config.json", &text), ("ff/x", "")]);
+            let one = |agent: &str, active: &str| AgentStatus {
+                agent: agent.into(),
+                active_state: active.into(),
+                ..AgentStatus::default()
+            };
+            let mut status = Status {
+                agents: vec![
+                    one("deacon", "active"),
+                    one("mayor", "inactive"),
+                    one("ff/witness", "active"),
+                ],
+                ..Status::default()
+            };
+            status.foresee(&town, None);
+            drop(dir);
+            status
+        };
+        assert_eq!(settings("sh").problems, [""; 0]);
+        let lost = settings("cladue");
+        assert_eq!(lost.problems.len(), 1, "{:?}", lost.problems);
+        let told = &lost.problems[0];
+        assert!(
+            told.starts_with("deacon, ff/witness could not be started again:"),
+            "{told}"
+        );
+        assert!(told.contains("cladue"), "{told}");
+        let why = lost.agents[0].reason.as_deref().unwrap_or_default();
+        assert!(why.starts_with("could not be started again:"), "{why}");
+        assert_eq!(lost.agents[1].reason, None);
+    }
     use crate::town::tests::town_with;
     use jiff::SignedDuration;
 
