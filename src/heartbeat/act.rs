@@ -325,6 +325,10 @@ impl Acting<'_> {
                         self.note(forgot.map_err(anyhow::Error::from));
                     }
                 }
+                Ok(Outcome::NoRoom) => {
+                    self.forget(agent);
+                    self.waits(agent, NO_ROOM.into());
+                }
                 // The next tick goes on with it.
                 Ok(_) if matches!(step.action, Action::Instruct { .. }) => {}
                 // It was typed, so it counts: no sign of it is what a stuck agent gives.
@@ -333,17 +337,10 @@ impl Acting<'_> {
                         gt_reason = step.reason.as_str();
                         "Poked {agent}, but its screen does not show that it was taken");
                 }
-                Ok(outcome @ (Outcome::Waits(_) | Outcome::NoRoom)) => {
+                Ok(Outcome::Waits(state)) => {
                     self.forget(agent);
-                    let why = match &outcome {
-                        Outcome::Waits(state) => pokes::why_unfit(state),
-                        _ => Some(NO_ROOM.into()),
-                    };
-                    let why = why.unwrap_or_else(|| "it was too slow".into());
-                    let waits_for = &mut self.memory.record(agent).pokes.waits;
-                    if waits_for.replace(why.clone()).as_ref() != Some(&why) {
-                        waits(agent, &why);
-                    }
+                    let why = pokes::why_unfit(&state).unwrap_or_else(|| "it was too slow".into());
+                    self.waits(agent, why);
                 }
                 Ok(Outcome::Gone) => self.forget(agent),
                 Err(e) => {
@@ -351,6 +348,14 @@ impl Acting<'_> {
                     self.forget(agent);
                 }
             }
+        }
+    }
+
+    /// Tells why nothing is typed to an agent, when that begins.
+    fn waits(&mut self, agent: &Agent, why: String) {
+        let waits_for = &mut self.memory.record(agent).pokes.waits;
+        if waits_for.replace(why.clone()).as_ref() != Some(&why) {
+            waits(agent, &why);
         }
     }
 

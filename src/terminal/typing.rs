@@ -598,6 +598,8 @@ impl Attempt {
         let keys = match left {
             // A second time, keys that are not read yet could take what is not ours.
             Some(Line::Mixed) if self.backs > 0 || now > LIMIT => None,
+            // In a menu that hangs below it, they would mean something else.
+            Some(Line::Mixed) if reader.state(screen) != State::Draft => None,
             Some(Line::Mixed) => reader.cut(screen, text),
             _ if self.backs >= BACKS => None,
             Some(Line::Tail) => Some(reader.clear(screen, text)),

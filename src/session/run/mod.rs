@@ -471,7 +471,11 @@ impl Run {
             }
             let (id, server) = (&self.pane.clone(), self.server);
             self.occasion = Occasion::Start;
-            self.patiently(|run| run.start(&Terminal::Pane { id, server }))?;
+            let started = self.patiently(|run| run.start(&Terminal::Pane { id, server }));
+            if started.is_err() && self.is_to_stop() {
+                return self.stop();
+            }
+            started?;
         }
     }
 }

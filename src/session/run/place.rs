@@ -34,6 +34,13 @@ pub(super) enum Place {
     Nowhere,
 }
 
+/// Whether a process waits to become the agent of a start that was given up: a server that hung opens
+/// a pane when nobody waits for it any more.
+fn is_orphan(pid: u32) -> bool {
+    let arguments = process::arguments(pid);
+    arguments.first() == Some(&server::program()) && arguments.get(1).is_some_and(|a| a == "exec")
+}
+
 impl Run {
     pub(super) fn place(&self) -> Result<Place> {
         let sessions = self.names.sessions();
@@ -46,7 +53,9 @@ impl Run {
         };
         match self.names.find(&Index::of(&panes)) {
             Found::Own(pane) => Ok(match process::head(pane.pid) {
-                Head::Process(pid) if !pane.dead => Place::Running(pane.clone(), pid),
+                Head::Process(pid) if !pane.dead && !is_orphan(pid) => {
+                    Place::Running(pane.clone(), pid)
+                }
                 _ => Place::Dead(pane.clone()),
             }),
             Found::Taken(whose) => bail!("session '{}' is {whose}", self.names.session),
