@@ -450,6 +450,15 @@ impl Systemd {
             .map_err(|e| anyhow!("Failed to signal '{unit}': {e}"))
     }
 
+    /// Sends a signal to every process of a unit.
+    ///
+    /// # Errors
+    /// The unit is not active, or the manager does not answer.
+    pub fn signal_all(&self, unit: &str, signal: i32) -> Result<()> {
+        zbus::block_on(self.manager.kill_unit(unit, "all", signal))
+            .map_err(|e| anyhow!("Failed to signal '{unit}': {e}"))
+    }
+
     /// Freezes every process of a unit.
     ///
     /// # Errors

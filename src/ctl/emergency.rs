@@ -10,7 +10,7 @@ use super::status::frozen_for_good;
 use super::{cli, directory};
 use crate::agent::{Agent, Role};
 use crate::exit::Exit;
-use crate::session::whose;
+use crate::session::{scopes, whose};
 use crate::systemd::{Systemd, Unit, Verb};
 use crate::tmux::{Index, Tmux};
 use crate::town::{Town, marks};
@@ -72,10 +72,17 @@ pub fn estop(args: &cli::Estop) -> Result<Exit> {
             ),
         })
     });
-    // Crew that people have started in sessions of their own.
     if let Ok(town) = &town
         && let Ok(panes) = Tmux::on(town.socket()).panes()
     {
+        // What they run beside their units.
+        let scopes = scopes::all(&systemd).unwrap_or_default();
+        for (agent, scope) in scopes::of_agents(&scopes, &panes) {
+            if frozen.contains(&agent.unit()) && systemd.freeze(&scope.name).is_ok() {
+                say(&format!("Froze {} of {agent}", scope.name))?;
+            }
+        }
+        // Crew that people have started in sessions of their own.
         let panes = Index::of(&panes);
         for agent in town.workers() {
             let unit = agent.unit();
@@ -152,6 +159,7 @@ pub fn thaw(args: &cli::Thaw) -> Result<Exit> {
     let mut units = systemd.units(AGENTS)?;
     units.retain(|_, unit| is_of(unit, rig));
     let units: Vec<Unit> = units.into_values().collect();
+    let mut thawed = BTreeSet::new();
     let exit = each(&units, |unit| {
         if !systemd.properties(&unit.name)?.is_frozen() {
             return Ok(());
@@ -167,12 +175,28 @@ pub fn thaw(args: &cli::Thaw) -> Result<Exit> {
             bail!("{agent}: {}", frozen_for_good());
         }
         systemd.thaw(&unit.name)?;
+        thawed.insert(unit.name.clone());
         say(&format!("Thawed {agent}"))
     });
+    if !thawed.is_empty() {
+        thaw_scopes(&town, &systemd, &thawed)?;
+    }
     if !dry_run {
         tick();
     }
     exit
+}
+
+/// Thaws what the agents of these units run beside them.
+fn thaw_scopes(town: &Town, systemd: &Systemd, units: &BTreeSet<String>) -> Result<()> {
+    let panes = Tmux::on(town.socket()).panes()?;
+    for (agent, scope) in scopes::of_agents(&scopes::all(systemd)?, &panes) {
+        if units.contains(&agent.unit()) && systemd.properties(&scope.name)?.is_frozen() {
+            systemd.thaw(&scope.name)?;
+            say(&format!("Thawed {} of {agent}", scope.name))?;
+        }
+    }
+    Ok(())
 }
 
 /// What would end another emergency stop of an agent than the one that has just been ended.

@@ -6,6 +6,7 @@
 //! - [`check`]: whether an agent may start now (`ExecCondition=`).
 //! - [`fit`]: whether a start could come to anything, before somebody stops who runs.
 //! - [`secrets`]: what agents need and nobody else may read.
+//! - [`scopes`]: what an agent runs in scopes beside its unit.
 //! - [`server`]: the tmux server's own service, and the town's start and stop.
 //! - [`looks`]: what an agent's session looks like.
 //! - [`process`]: what /proc says.
@@ -19,6 +20,7 @@ pub mod looks;
 pub mod process;
 pub mod rival;
 pub mod run;
+pub mod scopes;
 pub mod secrets;
 pub mod server;
 pub mod whose;

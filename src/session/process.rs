@@ -132,12 +132,14 @@ pub fn pane_members(root: u32, pane: &str, server: u32) -> Vec<u32> {
     found
 }
 
-/// The environment that a process was started with names its pane and, in TMUX, the server:
+/// Whether a process was started in a pane of a tmux server, or by what runs there.
+pub fn was_started_in(pid: u32, pane: &str, server: u32) -> bool {
+    environment(pid).is_some_and(|environment| names_pane(&environment, pane, server))
+}
+
+/// Whether an environment names a pane and, in TMUX, its server:
 /// `<socket path>,<server pid>,<session number>`.
-fn was_started_in(pid: u32, pane: &str, server: u32) -> bool {
-    let Some(environment) = environment(pid) else {
-        return false;
-    };
+pub fn names_pane(environment: &HashMap<String, String>, pane: &str, server: u32) -> bool {
     let value = |key: &str| environment.get(key).map(String::as_str);
     let is_its = value("TMUX").is_some_and(|tmux| is_inside(tmux, server));
     value("TMUX_PANE") == Some(pane) && is_its

@@ -238,6 +238,11 @@ fn whose(root: &Path, pid: u32) -> Whose {
         .unwrap_or(Whose::Unknown)
 }
 
+/// Whether an environment names the town with that root.
+pub fn is_of_town(root: &Path, environment: &HashMap<String, String>) -> bool {
+    said(root, environment) == Whose::Ours
+}
+
 fn by_environment(root: &Path, pid: u32) -> Whose {
     let environment = process::environment(pid).unwrap_or_default();
     said(root, &environment)

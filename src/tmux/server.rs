@@ -275,8 +275,12 @@ impl Tmux {
 /// Whether the variable TMUX of a process (`SOCKET,PID,SESSION`) is that of a server. The sockets of
 /// two servers may have the same name, and each has a pane `%0`.
 pub fn is_inside(variable: &str, server: u32) -> bool {
-    let mut fields = variable.rsplit(',');
-    fields.nth(1).is_some_and(|pid| pid.parse() == Ok(server))
+    server_in(variable) == Some(server)
+}
+
+/// The pid of the server that the variable TMUX names.
+pub fn server_in(variable: &str) -> Option<u32> {
+    variable.rsplit(',').nth(1)?.parse().ok()
 }
 
 /// An argument that tmux takes as it is: a trailing `;` would end the command.

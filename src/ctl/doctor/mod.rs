@@ -140,6 +140,7 @@ fn examine() -> Report {
         if let Some(systemd) = &systemd {
             town::strays(&mut report, town, systemd);
             town::elsewhere(&mut report, town, systemd);
+            town::beside(&mut report, town, systemd);
         }
     }
     report

@@ -1,6 +1,6 @@
 //! Whether the town is as its agents need it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::MetadataExt;
@@ -17,7 +17,7 @@ use crate::alert;
 use crate::ctl::{directory, user};
 use crate::files;
 use crate::session::whose::{Names, OtherServers};
-use crate::session::{fit, process, rival, secrets};
+use crate::session::{fit, process, rival, scopes, secrets, whose};
 use crate::spool::SPOOLS;
 use crate::systemd::{Systemd, Unit};
 use crate::terminal::{Look, look};
@@ -385,6 +385,63 @@ pub fn elsewhere(report: &mut Report, town: &Town, systemd: &Systemd) {
                 what,
                 why,
                 "end the other one as the line above says",
+            );
+        }
+    }
+}
+
+/// What agents have had the manager run beside their units: scopes, which end with them unless
+/// somebody has killed gt-agent too, and services, of which nobody knows who has started them.
+pub fn beside(report: &mut Report, town: &Town, systemd: &Systemd) {
+    let services = systemd.units(&["run-*.service", "run-*.timer"]);
+    // What tmux does not tell has been said of the server.
+    let (Ok(services), Ok(scopes), Ok(panes)) = (
+        services,
+        scopes::all(systemd),
+        Tmux::on(town.socket()).panes(),
+    ) else {
+        return;
+    };
+    let shown = |unit: &Unit| format!("{} ({})", unit.name, unit.description);
+    let services: Vec<String> = services.values().map(shown).collect();
+    if !services.is_empty() {
+        let text = format!("{}; none of these ends with an agent", services.join(", "));
+        report.fact("systemd-run", text);
+    }
+    let running = scopes::of_agents(&scopes, &panes).into_iter();
+    let running: Vec<String> = running
+        .map(|(agent, scope)| format!("{agent}: {}", shown(scope)))
+        .collect();
+    if !running.is_empty() {
+        let text = format!("{}; each ends with its agent", running.join(", "));
+        report.fact("scopes", text);
+    }
+    for (scope, pids) in &scopes {
+        let mut environments = pids.iter().filter_map(|pid| process::environment(*pid));
+        // An agent that somebody runs on another server has its panes there.
+        let is_elsewhere = |server: u32| {
+            panes.iter().all(|pane| pane.server != server) && !process::has_ended(server)
+        };
+        let is_ours = |environment: &HashMap<String, String>| {
+            let server = environment
+                .get("TMUX")
+                .and_then(|tmux| tmux::server_in(tmux));
+            server.is_some_and(|server| !is_elsewhere(server))
+                && whose::is_of_town(town.root(), environment)
+                && scopes::pane_in(environment, &panes).is_none()
+        };
+        let Some(left) = environments.find(is_ours) else {
+            continue;
+        };
+        let agent = left
+            .get("BD_ACTOR")
+            .and_then(|name| Agent::parse(name).ok());
+        if let Some(agent) = agent {
+            report.find(
+                "agents",
+                format!("{agent} has ended and left {}", shown(scope)),
+                "It goes on without the agent, and no limit reaches it",
+                format!("systemctl --user stop {}", scope.name),
             );
         }
     }

@@ -15,7 +15,7 @@ use crate::exit::Exit;
 use crate::journal;
 use crate::printable;
 use crate::session::process::{self, Head};
-use crate::session::server;
+use crate::session::{scopes, server};
 use crate::systemd::{Systemd, TARGET, Unit};
 use crate::tmux::{Pane, TmuxError};
 use crate::tools;
@@ -471,14 +471,28 @@ impl Run {
                 .filter(|&pid| pid != std::process::id())
                 .collect();
             if left.is_empty() {
-                return Ok(());
+                break;
             }
             for pid in left {
                 let _ = kill(Pid::from_raw(pid.cast_signed()), Signal::SIGKILL);
             }
             std::thread::sleep(REAP_POLL);
         }
+        self.end_scopes(&self.pane, self.server);
         Ok(())
+    }
+
+    /// Kills what an agent that has ended left in scopes beside its unit; `pane` was its.
+    pub(super) fn end_scopes(&self, pane: &str, server: u32) {
+        let ended = Systemd::connect().and_then(|systemd| scopes::end(&systemd, pane, server));
+        match ended {
+            Ok(ended) => ended.iter().for_each(|scope| {
+                log::info!(gt_agent:% = self.agent; "Ended {}, which {} had started: {}",
+                    scope.name, self.agent, printable::line(&scope.description));
+            }),
+            Err(e) => log::warn!(gt_agent:% = self.agent;
+                "{e:#}; what {} has started by 'systemd-run --user --scope' may go on", self.agent),
+        }
     }
 
     /// Whether we are to stop because the kernel has killed a process of the unit: this is no

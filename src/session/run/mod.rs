@@ -193,7 +193,10 @@ fn prepared_and_run(instance: &str) -> Result<u8> {
     if !is_wanted {
         run.save_note(Left::AtWork);
     }
-    let status = run.supervise()?;
+    let status = run.supervise();
+    // However it ended.
+    run.end_scopes(&run.pane, run.server);
+    let status = status?;
     if status == Exit::TryAgain as u8 {
         run.note_waiting();
     }
@@ -307,6 +310,8 @@ impl Run {
         match place {
             Place::Running(pane, pid) => self.adopt(&pane, pid)?,
             Place::Dead(Pane { id, server, .. }) => {
+                // A gt-agent that was killed could not.
+                self.end_scopes(&id, server);
                 self.start(&Terminal::Pane { id: &id, server })?;
             }
             Place::Window => {

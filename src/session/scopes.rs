@@ -1,0 +1,137 @@
+//! Scopes that agents make: what one runs by `systemd-run --user --scope` leaves the control group of
+//! its unit, and is to end with the agent all the same. Such a process keeps the environment that it
+//! was started with, which names the agent's pane; the scope ends as a whole, whatever else is in it.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use anyhow::Result;
+use nix::sys::signal::Signal;
+
+use super::process;
+use crate::agent::Agent;
+use crate::systemd::{Systemd, Unit, Verb};
+use crate::tmux::Pane;
+
+/// tmux asks for these, and what is in them has a pane of its own.
+const OF_TMUX: &str = "tmux-spawn-";
+
+/// The scope that the manager itself is in.
+const OF_MANAGER: &str = "init.scope";
+
+/// How many times at most it is looked for scopes that were made meanwhile.
+const ROUNDS: usize = 10;
+
+/// The pause between two looks, in which what was killed ends.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// The scopes of the user manager in which something may run that an agent has started, each with
+/// its processes.
+///
+/// # Errors
+/// The manager does not answer.
+pub fn all(systemd: &Systemd) -> Result<Vec<(Unit, Vec<u32>)>> {
+    let units = systemd.units(&["*.scope"])?.into_values();
+    let units = units.filter(|unit| unit.name != OF_MANAGER && !unit.name.starts_with(OF_TMUX));
+    let with_processes = |unit: Unit| {
+        let processes = systemd.processes(&unit.name)?;
+        Ok((unit, processes.into_iter().map(|(pid, _)| pid).collect()))
+    };
+    units.map(with_processes).collect()
+}
+
+/// Those scopes that agents which run have made, each with its agent.
+pub fn of_agents<'a>(scopes: &'a [(Unit, Vec<u32>)], panes: &[Pane]) -> Vec<(Agent, &'a Unit)> {
+    let with_agent = |(unit, pids): &'a (Unit, Vec<u32>)| {
+        if panes.iter().any(|pane| pids.contains(&pane.server)) {
+            return None;
+        }
+        let mut environments = pids.iter().filter_map(|pid| process::environment(*pid));
+        let pane = environments.find_map(|environment| pane_in(&environment, panes))?;
+        let agent = Agent::from_instance(pane.owner.as_deref()?).ok()?;
+        Some((agent, unit))
+    };
+    scopes.iter().filter_map(with_agent).collect()
+}
+
+/// The pane that an environment names, if it is there and its program has not ended.
+pub fn pane_in<'a>(environment: &HashMap<String, String>, panes: &'a [Pane]) -> Option<&'a Pane> {
+    let mut panes = panes.iter().filter(|pane| !pane.dead);
+    panes.find(|pane| process::names_pane(environment, &pane.id, pane.server))
+}
+
+/// The scopes with a process that was started in a pane of a tmux server. That of the server itself,
+/// which somebody may have started in one, is not such a scope: other panes are in it too.
+///
+/// # Errors
+/// The manager does not answer.
+pub fn of_pane(systemd: &Systemd, pane: &str, server: u32) -> Result<Vec<Unit>> {
+    let was_started = |&pid: &u32| process::was_started_in(pid, pane, server);
+    let is_its = |pids: &[u32]| !pids.contains(&server) && pids.iter().any(was_started);
+    let all = all(systemd)?.into_iter();
+    Ok(all
+        .filter(|(_, pids)| is_its(pids))
+        .map(|(unit, _)| unit)
+        .collect())
+}
+
+/// Kills what runs in the scopes of a pane, and gives these.
+///
+/// # Errors
+/// The manager does not answer.
+pub fn end(systemd: &Systemd, pane: &str, server: u32) -> Result<Vec<Unit>> {
+    let mut ended: Vec<Unit> = Vec::new();
+    for _ in 0..ROUNDS {
+        let found = of_pane(systemd, pane, server)?;
+        if found.is_empty() {
+            break;
+        }
+        for unit in found {
+            // One that has ended meanwhile cannot be killed, and need not be.
+            let _ = systemd.signal_all(&unit.name, Signal::SIGKILL as i32);
+            // The manager does not always see that a scope is empty without unified control groups.
+            let _ = systemd.queue(Verb::Stop, &unit.name);
+            if !ended.contains(&unit) {
+                ended.push(unit);
+            }
+        }
+        std::thread::sleep(PAUSE);
+    }
+    Ok(ended)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_environment_names_a_pane_of_this_server_that_runs() {
+        let pane = |id: &str, dead| Pane {
+            id: id.into(),
+            pid: 900,
+            dead,
+            status: None,
+            signal: None,
+            owner: None,
+            home: None,
+            server: 812,
+            clients: 0,
+            created: None,
+            report: None,
+            session: String::new(),
+        };
+        let panes = [pane("%1", false), pane("%2", true)];
+        for (tmux, id, found) in [
+            ("/tmp/tmux-1000/default,812,0", "%1", true),
+            ("/tmp/tmux-1000/default,812,0", "%2", false),
+            ("/tmp/tmux-1000/default,812,0", "%3", false),
+            ("/tmp/tmux-1000/default,813,0", "%1", false),
+            ("", "%1", false),
+        ] {
+            let environment = [("TMUX", tmux), ("TMUX_PANE", id)];
+            let environment = environment.map(|(key, value)| (key.into(), value.into()));
+            let pane = pane_in(&environment.into(), &panes);
+            assert_eq!(pane.is_some(), found, "{tmux} {id}");
+        }
+    }
+}
