@@ -9,7 +9,7 @@
 //! ```
 //!
 //! What fails is written to `target/fuzz-TARGET`; put it into `tests/corpus/TARGET/` when it is
-//! mended.
+//! mended. cargo-fuzz looks for more texts to put there, see `tests/fuzz/Cargo.toml`.
 
 #![allow(clippy::unwrap_used)]
 
