@@ -150,6 +150,16 @@ fn is_away(e: &zbus::Error) -> bool {
     matches!(**e, NoReply(_) | ServiceUnknown(_) | NameHasNoOwner(_))
 }
 
+/// What a call came to, in words. Where the manager or the bus has gone meanwhile, or gives no answer,
+/// nothing is known of what was asked: the error carries [`Exit::NoManager`], and it is asked again later.
+fn failed(what: impl std::fmt::Display, e: &zbus::Error) -> anyhow::Error {
+    let error = anyhow!("{what}: {e}");
+    match is_away(e) || matches!(e, zbus::Error::InputOutput(_)) {
+        true => error.context(Exit::NoManager),
+        false => error,
+    }
+}
+
 /// A connection to the user manager of the calling user.
 #[derive(Debug)]
 pub struct Systemd {
@@ -237,7 +247,7 @@ impl Systemd {
     /// The manager does not answer.
     pub fn units(&self, patterns: &[&str]) -> Result<BTreeMap<String, Unit>> {
         let rows = ask(async || self.manager.list_units_by_patterns(&[], patterns).await)
-            .map_err(|e| anyhow!("Failed to list units: {e}"))?;
+            .map_err(|e| failed("Failed to list units", &e))?;
         let unit = |(name, description, _, active, sub, _, _, id, kind, _): Row| {
             let job = (id != 0).then_some(kind);
             let unit = Unit {
@@ -316,7 +326,8 @@ impl Systemd {
     /// # Errors
     /// The manager does not answer.
     pub fn properties(&self, unit: &str) -> Result<Properties> {
-        let failed = |e: zbus::Error| anyhow!("Failed to read properties of '{unit}': {e}");
+        let failed =
+            |e: zbus::Error| failed(format_args!("Failed to read properties of '{unit}'"), &e);
         let path = path(unit).map_err(failed)?;
         let all = async || {
             let properties = Some("org.freedesktop.DBus.Properties");
@@ -401,7 +412,7 @@ impl Systemd {
     pub fn reset_failed(&self, unit: &str) -> Result<()> {
         match ask(async || self.manager.reset_failed_unit(unit).await) {
             Ok(()) | Err(zbus::Error::MethodError(..)) => Ok(()),
-            Err(e) => Err(anyhow!("Failed to reset '{unit}': {e}")),
+            Err(e) => Err(failed(format_args!("Failed to reset '{unit}'"), &e)),
         }
     }
 
@@ -546,6 +557,21 @@ pub fn runtime_dir() -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_manager_refuses_is_told_from_a_manager_that_has_gone() {
+        let lost = std::io::Error::from(std::io::ErrorKind::BrokenPipe);
+        let no_answer = zbus::fdo::Error::NoReply("late".into());
+        let refused = zbus::fdo::Error::AccessDenied("no".into());
+        for (e, exit) in [
+            (zbus::Error::InputOutput(lost.into()), Exit::NoManager),
+            (zbus::Error::FDO(Box::new(no_answer)), Exit::NoManager),
+            (zbus::Error::FDO(Box::new(refused)), Exit::Failure),
+        ] {
+            let error = failed("Failed to start 'x'", &e);
+            assert_eq!(crate::exit::of(&error), exit, "{error:#}");
+        }
+    }
 
     #[test]
     fn a_socket_is_served_or_was() {

@@ -158,7 +158,7 @@ impl Run<'_> {
         let resumed = self.plan(&wanted, &standings, joined, now)?;
         for agent in stopping {
             if let Err(e) = self.begin(&agent, false) {
-                self.give_up(&agent, &format!("{e:#}"))?;
+                self.give_up_by(&agent, e)?;
             }
         }
         for (agent, taken) in wanted {
@@ -171,7 +171,7 @@ impl Run<'_> {
             };
             self.pending.insert(agent.clone(), pending);
             if let Err(e) = self.begin(&agent, is_resumed) {
-                self.give_up(&agent, &format!("{e:#}"))?;
+                self.give_up_by(&agent, e)?;
             }
         }
         step("queued");

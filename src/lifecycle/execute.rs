@@ -148,7 +148,7 @@ impl Run<'_> {
         }
         for agent in &free {
             if let Err(e) = self.begin(agent, true) {
-                self.give_up(agent, &format!("{e:#}"))?;
+                self.give_up_by(agent, e)?;
             }
         }
         let mut finished = Vec::new();

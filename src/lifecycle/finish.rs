@@ -10,6 +10,7 @@ use super::request::{Action, Request};
 use super::run::{Run, Taken};
 use super::step;
 use crate::agent::Agent;
+use crate::exit::{self, Exit};
 use crate::journal;
 use crate::spool::Entry;
 use crate::town::agent_state;
@@ -75,6 +76,15 @@ impl Run<'_> {
             self.put_off(&taken.entry.name, why);
         }
         Ok(())
+    }
+
+    /// The same, by what went wrong. Where the manager has gone meanwhile what is planned stays so, and
+    /// the next try goes on with it.
+    pub(super) fn give_up_by(&mut self, agent: &Agent, why: anyhow::Error) -> Result<()> {
+        match exit::of(&why) {
+            Exit::NoManager => Err(why),
+            _ => self.give_up(agent, &format!("{why:#}")),
+        }
     }
 
     /// Puts all requests for an agent aside that were begun and came to nothing.

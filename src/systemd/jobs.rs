@@ -11,19 +11,19 @@ use futures_util::future::join_all;
 use zbus::OwnedObjectPath;
 use zbus::fdo::Error::UnknownObject;
 
-use super::{Properties, Systemd, ask};
+use super::{Properties, Systemd, ask, failed};
 use crate::exit::Exit;
 
 /// The manager's word for a unit that somebody has masked.
 const MASKED: &str = "org.freedesktop.systemd1.UnitMasked";
 
 /// What is said beside a refusal of the manager, where a person can end it.
-fn unmask(e: &zbus::Error, unit: &str) -> String {
+fn unmask(e: &zbus::Error, unit: &str) -> Option<String> {
     match e {
         zbus::Error::MethodError(name, ..) if name.as_str() == MASKED => {
-            format!("; run 'systemctl --user unmask {unit}'")
+            Some(format!("systemctl --user unmask {unit}"))
         }
-        _ => String::new(),
+        _ => None,
     }
 }
 
@@ -95,11 +95,11 @@ impl Systemd {
         ask(async || self.queue_one(verb, unit).await)
             .map(|path| Job { path })
             .map_err(|e| {
-                anyhow!(
-                    "Failed to {} '{unit}': {e}{}",
-                    verb.word(),
-                    unmask(&e, unit)
-                )
+                let what = format!("Failed to {} '{unit}'", verb.word());
+                match unmask(&e, unit) {
+                    Some(cure) => anyhow!("{what}: {e}; run '{cure}'"),
+                    None => failed(what, &e),
+                }
             })
     }
 
@@ -117,7 +117,7 @@ impl Systemd {
         let names = units.join("' and '");
         ask(all)
             .map(drop)
-            .map_err(|e| anyhow!("Failed to {} '{names}': {e}", verb.word()))
+            .map_err(|e| failed(format_args!("Failed to {} '{names}'", verb.word()), &e))
     }
 
     async fn queue_one(&self, verb: Verb, unit: &str) -> zbus::Result<OwnedObjectPath> {
