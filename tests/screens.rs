@@ -9,7 +9,7 @@
 
 use std::path::{Path, PathBuf};
 
-use gastown::terminal::{LOOKS, Question, State, input, look, read};
+use gastown::terminal::{LOOKS, Question, State, input, look, read, room};
 use gastown::tmux::Screen;
 use proptest::prelude::*;
 
@@ -137,6 +137,28 @@ fn what_is_typed_is_seen() {
         };
         let seen = input(&load(&path), look(&program), &[]);
         assert_eq!(seen.as_deref(), Some(typed), "{program} {name}");
+    }
+}
+
+/// They were captured in windows of 120 columns and 40 rows, where a poke has room in all of them.
+#[test]
+fn a_text_has_room() {
+    for (program, path) in screens() {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        if !name.starts_with("free") {
+            continue;
+        }
+        let mut screen = load(&path);
+        assert_eq!(room(&screen, look(&program), &[]), None, "{program} {name}");
+        screen.size = (120, 40);
+        let (columns, rows) = room(&screen, look(&program), &[]).unwrap();
+        assert!(
+            columns >= 60 && rows >= 8,
+            "{program} {name}: {columns}x{rows}"
+        );
+        screen.size = (12, 3);
+        let (columns, rows) = room(&screen, look(&program), &[]).unwrap();
+        assert!(columns * rows < 60, "{program} {name}: {columns}x{rows}");
     }
 }
 
