@@ -5,6 +5,8 @@
 use std::ffi::{OsStr, OsString};
 use std::process::Command;
 
+use crate::printable;
+
 /// Who an agent is and where it works, its terminal, and what systemd tells one service: by prefix.
 const PREFIXES: [&str; 6] = [
     "GT_",
@@ -63,9 +65,33 @@ pub fn drop_foreign(command: &mut Command) -> &mut Command {
     command
 }
 
+/// Who became root by sudo to run this; root has neither his town nor his manager.
+pub fn sudo_user() -> Option<String> {
+    let user = std::env::var("SUDO_USER").ok();
+    user_behind(nix::unistd::geteuid().is_root(), user.as_deref())
+}
+
+fn user_behind(is_root: bool, user: Option<&str>) -> Option<String> {
+    let user = user.filter(|user| is_root && !user.is_empty() && *user != "root")?;
+    Some(printable::line(user))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_is_behind_root() {
+        for (is_root, user, want) in [
+            (true, Some("me"), Some("me")),
+            (true, Some("root"), None),
+            (true, Some(""), None),
+            (true, None, None),
+            (false, Some("me"), None),
+        ] {
+            assert_eq!(user_behind(is_root, user).as_deref(), want, "{user:?}");
+        }
+    }
 
     #[test]
     fn identities_and_sockets_of_others_do_not_leak() {

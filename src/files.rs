@@ -19,7 +19,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::time::{ClockId, clock_gettime};
-use rustix::fs::StatVfsMountFlags;
+use rustix::fs::Access;
 
 /// The largest configuration or state file that is read, in bytes.
 pub const CONFIG_LIMIT: u64 = 4 << 20;
@@ -232,7 +232,9 @@ pub fn names(dir: &Path, most: usize) -> Result<Vec<OsString>> {
         .open(dir);
     // The name may be replaced by a link from now on: it is read by what was opened.
     let opened = match opened {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound && !leads_nowhere(dir) => {
+            return Ok(Vec::new());
+        }
         opened => opened.with_context(failed)?,
     };
     let list = fs::read_dir(format!("/proc/self/fd/{}", opened.as_raw_fd()));
@@ -367,12 +369,13 @@ pub struct Full {
 pub fn full(dir: &Path) -> Option<Full> {
     let disk = dir.metadata().ok()?.dev();
     let room = rustix::fs::statvfs(dir).ok()?;
+    // That of a mount, or of a subvolume, of which statvfs says nothing.
+    let is_read_only = rustix::fs::access(dir, Access::WRITE_OK) == Err(rustix::io::Errno::ROFS);
     // A file system that does not say how large it is does not say how full it is.
     let free = match room.f_blocks {
         0 => u64::MAX,
         _ => room.f_bavail.saturating_mul(room.f_frsize),
     };
-    let is_read_only = room.f_flag.contains(StatVfsMountFlags::RDONLY);
     let (what, command) = why_full(is_read_only, free, room.f_files, room.f_favail)?;
     Some(Full {
         disk,
@@ -915,7 +918,8 @@ mod tests {
         assert_eq!(names(root.path(), 2).unwrap().len(), 2);
         assert!(names(&root.path().join("missing"), 9).unwrap().is_empty());
         std::os::unix::fs::symlink("/", root.path().join("link")).unwrap();
-        for odd in ["link", "a"] {
+        std::os::unix::fs::symlink("/nowhere", root.path().join("away")).unwrap();
+        for odd in ["link", "a", "away", "away/below"] {
             assert!(names(&root.path().join(odd), 9).is_err(), "{odd}");
         }
     }

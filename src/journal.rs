@@ -3,7 +3,7 @@
 //! Sentences for people, data in fields (`GT_AGENT`, `GT_REASON`, ...), and a MESSAGE_ID for
 //! every event that a person may ask about; `packaging/gastown.catalog` explains each.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use systemd_journal_logger::{JournalLog, connected_to_journal};
@@ -151,9 +151,9 @@ impl Log for Stderr {
         if let Some(events) = self.events.as_ref().filter(|_| is_event) {
             return events.log(record);
         }
-        let red = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-        // Where standard error cannot be written, there is no place to tell that.
         let mut stderr = std::io::stderr();
+        let red = printable::is_coloured(&stderr);
+        // Where standard error cannot be written, there is no place to tell that.
         let text = printable::lines(&record.args().to_string());
         let _ = match (record.level(), red) {
             (Level::Error, true) => writeln!(stderr, "\x1b[31m{text}\x1b[0m"),

@@ -16,6 +16,7 @@
 //! - [`job`]: the frame of the programs that timers and path units start.
 //! - [`journal`]: logging and event ids; the only place that knows journald.
 //! - [`lifecycle`]: requests to cycle, restart or shut down agents.
+//! - [`meant`]: which town is meant, and which one the units run for.
 //! - [`printable`]: what others say, without what could steer a terminal.
 //! - [`session`]: `gt-agent`, an agent in its pane and its unit.
 //! - [`spawn`]: spawned polecats, each told to begin once it is ready.
@@ -40,6 +41,7 @@ pub mod hooks;
 pub mod job;
 pub mod journal;
 pub mod lifecycle;
+pub mod meant;
 pub mod printable;
 pub mod session;
 pub mod spawn;

@@ -127,24 +127,37 @@ impl Spool {
     }
 
     /// Moves up to `limit` files from `new/` to `cur/`, the oldest name first, and gives up to
-    /// `limit` of all that are there, leftovers of earlier runs among them. One that cannot be
-    /// moved keeps no other from being claimed.
+    /// `limit` of all that are there and can be read, leftovers of earlier runs among them. One that
+    /// cannot be moved, or read, keeps no other from being claimed.
     ///
     /// # Errors
     /// A directory cannot be read.
     pub fn claim(&self, limit: usize) -> Result<Claimed> {
+        self.claim_others(limit, |_| false)
+    }
+
+    /// As [`Spool::claim`], but of what is in `cur/` already only those that are not `known`.
+    ///
+    /// # Errors
+    /// As of that.
+    pub fn claim_others(&self, limit: usize, known: impl Fn(&Path) -> bool) -> Result<Claimed> {
         let new = self.dir("new");
         let (staged, ready): (Vec<_>, Vec<_>) = names(&new)?.into_iter().partition(is_staged);
         for name in staged {
             sweep(&new.join(name));
         }
         let mut stuck = None;
-        for name in ready.into_iter().take(limit) {
-            let moved = self.shift(&new.join(name), "cur");
-            stuck = stuck.or(moved.err());
+        let mut moved = 0;
+        for name in ready {
+            if moved == limit {
+                break;
+            }
+            match self.shift(&new.join(name), "cur") {
+                Ok(_) => moved += 1,
+                Err(e) => stuck = stuck.or(Some(e)),
+            }
         }
-        let claimed = self.entries("cur")?.take(limit);
-        let (unread, entries) = claimed.partition(|entry| entry.unread);
+        let (entries, unread) = readable(self.those("cur", |path| !known(path))?, limit);
         Ok(Claimed {
             entries,
             unread,
@@ -157,9 +170,20 @@ impl Spool {
     /// # Errors
     /// The directory cannot be read.
     pub fn entries(&self, state: &str) -> Result<impl Iterator<Item = Entry>> {
+        self.those(state, |_| true)
+    }
+
+    /// The same, of some only; no other is read.
+    fn those(
+        &self,
+        state: &str,
+        is_one: impl Fn(&Path) -> bool,
+    ) -> Result<impl Iterator<Item = Entry>> {
         let dir = self.dir(state);
         let names = work(state, names(&dir)?).into_iter();
-        Ok(names.filter_map(move |name| entry(dir.join(&name), &name)))
+        let paths = names.map(move |name| (dir.join(&name), name));
+        let some = paths.filter(move |(path, _)| is_one(path));
+        Ok(some.filter_map(|(path, name)| entry(path, &name)))
     }
 
     /// How many files there are of one state, and the last of them by name; no other is read.
@@ -248,7 +272,7 @@ impl Spool {
         // The reason first: who finds the entry in `failed/` finds why, even if we end in between.
         let text = format!("{reason}\n");
         let explain = |path: &Path| {
-            // That of another file of this name, which somebody has taken out.
+            // An earlier file of this name, which somebody has taken out by hand, may have left its mark.
             files::remove(&beside(path, DISMISSED))?;
             files::write(&beside(path, REASON), text.as_bytes())
         };
@@ -364,7 +388,7 @@ impl Spool {
             return Ok(None);
         }
         let name = from.file_name().unwrap_or_default().as_bytes();
-        // What is hidden is seen by nobody there.
+        // With a dot in front it would be taken for a file that is not finished, and seen by nobody.
         let name = OsStr::from_bytes(name.strip_prefix(b".").unwrap_or(name));
         // The time is a number that no file has, should all the small ones be taken.
         let unique = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
@@ -413,6 +437,22 @@ fn rename_in_two_steps(from: &Path, to: &Path) -> Result<(), Errno> {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => fs::rename(from, to).map_err(errno),
         Err(e) => Err(errno(e)),
     }
+}
+
+/// The first entries that can be read, at most `limit`, and those on the way to them that cannot.
+fn readable(all: impl Iterator<Item = Entry>, limit: usize) -> (Vec<Entry>, Vec<Entry>) {
+    let (mut entries, mut unread) = (Vec::new(), Vec::new());
+    for entry in all {
+        if entry.unread {
+            unread.push(entry);
+            continue;
+        }
+        entries.push(entry);
+        if entries.len() == limit {
+            break;
+        }
+    }
+    (entries, unread)
 }
 
 /// A file and what it says; `None`: somebody else has finished it.
@@ -821,6 +861,29 @@ mod tests {
         assert_eq!(rename_in_two_steps(&a, &a), Err(Errno::ENOENT));
         assert_eq!(fs::read_to_string(&b).unwrap(), "2");
         assert_eq!(fs::read_to_string(&c).unwrap(), "1");
+    }
+
+    #[test]
+    fn what_cannot_be_read_hides_nothing_behind_it() {
+        let entry = |n: usize| Entry {
+            name: n.to_string(),
+            path: PathBuf::new(),
+            text: Err(String::new()),
+            unread: n < 5,
+        };
+        let (entries, unread) = readable((0..9).map(entry), 2);
+        assert_eq!((entries[0].name.as_str(), entries.len()), ("5", 2));
+        assert_eq!(unread.len(), 5);
+
+        let (_dir, spool) = spool();
+        for n in 0..5 {
+            drop_file(&spool, &format!("{n}.json"), "");
+        }
+        let known = |path: &Path| path.file_name().is_some_and(|name| name < "4");
+        let claimed = spool.claim_others(2, known).unwrap();
+        assert_eq!(claimed.entries.len(), 0);
+        let claimed = spool.claim_others(3, known).unwrap();
+        assert_eq!(claimed.entries[0].name, "4.json");
     }
 
     #[test]

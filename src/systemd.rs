@@ -7,7 +7,9 @@ mod properties;
 mod runs;
 mod transient;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -21,6 +23,7 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, soc
 use zbus::fdo::Error::{FileNotFound, UnknownInterface, UnknownObject, UnknownProperty};
 use zbus::{Connection, OwnedObjectPath, OwnedVariant, Variant};
 
+use crate::environment::sudo_user;
 use crate::exit::Exit;
 use crate::files;
 use jobs::Removed;
@@ -123,6 +126,8 @@ pub struct Unit {
     pub sub: String,
     /// The kind of its queued job (`start`, `stop`, `restart`, ...), if there is one.
     pub job: Option<String>,
+    /// `loaded`, `masked`, `bad-setting`, `not-found`, ...
+    pub load: String,
 }
 
 impl Unit {
@@ -248,7 +253,7 @@ impl Systemd {
     pub fn units(&self, patterns: &[&str]) -> Result<BTreeMap<String, Unit>> {
         let rows = ask(async || self.manager.list_units_by_patterns(&[], patterns).await)
             .map_err(|e| failed("Failed to list units", &e))?;
-        let unit = |(name, description, _, active, sub, _, _, id, kind, _): Row| {
+        let unit = |(name, description, load, active, sub, _, _, id, kind, _): Row| {
             let job = (id != 0).then_some(kind);
             let unit = Unit {
                 name: name.clone(),
@@ -256,6 +261,7 @@ impl Systemd {
                 active,
                 sub,
                 job,
+                load,
             };
             (name, unit)
         };
@@ -367,6 +373,30 @@ impl Systemd {
         Ok(all)
     }
 
+    /// Which of these units the manager refuses to start, as it has them now: why, in words that begin
+    /// in lower case, with what to do. Those that are `listed` as loaded are not asked about.
+    ///
+    /// # Errors
+    /// The manager does not answer.
+    pub fn refused(
+        &self,
+        units: &[&str],
+        listed: &BTreeMap<String, Unit>,
+    ) -> Result<BTreeMap<String, String>> {
+        const STATE: &str = "LoadState";
+        const FILE: &str = "FragmentPath";
+        let is_loaded = |name: &str| listed.get(name).is_some_and(|unit| unit.load == "loaded");
+        let asked = units.iter().copied().filter(|name| !is_loaded(name));
+        let asked: Vec<&str> = asked.collect();
+        let read = self.read(&asked, &[STATE, FILE])?.into_iter();
+        let why = |(unit, properties): (String, Properties)| {
+            let file = properties.text(FILE).unwrap_or_default();
+            let why = not_loaded(&unit, &properties.text(STATE)?, Path::new(&file))?;
+            Some((unit, why))
+        };
+        Ok(read.filter_map(why).collect())
+    }
+
     /// One property of a unit; `None`: it has none of that name.
     async fn get(&self, unit: &str, name: &str) -> zbus::Result<Option<OwnedVariant>> {
         self.get_of(&path(unit)?, name).await
@@ -378,7 +408,7 @@ impl Systemd {
         name: &str,
     ) -> zbus::Result<Option<OwnedVariant>> {
         let interface = match name {
-            "Id" | "FreezerState" => UNIT_INTERFACE,
+            "Id" | "FreezerState" | "LoadState" | "FragmentPath" | "DropInPaths" => UNIT_INTERFACE,
             "NextElapseUSecMonotonic" => "org.freedesktop.systemd1.Timer",
             _ if name.ends_with("Timestamp") => UNIT_INTERFACE,
             _ => "org.freedesktop.systemd1.Service",
@@ -498,16 +528,50 @@ impl Systemd {
     }
 }
 
-/// What to type where the manager cannot be reached. It listens at a socket of its own too, which
+/// What to run where the manager cannot be reached. It listens at a socket of its own too, which
 /// tells whether it is only its bus that is down.
 pub fn cure() -> String {
     let own = runtime_dir().map(|dir| dir.join("systemd/private"));
-    match own.is_some_and(|socket| is_served(&socket)) {
-        true => "'systemctl --user start dbus.socket'".into(),
-        false => {
-            let uid = nix::unistd::geteuid();
-            format!("'systemctl start user@{uid}.service' as root")
+    let uid = nix::unistd::geteuid();
+    match (own.is_some_and(|socket| is_served(&socket)), sudo_user()) {
+        (true, _) => "'systemctl --user start dbus.socket'".into(),
+        (false, Some(user)) => format!("this as {user}, without sudo"),
+        (false, None) if uid.is_root() => "this as the user whose town it is, such as by \
+             'sudo -u USER ...', or 'systemctl start user@0.service' for a town of root's own"
+            .into(),
+        (false, None) => format!("'systemctl start user@{uid}.service' as root"),
+    }
+}
+
+/// Why the manager refuses to start a unit that it has in this state, from that file; `None`: it has
+/// loaded it.
+fn not_loaded(unit: &str, state: &str, file: &Path) -> Option<String> {
+    match state {
+        "masked" => {
+            // Of an agent it may be the template.
+            let masked = file.file_name().and_then(OsStr::to_str);
+            let masked = typed(masked.filter(|name| name.contains('.')).unwrap_or(unit));
+            let option = match file.starts_with("/run") {
+                true => "--runtime ",
+                false => "",
+            };
+            Some(format!(
+                "its unit is masked; 'systemctl --user unmask {option}{masked}' ends that"
+            ))
         }
+        "bad-setting" | "error" | "not-found" => Some(format!(
+            "systemd cannot load its unit ({state}); 'systemd-analyze --user verify {}' tells why",
+            typed(unit)
+        )),
+        _ => None,
+    }
+}
+
+/// A unit's name as it is typed into a shell: that of a rig with a dash in its name has a backslash.
+pub fn typed(unit: &str) -> Cow<'_, str> {
+    match unit.contains('\\') {
+        true => format!("\"{unit}\"").into(),
+        false => unit.into(),
     }
 }
 
@@ -571,6 +635,35 @@ mod tests {
             let error = failed("Failed to start 'x'", &e);
             assert_eq!(crate::exit::of(&error), exit, "{error:#}");
         }
+    }
+
+    #[test]
+    fn a_unit_that_is_not_loaded_is_started_by_nobody() {
+        let rig = r"gt-agent@a\x2db-witness.service";
+        let own = "/home/me/.config/systemd/user/gt-agent@.service";
+        let until_boot = "/run/user/1000/systemd/user/gt-heartbeat.path";
+        for (state, file, want) in [
+            ("loaded", own, None),
+            ("merged", own, None),
+            (
+                "masked",
+                "/dev/null",
+                Some(r#"unmask "gt-agent@a\x2db-witness.service"'"#),
+            ),
+            ("masked", own, Some("unmask gt-agent@.service'")),
+            (
+                "masked",
+                until_boot,
+                Some("unmask --runtime gt-heartbeat.path'"),
+            ),
+            ("bad-setting", own, Some("(bad-setting)")),
+            ("not-found", "", Some("(not-found)")),
+        ] {
+            let why = not_loaded(rig, state, Path::new(file));
+            assert_eq!(why.is_some(), want.is_some(), "{state}");
+            assert!(why.unwrap_or_default().contains(want.unwrap_or_default()));
+        }
+        assert_eq!(typed("gt-tmux.service"), "gt-tmux.service");
     }
 
     #[test]

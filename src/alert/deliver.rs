@@ -57,7 +57,7 @@ pub fn deliver(dir: &Path, root: &Path, town: Option<&Town>) -> Result<()> {
         let mut told = alert.clone();
         teller.tell(&alert, false, &mut told.told);
         if let Some(end) = &mut told.end {
-            // The end is delivered by the ways that have delivered the beginning.
+            // Only those are told of the end who have been told of the beginning.
             let mut knows = Told {
                 mail: end.told.mail || !told.told.mail,
                 hook: end.told.hook || !told.told.hook,
@@ -101,7 +101,7 @@ impl Teller<'_> {
     }
 
     fn tell_mayor(&self, alert: &Alert, at_end: bool) -> Result<()> {
-        // Without `gt` there is no mail: nobody waits for it.
+        // Without `gt` there is no mail, so this way counts as done.
         if self.tools.path("gt").is_none() || !self.mails {
             return Ok(());
         }

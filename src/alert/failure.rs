@@ -1,5 +1,6 @@
 //! What the manager says: a unit failed, or there is something to tell.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -24,10 +25,10 @@ use crate::town::{Town, poke};
 /// How long a tick may take to end before it is not waited for.
 const TICK_ENDS: Duration = Duration::from_secs(10);
 
-/// The one condition that a town cannot keep itself.
+/// The key of the condition that there is no town: the one that cannot be kept in the town.
 const NO_TOWN: &str = "town";
 
-/// What is told to it instead of a unit.
+/// Given to [`handle`] in the place of a unit: none has failed, and what is due is to be delivered.
 pub const DELIVER: &str = "deliver";
 
 /// `gt-heartbeat --alert UNIT`: a unit failed. No alert while the manager is restarting it.
@@ -45,7 +46,8 @@ pub fn handle(unit: &str) -> Result<Exit> {
         let systemd = Systemd::connect()?;
         let properties = systemd.properties(unit)?;
         let state = properties.text("ActiveState").unwrap_or_default();
-        // A path unit may have started a job again by now. Why we are here, systemd tells.
+        // A path unit may have started the job again by now, so its state says nothing of the failure.
+        // systemd tells of that in our environment.
         let runs = matches!(state.as_str(), "activating" | "active");
         let again = match (runs, Agent::from_unit(unit)) {
             (true, Err(_)) => std::env::var("MONITOR_SERVICE_RESULT").ok(),
@@ -93,7 +95,7 @@ pub fn handle(unit: &str) -> Result<Exit> {
             is_missed = unit == OWN_UNIT || (has_begun && KEPT_UNITS.contains(&unit));
         }
     }
-    // First: a program that hangs while it is told may use up our time.
+    // Before anything is delivered: a person's program that hangs may use up our time.
     let armed = match is_missed {
         true => arm_tick(&town, unit),
         false => Ok(()),
@@ -106,7 +108,7 @@ pub fn handle(unit: &str) -> Result<Exit> {
     // An alert that cannot be written does not keep the others from being delivered.
     let told = tell(&dirs(&town), town.root(), Some(&town));
     if gave_up_now {
-        // It plans when the agent is tried again.
+        // A tick plans when the agent is tried again.
         poke::heartbeat(town.root());
     }
     armed.and(told).map(|()| Exit::Ok)
@@ -136,7 +138,7 @@ fn tell(dirs: &[PathBuf], root: &Path, town: Option<&Town>) -> Result<()> {
 /// Without a town no agent is looked after, so the failure of any unit is this one condition. It
 /// is written into the user's runtime directory.
 fn without_town(why: &anyhow::Error) -> Result<Exit> {
-    // Where it is may be what is not known.
+    // The broken file may be the one that says where the town is.
     let root = locate().map_or_else(|_| home(), |at| Ok(at.root))?;
     begin(
         &homeless()?,
@@ -216,6 +218,11 @@ pub fn gave_up(agent: &Agent, why: &str) -> String {
     format!(
         "{agent} gave up: {why}; see 'gastownctl logs {agent}', then run 'gastownctl recover {agent}'"
     )
+}
+
+/// What is said of an agent, or a unit of ours, that the manager does not start.
+pub fn cannot_start(what: impl fmt::Display, why: &str) -> String {
+    format!("{what} cannot be started: {why}")
 }
 
 /// What is said of a unit of ours that failed.

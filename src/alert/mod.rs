@@ -21,8 +21,8 @@ use crate::systemd::{After, Systemd, Verb};
 use crate::town::Town;
 pub use deliver::unfit_hook;
 pub use failure::{
-    DELIVER, STORM, end, failed, gave_up, gave_up_in, handle, is_homeless, storm, storm_key, twice,
-    unit_key,
+    DELIVER, STORM, cannot_start, end, failed, gave_up, gave_up_in, handle, is_homeless, storm,
+    storm_key, twice, unit_key,
 };
 use store::{begin_in, dirs, end_in, of_all};
 

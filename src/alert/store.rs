@@ -151,7 +151,8 @@ pub fn begin(
         failure: None,
         next: Some(now),
     };
-    // Who tells of it writes it once more. Where a disk has no room for that, it is kept elsewhere.
+    // Whoever delivers it has to write it once more, see `trying`. On a disk that has no room for that
+    // it would never be delivered, so it is written twice here, and kept elsewhere where that fails.
     if let Err(e) = save(&path, &alert).and_then(|()| save(&path, &alert)) {
         let _ = files::remove(&path);
         return Err(e);
@@ -160,9 +161,9 @@ pub fn begin(
     Ok(true)
 }
 
-/// Since when a condition that begins again holds, and who knows of it: for those who have not
-/// heard of the end of the last one it never ended. Where somebody may be hearing of that end just
-/// now, all are told anew.
+/// For a condition that begins again before everybody has been told of its last end: since when it
+/// holds, and who need not be told. Whoever was not told of the end still believes that it holds. Where
+/// somebody may be told of the end just now, all are told of the new beginning.
 fn heard(before: &Alert, now: Timestamp) -> (Timestamp, Told) {
     match &before.end {
         Some(end) if end.tried => (now, Told::default()),

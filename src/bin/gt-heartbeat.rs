@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::Parser;
 use gastown::exit::{self, Exit};
-use gastown::{alert, heartbeat};
+use gastown::{alert, heartbeat, meant};
 
 #[derive(Parser)]
 #[command(
@@ -44,6 +44,7 @@ fn run(cli: &Cli) -> Result<Exit> {
     if !cli.dry_run {
         return heartbeat::tick();
     }
+    meant::warn();
     let plan = heartbeat::plan()?;
     let text = match cli.json {
         true => serde_json::to_string_pretty(&plan)? + "\n",

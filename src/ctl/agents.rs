@@ -1,9 +1,9 @@
 //! `gastownctl start`, `stop`, `restart`, `cycle` and `recover`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail};
 
 use super::change::{each, now, stopped};
 use super::output::say;
@@ -16,7 +16,7 @@ use crate::session::fit::{self, lost};
 use crate::session::{check, server, whose};
 use crate::systemd::{Properties, Systemd, Verb};
 use crate::tmux::{Index, Tmux};
-use crate::town::marks::{self, Mark};
+use crate::town::marks::{self, Mark, Marks};
 use crate::town::{Town, poke};
 
 /// How long a job may take: the unit's own limits for stop and start, and a reserve.
@@ -86,16 +86,21 @@ pub fn cycle(args: &cli::Agents) -> Result<Exit> {
 }
 
 /// Stops agents and holds them; waits until nothing of them is left. Of a rig or the town: those
-/// that run, and those on a patrol. An agent whose hold cannot be written is stopped all the same.
+/// that run, and those on a patrol. An agent whose hold cannot be written is stopped all the same, and
+/// one that the manager cannot be asked to stop is held all the same.
 ///
 /// # Errors
 /// An agent is not known, or its hold or its stop fails.
 pub fn stop(args: &cli::Agents) -> Result<Exit> {
-    let (town, systemd) = (Town::load()?, Systemd::connect()?);
-    let up = running(&systemd)?;
+    let town = Town::load()?;
+    let manager = Systemd::connect().and_then(|systemd| Ok((running(&systemd)?, systemd)));
+    let (up, systemd) = match &manager {
+        Ok((up, systemd)) => (up.clone(), Ok(systemd)),
+        Err(e) => (BTreeSet::new(), Err(e)),
+    };
     let mut whole = directory::wanted(&town);
     whole.extend(up.iter().cloned());
-    let agents = directory::find_all(&town, Some(&systemd), args, &whole)?;
+    let agents = directory::find_all(&town, systemd.ok(), args, &whole)?;
     if agents.is_empty() {
         say("None of these agents runs or is on a patrol")?;
     }
@@ -113,6 +118,20 @@ pub fn stop(args: &cli::Agents) -> Result<Exit> {
         Ok(Some(_)) => Ok(()),
         _ => marks::hold(&town, agent, "gastownctl stop", now()),
     };
+    let Ok(systemd) = systemd else {
+        let held = each(&agents, |agent| {
+            held(agent)?;
+            say(&format!(
+                "Holding {agent}; if it runs, the next tick stops it, and it stays down until \
+                 'gastownctl start {agent}'"
+            ))
+        });
+        let not_asked = manager.map(|_| Exit::Ok);
+        return both(
+            held,
+            not_asked.context("Agents that run are not stopped yet"),
+        );
+    };
     // All stops are queued at once, so that an agent that ends slowly does not delay the others.
     let stopping: Vec<_> = agents
         .iter()
@@ -128,7 +147,7 @@ pub fn stop(args: &cli::Agents) -> Result<Exit> {
     let panes = Tmux::on(town.socket()).panes().unwrap_or_default();
     let panes = Index::of(&panes);
     each(&stopping, |(agent, held, job)| {
-        stopped(&systemd, agent, job, JOB_LIMIT)?;
+        stopped(systemd, agent, job, JOB_LIMIT)?;
         if let Err(e) = held {
             bail!(
                 "Stopped {agent}, which will be started again, since its hold is not written: \
@@ -167,29 +186,28 @@ pub fn recover(args: &cli::Recover) -> Result<Exit> {
     let dry_run = args.change.dry_run;
     let mut failed = systemd.units(&["gt-*"])?;
     failed.retain(|_, unit| unit.active == "failed");
+    let mut failed: BTreeSet<String> = failed.into_keys().collect();
     if !args.agents.is_empty() {
-        let of_rigs = failed.keys().flat_map(|unit| Agent::from_unit(unit));
-        let of_rigs = of_rigs.collect();
-        let agents = directory::each_of(&town, Some(&systemd), &args.agents, &of_rigs)?;
-        if agents.is_empty() {
-            say("Nothing of it has failed")?;
-        }
-        return bring_all_up(&town, &systemd, &agents, Verb::Start, dry_run);
+        let of_rigs = failed.iter().flat_map(|unit| Agent::from_unit(unit));
+        let agents = directory::each_of(&town, Some(&systemd), &args.agents, &of_rigs.collect())?;
+        // What is named is started, failed or not.
+        let named = agents.iter().map(Agent::unit);
+        failed = named.collect();
     }
     let (mut agents, mut units) = (Vec::new(), Vec::new());
-    for unit in failed.into_values() {
-        match Agent::from_unit(&unit.name) {
-            Ok(agent) if matches!(town.lacks(&agent), Ok(Some(_))) => units.push(unit.name),
+    for unit in failed {
+        match Agent::from_unit(&unit) {
+            Ok(agent) if matches!(town.lacks(&agent), Ok(Some(_))) => units.push(unit),
             Ok(agent) => agents.push(agent),
-            Err(_) if is_own(&unit.name) => units.push(unit.name),
-            Err(_) => say(&format!(
-                "Leaving {} alone, which is not the town's",
-                unit.name
-            ))?,
+            Err(_) if is_own(&unit) => units.push(unit),
+            Err(_) => say(&format!("Leaving {unit} alone, which is not the town's"))?,
         }
     }
     if agents.is_empty() && units.is_empty() {
-        say("Nothing has failed")?;
+        say(match args.agents.is_empty() {
+            true => "Nothing has failed",
+            false => "Nothing of it has failed",
+        })?;
     }
     let theirs = each(&units, |unit| restore(&systemd, unit, dry_run));
     let agents = bring_all_up(&town, &systemd, &agents, Verb::Start, dry_run);
@@ -279,18 +297,20 @@ fn bring_up(
         // Before anything is stopped: it would be lost.
         fit::check(town, agent).map_err(|e| anyhow!(lost(agent, &e)))?;
     }
+    let held = marks::held(town, agent)?.is_some();
+    if let Some(why) = unstartable(town, systemd, agent)? {
+        let would = if dry_run { "would not be" } else { "is not" };
+        let stays = if held { ", and stays held" } else { "" };
+        bail!("{agent} {would} started{stays}: {why}");
+    }
     if dry_run {
-        let refusal = marks::refusal(town, agent).filter(|refusal| refusal.mark != Mark::Held);
-        if let Some(refusal) = refusal {
-            bail!("{agent} would not be started: {refusal}");
-        }
-        let hold = match marks::held(town, agent)? {
-            Some(_) => "lift the hold of and ",
-            None if runs && verb == Verb::Start => {
+        let hold = match held {
+            true => "lift the hold of and ",
+            false if runs && verb == Verb::Start => {
                 say(&format!("{agent} runs already"))?;
                 return Ok(None);
             }
-            None => "",
+            false => "",
         };
         let word = match verb {
             Verb::Restart => "restart",
@@ -300,9 +320,6 @@ fn bring_up(
         return Ok(None);
     }
     marks::release(town, agent)?;
-    if let Some(refusal) = marks::refusal(town, agent) {
-        bail!("{agent} is not started: {refusal}");
-    }
     let well = || {
         alert::clear(
             town,
@@ -314,9 +331,6 @@ fn bring_up(
         well()?;
         say(&format!("{agent} runs already"))?;
         return Ok(None);
-    }
-    if !runs && systemd.properties(&unit)?.is_frozen() {
-        bail!("{agent} is not started: {}", frozen_for_good());
     }
     // The server's failures are those of every agent.
     for unit in [&unit, server::SERVICE] {
@@ -332,6 +346,21 @@ fn bring_up(
     let detail = status.map_or_else(String::new, |said| format!(" ({said})"));
     say(&format!("{done} {agent}{detail}"))?;
     Ok(Some(after.invocation()))
+}
+
+/// Why a start of an agent would come to nothing, its hold apart: this is looked at before that is
+/// lifted, for a command that fails is to leave the agent as it was.
+fn unstartable(town: &Town, systemd: &Systemd, agent: &Agent) -> Result<Option<String>> {
+    let unit = agent.unit();
+    let mut refusals = Marks::of(town).refusals(agent).into_iter();
+    if let Some(refusal) = refusals.find(|refusal| refusal.mark != Mark::Held) {
+        return Ok(Some(refusal.to_string()));
+    }
+    let properties = systemd.properties(&unit)?;
+    if properties.is_frozen() && properties.text("ActiveState").as_deref() != Some("active") {
+        return Ok(Some(frozen_for_good()));
+    }
+    Ok(systemd.refused(&[&unit], &BTreeMap::new())?.remove(&unit))
 }
 
 /// Why an agent does not run after it was started. Somebody may have stopped it meanwhile.

@@ -51,7 +51,8 @@ pub fn waiting(town: &Town, memory: &Memory) -> BTreeSet<Agent> {
         }
         None => false,
     };
-    left::noted(town)
+    let noted = left::noted(town).unwrap_or_default().into_iter();
+    noted
         .filter(is_waiting)
         .chain(memory.hooks.keys().cloned())
         .filter(|agent| !matches!(town.lacks(agent), Ok(Some(_))))

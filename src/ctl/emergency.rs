@@ -60,7 +60,7 @@ pub fn estop(args: &cli::Estop) -> Result<Exit> {
         if dry_run {
             return say(&format!("Would freeze or stop {agent}"));
         }
-        // A unit that is not settled cannot be frozen, and must not come up either.
+        // A unit that is just starting cannot be frozen. It is stopped, so that it does not come up.
         if unit.active == "active" && is_unified() && systemd.freeze(&unit.name).is_ok() {
             return say(&format!("Froze {agent}"));
         }

@@ -1,7 +1,6 @@
 //! What happened, from the journal by MESSAGE_ID.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -93,7 +92,7 @@ pub fn kind(name: &str) -> Kind {
 /// # Errors
 /// It is none of these forms.
 pub fn moment(text: &str) -> Result<Timestamp> {
-    let mut command = Command::new(program("systemd-analyze"));
+    let mut command = Command::new(tools::of_system("systemd-analyze"));
     command.args(["timestamp", "--", text]);
     let said = tools::run(&mut command, JOURNAL_LIMIT)
         .map_err(|e| anyhow!("Failed to read the time '{text}': systemd-analyze {e}"))?;
@@ -182,11 +181,6 @@ pub fn ends() -> BTreeMap<Agent, Timestamp> {
 fn wanted() -> impl Iterator<Item = &'static (&'static str, &'static str)> {
     let ours = journal::EVENTS.iter().filter(|(name, _)| *name != OMITTED);
     ours.chain([&UNIT_FAILED])
-}
-
-fn program(name: &str) -> std::path::PathBuf {
-    let dirs = tools::search_path(Path::new("/nonexistent"));
-    tools::find(name, &dirs).unwrap_or_else(|| Path::new("/usr/bin").join(name))
 }
 
 /// Reads `journalctl --output=json`. What is no event of ours is left out.

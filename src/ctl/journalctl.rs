@@ -25,9 +25,7 @@ pub fn has(agent: &Agent) -> bool {
 
 /// journalctl without the hint about messages of others.
 pub fn command() -> Command {
-    let dirs = tools::search_path(Path::new("/nonexistent"));
-    let program = tools::find("journalctl", &dirs).unwrap_or_else(|| "/usr/bin/journalctl".into());
-    let mut command = Command::new(program);
+    let mut command = Command::new(tools::of_system("journalctl"));
     command.arg("--quiet");
     command
 }

@@ -11,8 +11,9 @@
 //! - [`plan`], [`tick`], [`attach`], [`screen`], [`logs`], [`names`]: what their names say.
 //! - [`events`]: what happened, from the journal; [`history`] and [`timeline`] show it.
 //! - [`journalctl`]: how the journal is asked; [`user`]: who calls.
+//! - [`dropins`]: what the manager ignores of files that people write.
 //! - [`directory`]: which agents there are, and whom a person means.
-//! - [`whose`]: refuses to change a town that the units are not for.
+//! - [`whose`]: which commands are refused where the units are for another town.
 //! - [`change`]: what the commands that change something have in common.
 
 pub mod agents;
@@ -22,6 +23,7 @@ pub mod cli;
 pub mod directory;
 pub mod dismiss;
 pub mod doctor;
+pub mod dropins;
 pub mod emergency;
 pub mod events;
 pub mod heartbeat;

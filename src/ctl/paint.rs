@@ -3,6 +3,7 @@
 use std::io::IsTerminal;
 
 use super::cli::Colour;
+use crate::printable;
 
 /// The width of output that goes to no terminal, in columns.
 const PLAIN_WIDTH: usize = 200;
@@ -67,10 +68,6 @@ pub fn colour(when: Colour) -> bool {
     match when {
         Colour::Always => true,
         Colour::Never => false,
-        Colour::Auto => {
-            let plain = |key| std::env::var_os(key).is_some_and(|value| !value.is_empty());
-            let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
-            std::io::stdout().is_terminal() && !plain("NO_COLOR") && !dumb
-        }
+        Colour::Auto => printable::is_coloured(&std::io::stdout()),
     }
 }

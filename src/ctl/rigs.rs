@@ -17,22 +17,27 @@ use crate::town::{Town, wisp};
 const STOP_LIMIT: Duration = Duration::from_secs(60);
 
 /// Parks a rig and stops its Witness and its Refinery; from then on every start of one of its
-/// agents is refused. Crew and polecats that run go on, as with `gt`.
+/// agents is refused. Crew and polecats that run go on, as with `gt`. The rig is parked also where the
+/// manager cannot be asked to stop anybody.
 ///
 /// # Errors
 /// The rig is not known, the mark cannot be written, or an agent cannot be stopped.
 pub fn park(args: &cli::Rig) -> Result<Exit> {
-    let (town, systemd) = (Town::load()?, Systemd::connect()?);
+    let town = Town::load()?;
     let rig = directory::rig(&town, &args.rig)?;
+    let manager = Systemd::connect().and_then(|systemd| Ok((running(&systemd, rig)?, systemd)));
     let status = wisp::load(&town, rig).ok().and_then(|found| found.status);
     if status.as_deref() == Some("docked") {
         bail!(
             "{rig} is docked, which keeps its agents down as well; 'gt rig undock {rig}' ends that"
         );
     }
-    let (workers, running): (Vec<_>, Vec<_>) = running(&systemd, rig)?
-        .into_iter()
-        .partition(|agent| agent.role().is_worker());
+    let (up, systemd) = match &manager {
+        Ok((up, systemd)) => (&up[..], Some(systemd)),
+        Err(_) => (&[][..], None),
+    };
+    let (workers, running): (Vec<_>, Vec<_>) =
+        up.iter().partition(|agent| agent.role().is_worker());
     if args.change.dry_run {
         say(&match status.as_deref() {
             Some("parked") => format!("{rig} is parked already"),
@@ -44,10 +49,12 @@ pub fn park(args: &cli::Rig) -> Result<Exit> {
         return each(&running, |agent| say(&format!("Would stop {agent}")));
     }
     let marked = wisp::set_status(&town, rig, Some("parked"));
-    let mut jobs = Vec::new();
-    for agent in &running {
-        jobs.push((agent, systemd.queue_awaited(Verb::Stop, &agent.unit())));
-    }
+    let stop = |agent: &Agent| {
+        let systemd = systemd?;
+        let job = systemd.queue_awaited(Verb::Stop, &agent.unit());
+        Some((systemd, agent.clone(), job))
+    };
+    let jobs: Vec<_> = running.into_iter().filter_map(stop).collect();
     match marked {
         Ok(true) => say(&format!(
             "Parked {rig}; 'gastownctl unpark {rig}' lets it run again"
@@ -60,8 +67,8 @@ pub fn park(args: &cli::Rig) -> Result<Exit> {
             "Left {agent} at work; 'gastownctl stop {agent}' stops it"
         ))?;
     }
-    let exit = each(&jobs, |(agent, job)| {
-        stopped(&systemd, agent, job, STOP_LIMIT)?;
+    let exit = each(&jobs, |(systemd, agent, job)| {
+        stopped(systemd, agent, job, STOP_LIMIT)?;
         say(&format!("Stopped {agent}"))
     });
     marked.with_context(|| {
@@ -70,6 +77,7 @@ pub fn park(args: &cli::Rig) -> Result<Exit> {
              mark is not written; mend that and run 'gastownctl park {rig}' again"
         )
     })?;
+    manager.context("Its agents that run are not stopped yet")?;
     exit
 }
 

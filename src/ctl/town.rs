@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use super::output::say;
 use super::{cli, status};
@@ -45,7 +45,7 @@ pub fn up(args: cli::Change) -> Result<Exit> {
             bail!("{unit} does not start; see 'journalctl --user -u {unit}'");
         }
     }
-    left::forget_closed(&town)?;
+    let forgot = left::forget_closed(&town);
     // Where the target was up already, nothing else would start agents that are down or failed.
     for unit in systemd.units(&["gt-agent@*.service"])?.into_values() {
         if unit.active == "failed" {
@@ -53,6 +53,7 @@ pub fn up(args: cli::Change) -> Result<Exit> {
         }
     }
     systemd.queue(Verb::Start, "gt-heartbeat.service")?;
+    forgot.context("The town is up, but agents whose sessions were closed may stay down")?;
     match marks::estop(&town, None) {
         Ok(None) => say("The town is up, its agents are being started; see 'gastownctl status'")?,
         Ok(Some(note)) => say(&format!(

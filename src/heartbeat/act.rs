@@ -90,7 +90,7 @@ pub fn act(
     if full {
         acting.beads(begin);
     }
-    // What is new there is for the next tick to act on.
+    // Where the labels have changed, the next tick starts or stops agents for that.
     if (full || closes(observed, Timestamp::now())) && acting.docked(begin) {
         let now = Timestamp::now();
         plan.bring_forward(now, Some(now), "what is docked has changed");

@@ -9,6 +9,7 @@ use super::observed::{Activity, KEPT_UNITS, LOOKS, Observed, Seen, UnitState};
 use super::plan::{Action, CEILING, Next, Plan, Step};
 use crate::agent::{Agent, Role};
 use crate::alert::{self, unit_key};
+use crate::job::KILLED;
 use crate::lifecycle::presync;
 use crate::town::left::Left;
 use crate::town::ours::{Closed, Ours};
@@ -180,12 +181,22 @@ impl Deciding<'_> {
             true => 10 * KEPT,
             false => KEPT,
         };
+        if let Some(why) = unit.refused.as_ref().filter(|_| unit.is_down()) {
+            self.conditions.insert(key, alert::cannot_start(name, why));
+            return;
+        }
         if unit.is_failed() && is_look {
             // Started anew below; should it fail again, that start says so.
             self.pending.insert(key);
         } else if unit.is_failed() {
             let summary = alert::failed(name, &alert::end(&unit.result, unit.status));
             self.conditions.insert(key, summary);
+        } else if unit.restarts >= KILLED && !unit.is_down() {
+            let why = format!(
+                "it was killed, or took too long, {} times in a row",
+                unit.restarts
+            );
+            self.conditions.insert(key, alert::failed(name, &why));
         } else if unit.is_changing() || (unit.is_active() && !is_kept) {
             self.pending.insert(key);
         }
@@ -279,6 +290,10 @@ impl Deciding<'_> {
         };
         if let Some(refused) = &seen.refusal {
             record.retry = None;
+            if refused.is_of_unit() {
+                self.conditions
+                    .insert(key, alert::cannot_start(agent, &refused.reason));
+            }
             return self.leave(agent, refused.reason.clone());
         }
         let left = seen.left.filter(|_| !unit.is_failed() && !seen.outside);
@@ -651,7 +666,7 @@ impl Deciding<'_> {
         let dead = (0..deaths.len())
             .map(together)
             .max_by_key(|group| group.len())
-            .filter(|group| group.len() >= rules.mass_deaths && self.gap.is_none());
+            .filter(|group| group.len() >= rules.mass_deaths as usize && self.gap.is_none());
         if let Some(dead) = dead {
             self.memory.mass_death = dead.iter().map(|(_, agent)| (*agent).clone()).collect();
         }

@@ -71,7 +71,7 @@ pub(crate) const JOB: Job = Job {
     name: "gt-heartbeat",
     lock: "daemon/.heartbeat.lock",
     lock_limit: Duration::from_secs(30),
-    // Only changes and timers start it, so it need not last for the path unit.
+    // No path unit starts it again at once, so it need not go on until the cause is mended.
     patience: Duration::from_secs(8),
     arms_first: true,
 };
@@ -137,15 +137,23 @@ fn tend(desk: &Desk<'_>) -> Result<Done> {
         plan.bring_forward(now, due, "beads and docked rigs");
     }
     let (failures, next) = act::act(&world, &observed, plan, full, begin);
+    // In units of their own, so that a tool that hangs in one delays no other.
+    let mut starts = match (full, cause) {
+        (false, _) => Vec::new(),
+        (true, Cause::Hand) => JOBS.to_vec(),
+        (true, _) => jobs(&town, &observed),
+    };
+    let is_refused = |job: &&str| {
+        observed
+            .units
+            .get(*job)
+            .is_some_and(|u| u.refused.is_some())
+    };
+    starts.retain(|job| !is_refused(job));
     Ok(Done {
         failures,
         next: Some(next),
-        // In units of their own, so that a tool that hangs in one delays no other.
-        starts: match (full, cause) {
-            (false, _) => Vec::new(),
-            (true, Cause::Hand) => JOBS.to_vec(),
-            (true, _) => jobs(&town, &observed),
-        },
+        starts,
     })
 }
 

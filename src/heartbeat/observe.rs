@@ -12,7 +12,7 @@ use nix::unistd::geteuid;
 
 use super::memory::{Clocks, Memory, Shown};
 use super::observed::{
-    Activity, Beat, JOBS, KEPT_UNITS, LOOKS, Observed, Refused, Seen, UnitState,
+    Activity, Beat, JOBS, KEPT_UNITS, LOOKS, Observed, Refused, Seen, UNIT, UnitState,
 };
 use super::tips;
 use super::watch::ALERTS;
@@ -122,11 +122,14 @@ fn observe_with(
     let known = units
         .values()
         .filter(|unit| observed.units.contains_key(&unit.name));
-    let (failed, others): (Vec<&Unit>, Vec<&Unit>) =
-        known.partition(|unit| unit.active == "failed");
+    // A job that is killed again and again is always just starting.
+    let is_asked = |unit: &&Unit| {
+        unit.active == "failed" || (!unit.is_down() && JOBS.contains(&unit.name.as_str()))
+    };
+    let (asked, others): (Vec<&Unit>, Vec<&Unit>) = known.partition(is_asked);
     let others: Vec<(String, UnitState)> = others.into_iter().map(plain).collect();
     observed.units.extend(others);
-    observed.units.extend(states(world.systemd, failed)?);
+    observed.units.extend(states(world.systemd, asked)?);
     // The processes of the panes are looked at while tmux tells what they show.
     let panes = look
         .panes()
@@ -150,7 +153,40 @@ fn observe_with(
             observed.blind = Some(e.to_string());
         }
     }
+    refused_units(world.systemd, units, &mut observed)?;
     Ok(observed)
+}
+
+/// Notes which of the units that this tick may start the manager does not start: a start that is
+/// tried all the same would fail every tick.
+fn refused_units(
+    systemd: &Systemd,
+    listed: &BTreeMap<String, Unit>,
+    observed: &mut Observed,
+) -> Result<()> {
+    let hooks = &observed.memory.hooks;
+    let may_start = |(agent, seen): &(&Agent, &Seen)| {
+        let is_due = seen.wanted || seen.left.is_some() || seen.outside;
+        seen.unit.is_down()
+            && seen.refusal.is_none()
+            && (is_due || seen.unit.is_failed() || hooks.contains_key(agent))
+    };
+    let agents = observed.agents.iter().filter(may_start);
+    let own = observed.units.iter().filter(|(_, unit)| unit.is_down());
+    let own = own.map(|(name, _)| name.clone());
+    let units: Vec<String> = agents.map(|(agent, _)| agent.unit()).chain(own).collect();
+    let names: Vec<&str> = units.iter().map(String::as_str).collect();
+    for (unit, reason) in systemd.refused(&names, listed)? {
+        if let Some(own) = observed.units.get_mut(&unit) {
+            own.refused = Some(reason);
+        } else if let Ok(agent) = Agent::from_unit(&unit)
+            && let Some(seen) = observed.agents.get_mut(&agent)
+        {
+            let mark = UNIT.into();
+            seen.refusal = Some(Refused { mark, reason });
+        }
+    }
+    Ok(())
 }
 
 /// The alerts that a tick begins and ends; other programs have others. The alert about its own
@@ -218,7 +254,9 @@ pub fn agents(world: &World<'_>, units: &BTreeMap<String, Unit>) -> Result<BTree
             agents.entry(agent).or_default().unit = state;
         }
     }
-    let noted = left::noted(town).filter(|agent| !agent.role().is_worker());
+    // What is not known is a problem of the town.
+    let noted = left::noted(town).unwrap_or_default().into_iter();
+    let noted = noted.filter(|agent| !agent.role().is_worker());
     for agent in town.workers().into_iter().chain(noted) {
         agents.entry(agent).or_default();
     }

@@ -129,10 +129,13 @@ pub struct Seen {
     pub strayed: Option<u32>,
 }
 
+/// The [`Refused::mark`] of an agent whose unit the manager does not start, such as one that is masked.
+pub const UNIT: &str = "unit";
+
 /// What keeps an agent from running.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refused {
-    /// [`Mark::name`].
+    /// [`Mark::name`], or [`UNIT`].
     pub mark: String,
     /// In words.
     pub reason: String,
@@ -142,6 +145,11 @@ impl Refused {
     /// The file that would tell cannot be used: nothing is done, neither a start nor a stop.
     pub fn is_unknown(&self) -> bool {
         self.mark == Mark::Unknown.name()
+    }
+
+    /// The manager does not start its unit.
+    pub fn is_of_unit(&self) -> bool {
+        self.mark == UNIT
     }
 
     /// The alert's key: one for the file that cannot be used, which the reason names first, however
@@ -183,6 +191,9 @@ pub struct UnitState {
     pub restarts: u64,
     /// Somebody froze its processes.
     pub frozen: bool,
+    /// Why the manager does not start it, of a unit of ours that a tick may have to start.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
 }
 
 impl Default for UnitState {
@@ -198,6 +209,7 @@ impl Default for UnitState {
             down: None,
             restarts: 0,
             frozen: false,
+            refused: None,
         }
     }
 }

@@ -16,15 +16,16 @@ use sd_notify::NotifyState;
 
 use crate::exit::{self, Exit};
 use crate::files;
+use crate::meant;
 use crate::printable;
 use crate::systemd::{After, Properties, Systemd, Verb};
-use crate::town::Town;
+use crate::town::{Town, poke};
 
 /// The pause before a run that could not work is tried again; it doubles each time.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 
-/// The longest such pause: this soon it is noticed that the cause is mended, and what is new is done
-/// beside something that cannot be.
+/// The longest such pause: so long it may take until a run sees that the cause is mended, and until it
+/// does work that is new and does not suffer from the cause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// What a job that tries again says after the reason.
@@ -36,6 +37,10 @@ const BUS_PATIENCE: Duration = Duration::from_secs(240);
 
 /// When the run after one that failed, or was killed, begins.
 const AFTER_FAILURE: Duration = Duration::from_secs(60);
+
+/// A job that was killed so often in a row, and restarted by the manager, is a condition: only
+/// managers from 254 on start an alert for a service that they restart.
+pub const KILLED: u64 = 3;
 
 /// A program that timers and path units start.
 #[derive(Debug)]
@@ -81,7 +86,8 @@ pub struct Done {
 /// Does a job once.
 ///
 /// # Errors
-/// There is no manager or no town, another run holds the lock, or the work or a part of it failed.
+/// There is no manager or no town, another run holds the lock, or the work or a part of it failed; or
+/// it is done by hand, from a shell that means another town than the units.
 pub fn run(job: &Job, work: impl FnMut(&Desk<'_>) -> Result<Done>) -> Result<Exit> {
     let done = run_patiently(job, work);
     if let Err(e) = &done {
@@ -103,17 +109,23 @@ pub fn trouble(service: &Properties) -> Option<String> {
     has_told.then_some(said)
 }
 
+/// Whether the manager has started this, and not a person.
+fn is_service() -> bool {
+    std::env::var_os("NOTIFY_SOCKET").is_some()
+}
+
 fn run_patiently(job: &Job, mut work: impl FnMut(&Desk<'_>) -> Result<Done>) -> Result<Exit> {
-    let is_service = std::env::var_os("NOTIFY_SOCKET").is_some();
+    let is_service = is_service();
     if is_service {
         starts::note(job.name);
     }
     let begin = Instant::now();
     let mut pause = FIRST_PAUSE;
     let mut armed = !job.arms_first;
+    let mut may_work = is_service;
     let mut told = String::new();
     loop {
-        let error = match attempt(job, &mut armed, &mut work) {
+        let error = match attempt(job, &mut may_work, &mut armed, &mut work) {
             Ok(failures) => return report(&failures),
             Err(error) => error,
         };
@@ -122,8 +134,9 @@ fn run_patiently(job: &Job, mut work: impl FnMut(&Desk<'_>) -> Result<Done>) -> 
             _ => job.patience,
         };
         if !is_service || begin.elapsed() + pause > patience {
-            // The cause may need no path unit to start us again, such as a file that changed.
-            if !job.arms_first
+            // Perhaps no path unit starts us again, since the cause is no file that one watches.
+            if may_work
+                && !job.arms_first
                 && exit::of(&error) != Exit::NoManager
                 && let Err(e) = arm_for_failure(job)
             {
@@ -149,18 +162,29 @@ fn run_patiently(job: &Job, mut work: impl FnMut(&Desk<'_>) -> Result<Done>) -> 
     }
 }
 
+/// Does the job, if it `may_work`: by hand that is found out first, before anything is changed.
 fn attempt(
     job: &Job,
+    may_work: &mut bool,
     armed: &mut bool,
     work: &mut impl FnMut(&Desk<'_>) -> Result<Done>,
 ) -> Result<Vec<String>> {
     let systemd = Systemd::connect()?;
+    if !*may_work {
+        Town::load()?;
+        meant::check(&systemd, job.name)?;
+        *may_work = true;
+    }
     let stopped = systemd.town_is_stopped()?;
     if !*armed && !stopped {
         arm_first(job, &systemd)?;
         *armed = true;
     }
     let town = Town::load()?;
+    if !job.arms_first && restarts(job, &systemd) == KILLED {
+        // A tick tells of it.
+        poke::heartbeat(town.root());
+    }
     let path = town.path(job.lock);
     let Some(lock) = files::lock(&path, job.lock_limit)? else {
         return Err(anyhow!(
@@ -192,6 +216,16 @@ fn attempt(
         arm_first(job, &systemd)?;
     }
     Ok(failures)
+}
+
+/// How often in a row the manager has restarted the job's service, which it does where that was killed.
+fn restarts(job: &Job, systemd: &Systemd) -> u64 {
+    const RESTARTS: &str = "NRestarts";
+    let unit = format!("{}.service", job.name);
+    let read = systemd.read(&[&unit], &[RESTARTS]).unwrap_or_default();
+    read.get(&unit)
+        .and_then(|unit| unit.number(RESTARTS))
+        .unwrap_or_default()
 }
 
 /// The stem of the timer that brings the next run.

@@ -25,34 +25,38 @@ impl Run<'_> {
     /// Claims what is there, refuses what must be refused, and begins the rest; tells whether
     /// there may be more.
     pub(super) fn claim(&mut self) -> Result<bool> {
+        let busy: BTreeSet<PathBuf> = self
+            .pending
+            .values()
+            .flat_map(|p| p.taken.iter().map(|t| t.entry.path.clone()))
+            .chain(self.held_back.iter().cloned())
+            .chain(self.put_off.iter().cloned())
+            .collect();
         let Claimed {
             entries,
             unread,
             stuck,
-        } = self.spool.claim(CLAIM_LIMIT)?;
+        } = self
+            .spool
+            .claim_others(CLAIM_LIMIT, |path| busy.contains(path))?;
         self.stuck = stuck;
+        let seen_to = |run: &Self| run.executed + run.refused + run.put_off.len();
+        let (all, before) = (entries.len(), seen_to(self));
         for entry in unread {
-            if self.put_off.insert(entry.name) {
+            if self.put_off.insert(entry.path) {
                 self.errors.extend(entry.text.err());
             }
         }
         step("claimed");
         let now = Timestamp::now();
         let stopped = self.systemd.town_is_stopped()?;
-        let busy: BTreeSet<PathBuf> = self
-            .pending
-            .values()
-            .flat_map(|p| p.taken.iter().map(|t| t.entry.path.clone()))
-            .chain(self.held_back.iter().cloned())
-            .collect();
-        let (all, before) = (entries.len(), self.executed + self.refused);
         let mut standings = BTreeMap::new();
         let mut wanted: BTreeMap<Agent, Vec<Taken>> = BTreeMap::new();
         let mut joined = false;
         let mut waiting = Vec::new();
-        // Those that something else was being done to, and are to be stopped now.
+        // Agents that were being restarted, and for which a shutdown has come since.
         let mut stopping = BTreeSet::new();
-        for entry in entries.into_iter().filter(|e| !busy.contains(&e.path)) {
+        for entry in entries {
             let written = entry.text.clone().and_then(|text| Written::parse(&text));
             let mail = written
                 .as_ref()
@@ -68,7 +72,7 @@ impl Run<'_> {
             let request = match written.and_then(|w| Request::of(&w, agent)) {
                 Ok(request) => request,
                 Err(why) if unsure.get() && may_wait => {
-                    self.put_off(&entry.name, &why);
+                    self.put_off(&entry, &why);
                     continue;
                 }
                 Err(why) => {
@@ -99,7 +103,8 @@ impl Run<'_> {
             let (mut standing, invocation) = standings[agent].clone();
             standing.unconfirmed = self.unconfirmed(&request);
             if let (Some(pending), Some(planned)) = (self.pending.get(agent), planned) {
-                // Until the new start everybody means the same run, and the strongest counts.
+                // Until the agent has been started anew, all requests mean its present run, so they
+                // are one, and the strongest action is done.
                 let stops = planned.action == Action::Shutdown;
                 let joins = (!stops && invocation == planned.invocation)
                     || match request.action > planned.action {
@@ -110,15 +115,16 @@ impl Run<'_> {
                     // Its turn comes when what is being done now is done.
                     continue;
                 }
-                // The unit may have been started since this one was made.
+                // It counts although the unit may have been started since it was made.
                 standing.started = None;
             } else if planned.is_some() {
-                // What an earlier run has begun comes first, for it may do for this one too.
-                waiting.push((agent.clone(), taken.entry.name));
+                // An earlier run of ours has begun something for this agent. That is finished first: this
+                // request may be done with it.
+                waiting.push((agent.clone(), taken.entry));
                 continue;
             }
             match judge(&request, &standing, max_age, now) {
-                Verdict::Wait(why) => self.put_off(&taken.entry.name, &why),
+                Verdict::Wait(why) => self.put_off(&taken.entry, &why),
                 Verdict::Refuse(why) => {
                     self.refuse(&taken.entry, taken.mail.as_deref(), Some(&request), &why)?;
                 }
@@ -151,9 +157,9 @@ impl Run<'_> {
         let (soon, later): (Vec<_>, Vec<_>) = waiting
             .into_iter()
             .partition(|(agent, _)| wanted.contains_key(agent));
-        for (agent, name) in later {
+        for (agent, entry) in later {
             let why = format!("it is not known what {agent} was asked for before");
-            self.put_off(&name, &why);
+            self.put_off(&entry, &why);
         }
         let resumed = self.plan(&wanted, &standings, joined, now)?;
         for agent in stopping {
@@ -175,10 +181,11 @@ impl Run<'_> {
             }
         }
         step("queued");
-        Ok(!soon.is_empty() || (all == CLAIM_LIMIT && self.executed + self.refused > before))
+        Ok(!soon.is_empty() || (all == CLAIM_LIMIT && seen_to(self) > before))
     }
 
-    /// Writes down what is about to be done, and tells for whom an earlier run has done so.
+    /// Writes down what is about to be done, and tells for which agents an earlier run has written
+    /// that down already.
     fn plan(
         &mut self,
         wanted: &BTreeMap<Agent, Vec<Taken>>,

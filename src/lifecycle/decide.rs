@@ -98,7 +98,7 @@ pub fn judge(
             Action::Shutdown => Verdict::Refuse(why),
         };
     }
-    // Nobody need be allowed to run in order to be stopped.
+    // Marks and broken settings keep agents from being started; they are no reason not to stop one.
     if request.action == Action::Shutdown {
         return Verdict::Execute;
     }
@@ -113,7 +113,7 @@ pub fn judge(
 fn is_overtaken(request: &Request, last: Option<(Action, Timestamp)>, now: Timestamp) -> bool {
     let made = request.made;
     last.is_some_and(|(done, at)| {
-        // What was done in the future was done before the clock was set back.
+        // A time in the future is from before the clock was set back, and cannot be compared.
         let is_known = at <= now;
         is_known && request.action <= done && made.is_before(at) && made.until(at) <= OVERTAKEN
     })

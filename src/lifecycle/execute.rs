@@ -12,7 +12,7 @@ use super::step;
 use crate::agent::Agent;
 use crate::files;
 use crate::session::fit;
-use crate::systemd::{Unit, Verb};
+use crate::systemd::{Unit, Verb, typed};
 use crate::town::marks::{self, Mark};
 
 /// How long a unit's job may take, the sync of a worktree apart: its own limits for stop and
@@ -46,7 +46,8 @@ impl Run<'_> {
             && properties.invocation() != planned.invocation
             && !(down && planned.action != Action::Shutdown);
         if planned.action == Action::Shutdown {
-            // It was stopped, and somebody may have started it since, or is about to.
+            // An earlier run of ours has stopped it. If somebody has started it since, or is about to,
+            // that was after the request.
             if planned.held && (renewed || (resumed && down)) {
                 return Ok(());
             }
@@ -55,7 +56,7 @@ impl Run<'_> {
                 marks::hold(self.town, agent, &reason, Timestamp::now())?;
             }
             step("held");
-            // From here on nobody starts it who has not lifted the hold.
+            // From here on only somebody who has lifted the hold can start it.
             let invocation = self.systemd.properties(&unit)?.invocation();
             if let Some(planned) = self.state.planned.get_mut(agent) {
                 (planned.held, planned.invocation) = (true, invocation);
@@ -86,7 +87,7 @@ impl Run<'_> {
         let lived = properties.main_started().map(|at| now.duration_since(at));
         let is_up = properties.text("ActiveState").as_deref() == Some("active");
         if is_up && lived.is_some_and(|lived| lived < SHORT_LIFE && !lived.is_negative()) {
-            // Who lets a unit fail more often lets it be asked for more often too.
+            // A person who has raised the unit's limit of starts means requests, too.
             let limit = properties.number("StartLimitBurst");
             let limit = limit.map_or(LOOP, |burst| LOOP.max(burst as usize));
             let ends = self.state.short_lives(agent, now);
@@ -99,7 +100,7 @@ impl Run<'_> {
             }
             ends.push(now);
         }
-        // What somebody asks for is no crash.
+        // A restart that was asked for must not count for the limit that ends a crash loop.
         self.systemd.reset_failed(&unit)?;
         self.systemd.queue(Verb::Restart, &unit)?;
         Ok(())
@@ -155,8 +156,8 @@ impl Run<'_> {
         for agent in &done {
             finished.extend(self.settle(agent)?.map(|action| (agent, action)));
         }
-        // A run that is killed from here on leaves what those need that were made meanwhile: see
-        // `Verdict::Overtaken`.
+        // If this run is killed from here on, the next one knows by this that requests which were made
+        // meanwhile are done, too: see `Verdict::Overtaken`.
         if !finished.is_empty() {
             self.state.save(Timestamp::now())?;
         }
@@ -167,10 +168,10 @@ impl Run<'_> {
             self.state.planned.remove(agent);
         }
         for agent in &late {
-            let unit = agent.unit();
             let why = format!(
-                "it is not done after {} s; see 'systemctl --user status {unit}'",
-                limit.as_secs()
+                "it is not done after {} s; see 'systemctl --user status {}'",
+                limit.as_secs(),
+                typed(&agent.unit())
             );
             self.give_up(agent, &why)?;
         }
@@ -216,7 +217,7 @@ impl Run<'_> {
         }
         let started = properties.main_started();
         let at = match action {
-            // What was asked of it since then is another matter.
+            // It has been started again since its stop, so a later request means the new run.
             Action::Shutdown if runs => None,
             Action::Shutdown => Some(Timestamp::now()),
             _ => Some(started.unwrap_or_else(Timestamp::now)),

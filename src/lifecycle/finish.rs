@@ -38,7 +38,7 @@ impl Run<'_> {
         self.spool.done_all(taken.iter().map(|t| &t.entry))?;
         step("removed");
         self.executed += taken.len();
-        // The first of the strongest is the one that was executed, the others came with it.
+        // Of requests for the strongest action the first counts as executed, all others as done with it.
         let mut told = executed.is_none();
         for taken in &taken {
             let name = taken.entry.name.as_str();
@@ -59,8 +59,9 @@ impl Run<'_> {
     }
 
     /// Leaves a request to a later run: what would tell whether it may be executed cannot be read.
-    pub(super) fn put_off(&mut self, name: &str, why: &str) {
-        if self.put_off.insert(name.to_string()) {
+    pub(super) fn put_off(&mut self, entry: &Entry, why: &str) {
+        let name = entry.name.as_str();
+        if self.put_off.insert(entry.path.clone()) {
             log::warn!(gt_request = name, gt_reason = why; "Request '{name}' waits: {why}");
         }
     }
@@ -73,7 +74,7 @@ impl Run<'_> {
             self.state.save(Timestamp::now())?;
         }
         for taken in pending.into_iter().flat_map(|pending| pending.taken) {
-            self.put_off(&taken.entry.name, why);
+            self.put_off(&taken.entry, why);
         }
         Ok(())
     }
@@ -92,7 +93,8 @@ impl Run<'_> {
         let Some(pending) = self.pending.remove(agent) else {
             return Ok(());
         };
-        // First, so that no later start takes itself for the one that was asked for.
+        // Before the requests are put aside: a start of the agent in between would take itself for the one
+        // that was asked for, and hand over.
         if self.state.planned.remove(agent).is_some() {
             self.state.save(Timestamp::now())?;
         }

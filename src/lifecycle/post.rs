@@ -16,7 +16,8 @@ use crate::tools::mail::{self as gt_mail, Mail};
 use crate::town::{self, Town};
 use crate::{alert, files, spawn};
 
-/// How often mail is read by runs that find work in the spool; one that finds none is there for it.
+/// How often runs that find requests in the spool read the mail, too. A run that finds none there was
+/// started for the mail, and always reads it.
 const MAIL_EVERY: Duration = Duration::from_secs(60);
 
 /// How long after it was read the mail is read again, idle or not: no request by mail waits longer
@@ -66,8 +67,8 @@ pub(super) fn is_due(town: &Town, tools: &Tools) -> bool {
     spool.join(FAILS).exists() || (tools.path("gt").is_some() && is_late())
 }
 
-/// Has the first tick of a town see to it that the mail is read: the timer for that went with the
-/// last stop.
+/// Has the first tick after the start of a town start a run that reads the mail: the stop of the town
+/// has removed the timer for that.
 ///
 /// # Errors
 /// The stamp cannot be removed.

@@ -41,8 +41,9 @@ pub(super) struct Run<'a> {
     pub pending: BTreeMap<Agent, Pending>,
     /// Entries in `cur/` whose mails are being deleted first.
     pub held_back: BTreeSet<PathBuf>,
-    /// Entries in `cur/` that wait until it is known whether they may be executed, by name.
-    pub put_off: BTreeSet<String>,
+    /// Entries in `cur/` that wait until it is known whether they may be executed; a later run looks at
+    /// them again.
+    pub put_off: BTreeSet<PathBuf>,
     /// Why something cannot be claimed. No path unit waits as long as it is there, so the run fails
     /// for it in the end.
     pub stuck: Option<anyhow::Error>,

@@ -40,6 +40,7 @@ use crate::spool::{CLAIM_LIMIT, Spool};
 use crate::tmux::{Pane, Tmux};
 use crate::town::{Town, marks};
 use pass::Pass;
+use sources::Found;
 pub use sources::take_mails;
 use state::State;
 
@@ -105,7 +106,11 @@ fn work(desk: &Desk<'_>) -> Result<Done> {
         state.extend(std::mem::take(&mut unwatched));
     }
     let looked = Instant::now();
-    let found = sources::take_pending(town.root(), &spool)?;
+    // What cannot be read there keeps nothing of the spool from being begun.
+    let (found, unfound) = match sources::take_pending(town.root(), &spool) {
+        Ok(found) => (found, None),
+        Err(e) => (Found::default(), Some(format!("{e:#}"))),
+    };
     let pass = Pass {
         town,
         spool: &spool,
@@ -114,7 +119,8 @@ fn work(desk: &Desk<'_>) -> Result<Done> {
         state: &mut state,
         unwatched,
     };
-    let outcome = pass.run()?;
+    let mut outcome = pass.run()?;
+    outcome.errors.extend(unfound);
     job::ready_for(&match outcome.waiting {
         0 => "No spawn waits".to_string(),
         n => format!("{n} spawned polecats wait"),

@@ -1,6 +1,6 @@
 //! The manager's jobs: starts, stops and restarts, and how they end.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Mutex, mpsc};
 use std::time::{Duration, Instant};
@@ -11,21 +11,8 @@ use futures_util::future::join_all;
 use zbus::OwnedObjectPath;
 use zbus::fdo::Error::UnknownObject;
 
-use super::{Properties, Systemd, ask, failed};
+use super::{Properties, Systemd, ask, failed, typed};
 use crate::exit::Exit;
-
-/// The manager's word for a unit that somebody has masked.
-const MASKED: &str = "org.freedesktop.systemd1.UnitMasked";
-
-/// What is said beside a refusal of the manager, where a person can end it.
-fn unmask(e: &zbus::Error, unit: &str) -> Option<String> {
-    match e {
-        zbus::Error::MethodError(name, ..) if name.as_str() == MASKED => {
-            Some(format!("systemctl --user unmask {unit}"))
-        }
-        _ => None,
-    }
-}
 
 /// What a job is to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,8 +83,9 @@ impl Systemd {
             .map(|path| Job { path })
             .map_err(|e| {
                 let what = format!("Failed to {} '{unit}'", verb.word());
-                match unmask(&e, unit) {
-                    Some(cure) => anyhow!("{what}: {e}; run '{cure}'"),
+                let refused = self.refused(&[unit], &BTreeMap::new());
+                match refused.unwrap_or_default().remove(unit) {
+                    Some(why) => anyhow!("{what}: {why}"),
                     None => failed(what, &e),
                 }
             })
@@ -198,12 +186,14 @@ impl Systemd {
         let word = verb.word();
         match self.wait(&job, limit)?.as_deref() {
             None => Err(anyhow!(
-                "The job to {word} '{unit}' is not done after {} s; see 'systemctl --user status {unit}'",
-                limit.as_secs()
+                "The job to {word} '{unit}' is not done after {} s; see 'systemctl --user status {}'",
+                limit.as_secs(),
+                typed(unit)
             )
             .context(Exit::TryAgain)),
             Some(result @ ("canceled" | "dependency")) => Err(anyhow!(
-                "The job to {word} '{unit}' was not done ({result}); see 'systemctl --user status {unit}'"
+                "The job to {word} '{unit}' was not done ({result}); see 'systemctl --user status {}'",
+                typed(unit)
             )),
             // The unit itself tells what came of it.
             Some(_) => self.properties(unit),

@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use super::{Look, State, Typing, input, judge, look, read, room};
 use crate::hooks::report::Report;
 use crate::tmux::{Keys, Mark, Screen, Sight, Strokes, Typed};
-use crate::town::launch::Appearance;
+use crate::town::Appearance;
 
 /// Between a text and its Enter: an Enter too early is taken for a part of a paste.
 pub const DEBOUNCE: Duration = Duration::from_millis(500);

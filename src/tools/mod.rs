@@ -294,6 +294,12 @@ pub fn search_path(home: &Path) -> Vec<PathBuf> {
     dirs
 }
 
+/// Where a program of the system is, such as `journalctl`; if it is not found, where it should be.
+pub fn of_system(name: &str) -> PathBuf {
+    let dirs = search_path(Path::new("/nonexistent"));
+    find(name, &dirs).unwrap_or_else(|| Path::new("/usr/bin").join(name))
+}
+
 /// The absolute path of a program, or `None`. A name with a slash is taken as it is.
 pub fn find(program: &str, dirs: &[PathBuf]) -> Option<PathBuf> {
     let executable = |path: &Path| {

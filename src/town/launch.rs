@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 
 use super::hooks::Hooks;
 use super::presets::Prompt;
-use super::program::{Program, is_claude};
+use super::program::{Appearance, Program, is_claude};
 use super::{Town, env_file, settings};
 use crate::agent::{Agent, Role};
 use crate::environment;
@@ -37,15 +37,6 @@ pub struct Launch {
     /// Milliseconds after which it counts as ready when no such line shows.
     pub ready_delay_ms: Option<u64>,
     prompt: Prompt,
-}
-
-/// What an agent's program looks like.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Appearance {
-    /// The preset that the program is, or is built upon: how that draws its screen is known.
-    pub kind: Option<&'static str>,
-    /// How its screen line begins when it waits for input.
-    pub ready_prompt: Option<String>,
 }
 
 impl Launch {
@@ -104,7 +95,7 @@ impl Town {
         let program = self.with_command(agent, self.program(agent)?, &role)?;
         let appearance = program.appearance();
         let mut env = self.identity(agent, Some(&program));
-        for (key, value) in role.env() {
+        for (key, value) in &role.env {
             if !environment::is_fixed(key) {
                 env.entry(key.clone()).or_insert_with(|| value.clone());
             }
@@ -252,7 +243,11 @@ impl Town {
             set("BD_DOLT_AUTO_COMMIT", "off");
             let dir = self.workdir(agent);
             set("GT_POLECAT_PATH", &dir.to_string_lossy());
-            set("POLECAT_SLOT", &self.slot(agent).to_string());
+            match self.slot(agent) {
+                Ok(slot) => set("POLECAT_SLOT", &slot.to_string()),
+                // A wrong number would have it work on what another one uses.
+                Err(e) => log::warn!(gt_agent:% = agent; "{e:#}, leaving POLECAT_SLOT unset"),
+            }
             if let Some(branch) = branch(&dir) {
                 set("GT_BRANCH", &branch);
             }
@@ -262,15 +257,21 @@ impl Town {
 
     /// The polecat's number among those of its rig, from 0, by which `gt` keeps what they share
     /// apart.
-    fn slot(&self, agent: &Agent) -> usize {
+    fn slot(&self, agent: &Agent) -> Result<usize> {
         let dir = self.path(agent.rig().unwrap_or_default()).join("polecats");
         let own = agent.name().unwrap_or_default();
-        let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
-        entries
-            .filter(|entry| entry.path().is_dir())
-            .filter_map(|entry| entry.file_name().into_string().ok())
-            .filter(|name| !name.starts_with('.') && name.as_str() < own)
-            .count()
+        let failed = || format!("Failed to list '{}'", dir.display());
+        let mut slot = 0;
+        if !files::is_dir(&dir)? {
+            return Ok(slot);
+        }
+        for entry in dir.read_dir().with_context(failed)? {
+            let entry = entry.with_context(failed)?;
+            let name = entry.file_name().into_string().unwrap_or_default();
+            let is_before = !name.starts_with('.') && !name.is_empty() && name.as_str() < own;
+            slot += usize::from(is_before && files::is_dir(&entry.path())?);
+        }
+        Ok(slot)
     }
 }
 

@@ -86,20 +86,24 @@ fn parse(text: &str) -> Option<Left> {
 }
 
 /// The agents that something is noted of.
-pub fn noted(town: &Town) -> impl Iterator<Item = Agent> + use<> {
-    let names = files::names(&town.path(DIR), NOTES).unwrap_or_default();
-    let names = names.into_iter().filter_map(|name| name.into_string().ok());
-    names.filter_map(|name| Agent::from_instance(&name).ok())
+///
+/// # Errors
+/// It is not known of whom: see [`Town::problems`].
+pub fn noted(town: &Town) -> Result<Vec<Agent>> {
+    let names = files::names(&town.path(DIR), NOTES)?.into_iter();
+    let names = names.filter_map(|name| name.into_string().ok());
+    Ok(names
+        .filter_map(|name| Agent::from_instance(&name).ok())
+        .collect())
 }
 
 /// Forgets which sessions were closed: somebody has the town come up.
 ///
 /// # Errors
-/// A note cannot be removed.
+/// The notes cannot be listed, or one cannot be removed.
 pub fn forget_closed(town: &Town) -> Result<()> {
-    let entries = std::fs::read_dir(town.path(DIR)).into_iter().flatten();
-    for entry in entries.flatten() {
-        let note = Note(entry.path());
+    for agent in noted(town)? {
+        let note = Note::of(town, &agent);
         if matches!(note.load(), Ok(Some(Left::Closed(_)))) {
             note.forget()?;
         }
@@ -144,6 +148,17 @@ fn is_gone(town: &Town, agent: &Agent) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn notes_that_cannot_be_listed_are_a_problem() {
+        let (_dir, town) = crate::town::tests::town_with(1, &[]);
+        let is_told = || town.problems().iter().any(|told| told.contains("at work"));
+        assert_eq!((noted(&town).unwrap().len(), is_told()), (0, false));
+        let dir = town.path(DIR);
+        std::fs::create_dir_all(dir.parent().unwrap()).unwrap();
+        std::os::unix::fs::symlink(&dir, &dir).unwrap();
+        assert!(noted(&town).is_err() && forget_closed(&town).is_err() && is_told());
+    }
 
     #[test]
     fn notes_of_those_who_are_gone_are_forgotten() {

@@ -25,6 +25,7 @@ pub mod poke;
 mod presets;
 mod program;
 pub mod rigs;
+mod role_changes;
 pub mod roles;
 pub mod settings;
 mod socket;
@@ -41,6 +42,7 @@ use anyhow::{Context, Result, bail, ensure};
 use nix::unistd::{Uid, User, geteuid};
 
 use crate::agent::{self, AddressError, Agent, Role};
+use crate::environment::sudo_user;
 use crate::exit::Exit;
 use crate::files;
 use dialect::{Dialect, Said};
@@ -48,6 +50,7 @@ pub use env_file::home;
 use kept::Kept;
 use ours::Ours;
 use patrols::Patrols;
+pub use program::Appearance;
 use rigs::Rigs;
 use sources::Sources;
 
@@ -95,12 +98,15 @@ fn has_town(root: &Path) -> Result<bool> {
 }
 
 fn no_town(root: &Path) -> String {
-    format!(
-        "There is no town at '{}'; make one with 'gt install', or set {} in '~/{}'",
-        root.display(),
-        env_file::ROOT,
-        env_file::FILE
-    )
+    let what = format!("There is no town at '{}'", root.display());
+    match sudo_user() {
+        Some(user) => format!("{what}, for you are root by sudo; run this as {user}, without sudo"),
+        None => format!(
+            "{what}; make one with 'gt install', or set {} in '~/{}'",
+            env_file::ROOT,
+            env_file::FILE
+        ),
+    }
 }
 
 /// Why `user` must not run the town: two managers that ran it would run every agent twice. It is run
@@ -375,6 +381,11 @@ impl Town {
         problems.extend(self.rig_problems());
         problems.extend(self.dialect_problems());
         problems.extend(self.look_for_workers().1);
+        problems.extend(left::noted(self).err().map(|e| {
+            format!(
+                "{e:#}, so it is not known who was at work, and nobody is started for that; mend it"
+            )
+        }));
         problems
     }
 
@@ -678,6 +689,8 @@ pub(crate) mod tests {
             let path = town.path("gastown").join(dir);
             std::os::unix::fs::symlink(&path, &path).unwrap();
         }
+        // What is below a rig was listed above.
+        let town = town.again().unwrap();
         assert!(town.lacks(&max).is_err() && town.lacks(&refinery).is_err());
         assert!(town.worktree(&max).is_err() && town.worktree(&refinery).is_err());
         assert!(town.is_crew("gastown", "max").is_err() && town.agent("gastown/max").is_err());
@@ -688,6 +701,7 @@ pub(crate) mod tests {
         let polecats = town.path("gastown/polecats");
         fs::create_dir_all(polecats.join("nux")).unwrap();
         std::os::unix::fs::symlink("loop", polecats.join("loop")).unwrap();
+        let town = town.again().unwrap();
         let names: Vec<String> = town.workers().iter().map(Agent::to_string).collect();
         assert_eq!(names, ["gastown/polecats/nux"]);
         let problems = town.problems();

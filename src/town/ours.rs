@@ -3,6 +3,8 @@
 //!
 //! Durations are texts such as `"90s"`, `"5m"` or `"1h 30m"`.
 
+use std::fmt;
+
 use anyhow::Result;
 use jiff::SignedDuration;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -155,7 +157,7 @@ pub struct Ours {
     pub tick_interval: SignedDuration,
     /// How many deaths close to each other are one event. 3.
     /// Town: `operational.daemon.mass_death_threshold`.
-    pub mass_deaths: usize,
+    pub mass_deaths: u32,
     /// How close. 30 s. Town: `operational.daemon.mass_death_window`.
     pub mass_death_window: SignedDuration,
     /// `session_keys`: whether the keys of gt, prefix n, p and a, are bound on the tmux server. No.
@@ -186,7 +188,8 @@ impl Ours {
         Ours::complete(file, town, patrols, dialect, &mut Vec::new())
     }
 
-    /// As [`Ours::new`]; adds to `problems` each value that is out of its range, in words.
+    /// As [`Ours::new`]; adds to `problems` each value that is out of its range, or that the town gives
+    /// and that cannot be used, in words.
     pub fn complete(
         file: &File,
         town: &Settings,
@@ -198,8 +201,9 @@ impl Ours {
         let mins = SignedDuration::from_mins;
         let by_dialect = |old, new| mins(if classic { old } else { new });
         let of = |key: Option<Length>, default| key.map_or(default, |length| length.0);
-        let or_town = |key: Option<Length>, section, name, default| {
-            let town = || town.duration(section, name);
+        let by_patrols = told(patrols.interval(), problems);
+        let mut or_town = |key: Option<Length>, section, name, default| {
+            let town = || told(town.duration(section, name), problems);
             key.map(|length| length.0).or_else(town).unwrap_or(default)
         };
 
@@ -224,51 +228,60 @@ impl Ours {
             file.tick_interval,
             "daemon",
             "recovery_heartbeat_interval",
-            patrols
-                .interval()
-                .and_then(|text| json::duration(text).ok())
-                .unwrap_or(mins(5)),
+            by_patrols.unwrap_or(mins(5)),
         );
-        let sync_failures = town.number("daemon", "sync_failure_escalation_threshold");
-        let bd_limit = town.duration("session", "bd_command_timeout");
-        let mass_deaths = town.number("daemon", "mass_death_threshold");
-        let mut within = |name, value, range| within(name, value, range, problems);
+        let grace = or_town(deacon.grace, "daemon", "deacon_grace_period", mins(5));
+        let request_max_age = or_town(
+            file.request_max_age,
+            "daemon",
+            "max_lifecycle_message_age",
+            mins(6 * 60),
+        );
+        let spawn_deadline = or_town(file.spawn_deadline, "polecat", "pending_max_age", mins(5));
+        let bd_limit = or_town(None, "session", "bd_command_timeout", secs(20));
+        let mass_death_window = or_town(None, "daemon", "mass_death_window", secs(30));
+        let mut count = |name, default, least| {
+            let number = told(town.number("daemon", name), problems).unwrap_or(default);
+            let range = (least, u32::MAX);
+            within(
+                &format!("operational.daemon.{name}"),
+                number,
+                range,
+                problems,
+            )
+        };
+        let sync_failures = count("sync_failure_escalation_threshold", 3, 1);
+        let mass_deaths = count("mass_death_threshold", 3, 2);
+        let mut within = |name, value, range| {
+            let (value, (least, most)) = (Span(value), range);
+            within(name, value, (Span(least), Span(most)), problems).0
+        };
         Ours {
             stale,
             very_stale: within("deacon.very_stale", very_stale, (stale, most)),
-            grace: or_town(deacon.grace, "daemon", "deacon_grace_period", mins(5)),
+            grace,
             pokes: deacon.pokes.unwrap_or(3),
             poke_witnesses: file.poke_witnesses.unwrap_or(classic),
             poke_spacing: of(file.poke_spacing, mins(5)),
             mayor: file.mayor,
             verify_requests: file.verify_requests.unwrap_or(false),
-            request_max_age: or_town(
-                file.request_max_age,
-                "daemon",
-                "max_lifecycle_message_age",
-                mins(6 * 60),
-            ),
+            request_max_age,
             presync_limit: of(file.presync_limit, mins(1)),
-            sync_failures: sync_failures
-                .and_then(|count| u32::try_from(count).ok())
-                .unwrap_or(3)
-                .max(1),
+            sync_failures,
             bd_limit: within(
                 "operational.session.bd_command_timeout",
-                bd_limit.unwrap_or(secs(20)),
+                bd_limit,
                 (secs(1), mins(1)),
             ),
-            spawn_deadline: or_town(file.spawn_deadline, "polecat", "pending_max_age", mins(5)),
+            spawn_deadline,
             retry_first,
             retry_longest: within("retry_longest", retry_longest, (retry_first, most)),
             alert_mail: file.alert_mail.unwrap_or(true),
             closed_sessions: file.closed_sessions.unwrap_or_default(),
             closed_pause: of(file.closed_pause, secs(10)),
             tick_interval: within("tick_interval", tick_interval, (secs(10), mins(60))),
-            mass_deaths: mass_deaths.unwrap_or(3).max(2),
-            mass_death_window: town
-                .duration("daemon", "mass_death_window")
-                .unwrap_or(secs(30)),
+            mass_deaths,
+            mass_death_window,
             session_keys: file.session_keys.unwrap_or(false),
             asks: of(file.terminal.asks, mins(2)),
             busy: of(file.terminal.busy, mins(12 * 60)),
@@ -278,13 +291,31 @@ impl Ours {
     }
 }
 
+/// A duration as it is shown.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Span(SignedDuration);
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#}", self.0)
+    }
+}
+
+/// What the town gives, if it can be used; else a problem says that it cannot.
+fn told<T>(given: Result<Option<T>, String>, problems: &mut Vec<String>) -> Option<T> {
+    given.unwrap_or_else(|problem| {
+        problems.push(problem);
+        None
+    })
+}
+
 /// The value of a setting, or that end of its range which is next to it; then a problem says so.
-fn within(
+fn within<T: Ord + Copy + fmt::Display>(
     name: &str,
-    value: SignedDuration,
-    (least, most): (SignedDuration, SignedDuration),
+    value: T,
+    (least, most): (T, T),
     problems: &mut Vec<String>,
-) -> SignedDuration {
+) -> T {
     let used = value.clamp(least, most);
     if used != value {
         let how = if value < least { "less" } else { "more" };
@@ -293,7 +324,7 @@ fn within(
             false => FILE,
         };
         problems.push(format!(
-            "'{name}' is {value:#}, {how} than {used:#}, which is used instead; mend it in '{file}', or \
+            "'{name}' is {value}, {how} than {used}, which is used instead; mend it in '{file}', or \
              where else the town sets it"
         ));
     }
@@ -307,6 +338,17 @@ mod tests {
 
     #[test]
     fn what_is_out_of_range_is_told_with_what_is_used() {
+        let soon = r#"{"heartbeat":{"interval":"soon"}}"#;
+        let mut problems = Vec::new();
+        let patrols = super::super::patrols::parse(soon).unwrap();
+        let (file, town) = (File::default(), Settings::default());
+        Ours::complete(&file, &town, &patrols, Dialect::NEWEST, &mut problems);
+        assert_eq!(
+            problems,
+            [
+                "'heartbeat.interval' is \"soon\", no duration that can be used, so it counts as missing; mend it in 'mayor/daemon.json'"
+            ]
+        );
         for (file, town, want) in [
             (
                 r#"{"tick_interval":"10s","deacon":{"stale":"15m"},"retry_first":"2h"}"#,
@@ -347,6 +389,39 @@ mod tests {
                 Some(
                     "'operational.session.bd_command_timeout' is 5m, more than 1m, which is used instead; mend it in 'settings/config.json', or where else the town sets it",
                 ),
+            ),
+            (
+                "{}",
+                r#"{"operational":{"daemon":{"mass_death_threshold":1}}}"#,
+                Some(
+                    "'operational.daemon.mass_death_threshold' is 1, less than 2, which is used instead; mend it in 'settings/config.json', or where else the town sets it",
+                ),
+            ),
+            (
+                "{}",
+                r#"{"operational":{"daemon":{"sync_failure_escalation_threshold":0}}}"#,
+                Some(
+                    "'operational.daemon.sync_failure_escalation_threshold' is 0, less than 1, which is used instead; mend it in 'settings/config.json', or where else the town sets it",
+                ),
+            ),
+            (
+                "{}",
+                r#"{"operational":{"daemon":{"mass_death_threshold":-3,"mass_death_window":null}}}"#,
+                Some(
+                    "'operational.daemon.mass_death_threshold' is -3, no whole number that can be used, so it counts as missing; mend it in 'settings/config.json'",
+                ),
+            ),
+            (
+                "{}",
+                r#"{"operational":{"daemon":{"mass_death_window":"soon"}}}"#,
+                Some(
+                    "'operational.daemon.mass_death_window' is \"soon\", no duration that can be used, so it counts as missing; mend it in 'settings/config.json'",
+                ),
+            ),
+            (
+                r#"{"deacon":{"grace":"1m"}}"#,
+                r#"{"operational":{"daemon":{"deacon_grace_period":7}}}"#,
+                None,
             ),
         ] {
             let mut problems = Vec::new();

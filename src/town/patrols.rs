@@ -5,12 +5,14 @@
 use std::collections::BTreeSet;
 
 use anyhow::Result;
+use jiff::SignedDuration;
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::dialect::Dialect;
 use super::json::{self, nullable};
 use super::rigs::Rigs;
+use super::settings::{NO_DURATION, unusable};
 use crate::agent::{Agent, Role};
 
 /// The file, below the town's root.
@@ -36,9 +38,18 @@ struct Heartbeat {
 }
 
 impl Blocks {
-    /// The time between two ticks, as the file has it.
-    pub(super) fn interval(&self) -> Option<&str> {
-        self.heartbeat.as_ref()?.interval.as_str()
+    /// The time between two ticks, if the file has one.
+    ///
+    /// # Errors
+    /// It has something else there, in words.
+    pub(super) fn interval(&self) -> Result<Option<SignedDuration>, String> {
+        let given = self.heartbeat.as_ref().map(|beat| &beat.interval);
+        let Some(value) = given.filter(|value| !value.is_null()) else {
+            return Ok(None);
+        };
+        let length = value.as_str().and_then(|text| json::duration(text).ok());
+        let unusable = || unusable("heartbeat.interval", value, NO_DURATION, FILE);
+        length.map(Some).ok_or_else(unusable)
     }
 
     /// Rigs that patrols of theirs are switched on for and that are not registered, each once. A typo

@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use anyhow::{Result, anyhow};
 
 use super::Town;
-use super::launch::Appearance;
 use super::presets::{PRESETS, Preset, Prompt, preset};
 use super::settings::{self, Custom};
 use super::sources::Sources;
@@ -17,6 +16,15 @@ const DEFAULT: &str = "claude";
 
 /// How hard Claude thinks where no setting says.
 const DEFAULT_EFFORT: &str = "high";
+
+/// What an agent's program looks like.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Appearance {
+    /// The preset that the program is, or is built upon: how that draws its screen is known.
+    pub kind: Option<&'static str>,
+    /// How its screen line begins when it waits for input.
+    pub ready_prompt: Option<String>,
+}
 
 /// An agent's program, resolved.
 #[derive(Debug)]

@@ -13,34 +13,28 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, ensure};
 use serde::Deserialize;
 
-use super::Town;
 use super::kept::Kept;
-use super::program::{Program, is_claude};
-use crate::agent::{Agent, Role};
+use crate::agent::Role;
 use crate::files;
 
 /// The directory of the files, below the root of the town or of a rig.
 pub const DIR: &str = "roles";
 
-/// What `gt` itself has as the command of every role. It says nothing about arguments or models,
-/// so settings decide.
-const USUAL: &str = "claude --dangerously-skip-permissions";
-
 /// What we read of a file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct RoleFile {
-    session: Session,
-    env: BTreeMap<String, String>,
+    pub(super) session: Session,
+    pub(super) env: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
-struct Session {
-    start_command: String,
+pub(super) struct Session {
+    pub(super) start_command: String,
 }
 
 /// Reads a file.
@@ -76,95 +70,10 @@ pub(super) fn path(dir: &str, role: &str) -> String {
     format!("{dir}{DIR}/{role}.toml")
 }
 
-impl Town {
-    /// What the files say of the agent's role, the town's completed by the rig's, with
-    /// placeholders filled.
-    ///
-    /// # Errors
-    /// A file is broken and it is not known what it last said.
-    pub(super) fn role_file(&self, agent: &Agent) -> Result<RoleFile> {
-        let mut merged = RoleFile::default();
-        if !self.dialect.has_role_files() {
-            return Ok(merged);
-        }
-        let of_rig = self.rig_sources(agent);
-        for sources in [&self.sources, of_rig.as_ref()] {
-            if let Some(why) = &sources.roles_error {
-                bail!("{why}");
-            }
-            let Some(file) = sources.roles.get(agent.role_name()) else {
-                continue;
-            };
-            let file = file.known()?;
-            if !file.session.start_command.is_empty() {
-                merged.session = file.session.clone();
-            }
-            merged.env.extend(file.env.clone());
-        }
-        for value in merged.env.values_mut() {
-            *value = self.filled(agent, value);
-        }
-        Ok(merged)
-    }
-
-    fn filled(&self, agent: &Agent, text: &str) -> String {
-        let rig = agent.rig().unwrap_or_default();
-        text.replace("{town}", &self.root.to_string_lossy())
-            .replace("{rig}", rig)
-            .replace("{name}", agent.name().unwrap_or_default())
-            .replace("{role}", agent.role_name())
-            .replace("{prefix}", self.rigs().session_prefix(rig))
-    }
-
-    /// Has a role's own command take the place of its program's, as in `gt` for Claude alone:
-    /// another program has been chosen by settings, and its command line with it.
-    ///
-    /// # Errors
-    /// The command is none without a shell.
-    pub(super) fn with_command(
-        &self,
-        agent: &Agent,
-        mut program: Program,
-        file: &RoleFile,
-    ) -> Result<Program> {
-        let command = file.session.start_command.trim();
-        let command = command.strip_prefix("exec ").unwrap_or(command).trim();
-        if command.is_empty() || command == USUAL || !is_claude(program.base) {
-            return Ok(program);
-        }
-        let words = shlex::split(command).unwrap_or_default();
-        let is_syntax = |word: &String| {
-            matches!(word.as_str(), "&&" | "||" | "|" | ";" | "&")
-                || word.starts_with(['<', '>', '$'])
-        };
-        ensure!(
-            !words.is_empty() && !words.iter().any(is_syntax),
-            "start_command of role {} needs a shell, and none is between us and a program; write \
-             it as \"sh -c '...'\" in '{}/{}.toml'",
-            agent.role_name(),
-            DIR,
-            agent.role_name()
-        );
-        program.argv = words.iter().map(|word| self.filled(agent, word)).collect();
-        program.has_usual_arguments = false;
-        let name = program.argv[0].rsplit('/').next().unwrap_or_default();
-        if name != "claude" {
-            program.forget_base();
-        }
-        Ok(program)
-    }
-}
-
-impl RoleFile {
-    /// The variables of the role.
-    pub(super) fn env(&self) -> &BTreeMap<String, String> {
-        &self.env
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::agent::Agent;
     use crate::exit::Exit;
     use crate::town::tests::town_with;
 

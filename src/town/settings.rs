@@ -50,22 +50,57 @@ pub struct Settings {
     /// Patrols that are off whatever `mayor/daemon.json` says.
     #[serde(deserialize_with = "nullable")]
     pub disabled_patrols: BTreeSet<String>,
-    /// Thresholds by section and key. Free-form: as in Go, a wrong one counts as missing.
+    /// Thresholds by section and key. Free-form: as in Go, a wrong one counts as missing; it is told.
     pub operational: Value,
 }
 
+/// What is said of a value that should be a duration.
+pub(super) const NO_DURATION: &str = "no duration that can be used";
+
 impl Settings {
     /// A whole number of `operational.<section>.<key>`, if there is one.
-    pub fn number(&self, section: &str, key: &str) -> Option<usize> {
-        let number = self.operational.get(section)?.get(key)?.as_u64()?;
-        usize::try_from(number).ok()
+    ///
+    /// # Errors
+    /// There is something else: which key has what, in words.
+    pub fn number(&self, section: &str, key: &str) -> Result<Option<u32>, String> {
+        let usable = |value: &Value| value.as_u64().and_then(|number| number.try_into().ok());
+        self.threshold(section, key, "no whole number that can be used", usable)
     }
 
-    /// A duration of `operational.<section>.<key>`, if there is a usable one.
-    pub fn duration(&self, section: &str, key: &str) -> Option<SignedDuration> {
-        let text = self.operational.get(section)?.get(key)?.as_str()?;
-        json::duration(text).ok()
+    /// A duration of `operational.<section>.<key>`, if there is one.
+    ///
+    /// # Errors
+    /// As of [`Settings::number`].
+    pub fn duration(&self, section: &str, key: &str) -> Result<Option<SignedDuration>, String> {
+        let usable = |value: &Value| json::duration(value.as_str()?).ok();
+        self.threshold(section, key, NO_DURATION, usable)
     }
+
+    fn threshold<T>(
+        &self,
+        section: &str,
+        key: &str,
+        what: &str,
+        usable: impl Fn(&Value) -> Option<T>,
+    ) -> Result<Option<T>, String> {
+        let found = self.operational.get(section).and_then(|all| all.get(key));
+        let Some(value) = found.filter(|value| !value.is_null()) else {
+            return Ok(None);
+        };
+        let name = format!("operational.{section}.{key}");
+        usable(value)
+            .map(Some)
+            .ok_or_else(|| unusable(&name, value, what, FILE))
+    }
+}
+
+/// How much of a value that cannot be used is shown, in characters.
+const SHOWN: usize = 60;
+
+/// What is said of a value that cannot be used.
+pub(super) fn unusable(name: &str, value: &Value, what: &str, file: &str) -> String {
+    let shown: String = value.to_string().chars().take(SHOWN).collect();
+    format!("'{name}' is {shown}, {what}, so it counts as missing; mend it in '{file}'")
 }
 
 /// How an agent is called, as far as a file says; the rest comes from the preset it is based on.
@@ -168,13 +203,24 @@ mod tests {
         assert_eq!(settings.role_agents["polecat"], None);
         assert!(settings.disabled_patrols.contains("handler"));
         for (section, key, want) in [
-            ("deacon", "heartbeat_stale_threshold", Some(90)),
-            ("deacon", "cooldown", None),
-            ("daemon", "deacon_grace_period", None),
-            ("mail", "x", None),
+            ("deacon", "heartbeat_stale_threshold", Ok(Some(90))),
+            (
+                "deacon",
+                "cooldown",
+                Err("'operational.deacon.cooldown' is 7, "),
+            ),
+            (
+                "daemon",
+                "deacon_grace_period",
+                Err("'operational.daemon.deacon_grace_period' is \"soon\", "),
+            ),
+            ("mail", "x", Ok(None)),
         ] {
-            let got = settings.duration(section, key).map(|d| d.as_secs());
-            assert_eq!(got, want, "{section}.{key}");
+            match (settings.duration(section, key), want) {
+                (Ok(got), Ok(want)) => assert_eq!(got.map(|d| d.as_secs()), want),
+                (Err(got), Err(want)) => assert!(got.starts_with(want), "{got}"),
+                (got, _) => panic!("{section}.{key}: {got:?}"),
+            }
         }
         for text in [
             "",

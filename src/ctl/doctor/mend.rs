@@ -32,7 +32,7 @@ impl Mend {
         match self {
             Mend::Linger => {
                 let user = user::name();
-                let mut command = Command::new("/usr/bin/loginctl");
+                let mut command = Command::new(tools::of_system("loginctl"));
                 command.args(["--no-ask-password", "enable-linger", &user]);
                 // Its exit status says little: only the state counts.
                 let said = tools::run(&mut command, LIMIT).map_err(|e| anyhow!("loginctl {e}"))?;

@@ -130,7 +130,7 @@ pub fn agents(report: &mut Report, town: &Town) {
             }
         }
         let dir = town.workdir(&agent);
-        if !dir.is_dir() {
+        if matches!(files::is_dir(&dir), Ok(false)) {
             report.find(
                 "agents",
                 format!("{agent} has no directory '{}'", dir.display()),

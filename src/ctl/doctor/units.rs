@@ -1,6 +1,6 @@
 //! Whether the units are in order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use anyhow::Result;
@@ -8,12 +8,14 @@ use anyhow::Result;
 use super::mend::Mend;
 use super::report::Report;
 use crate::agent::Agent;
-use crate::ctl::{status, whose, words};
+use crate::ctl::dropins::{self, Ignored};
+use crate::ctl::{directory, status, words};
 use crate::heartbeat::observe::OWN_UNIT;
 use crate::heartbeat::observed::{JOBS, KEPT_UNITS, LOOKS};
 use crate::job::{self, starts};
+use crate::meant::{self, RESTART};
 use crate::session::rival::UNIT as GO_DAEMON;
-use crate::systemd::{Properties, Systemd, Unit};
+use crate::systemd::{Properties, Systemd, Unit, typed};
 use crate::town::Town;
 
 /// The unit files of the package.
@@ -207,9 +209,13 @@ pub fn units(report: &mut Report, systemd: &Systemd, town: Option<&Town>) -> Res
             "units",
             format!("A drop-in spoils {first}{more}: {what}"),
             "It cannot do its work like that",
-            format!("systemctl --user cat \"{first}\", and mend or remove that drop-in"),
+            format!(
+                "systemctl --user cat {}, and mend or remove that drop-in",
+                typed(first)
+            ),
         );
     }
+    ignored(report, systemd, town, &loaded);
     for often in starts::too_often() {
         report.find(
             "units",
@@ -262,13 +268,13 @@ pub fn units(report: &mut Report, systemd: &Systemd, town: Option<&Town>) -> Res
             "units",
             what,
             "What the old town asks for is not done, and the new one has no agents",
-            how.unwrap_or_else(|| status::RESTART.into()),
+            how.unwrap_or_else(|| RESTART.into()),
         );
     }
     // The generator's drop-ins are as old as the last reload.
     if let Some(town) = town
         && let Some(path) = loaded.get("gt-lifecycle.path")
-        && !whose::only_here(systemd, town.root())
+        && !meant::only_here(systemd, town.root())
     {
         let spool = town.path("daemon/lifecycle/new");
         let watched = systemd.properties(&path.name)?.watched();
@@ -278,12 +284,39 @@ pub fn units(report: &mut Report, systemd: &Systemd, town: Option<&Town>) -> Res
                     "units",
                     format!("The path units do not watch '{}'", town.root().display()),
                     "Requests and spawns wait for the next tick",
-                    status::RESTART,
+                    RESTART,
                 )
                 .mend = Some(Mend::Reload);
         }
     }
     Ok(())
+}
+
+/// Names what the manager ignores of drop-ins, of agents that are down too.
+fn ignored(
+    report: &mut Report,
+    systemd: &Systemd,
+    town: Option<&Town>,
+    loaded: &BTreeMap<String, Unit>,
+) {
+    let agents = town.map(|town| directory::known(town, Some(loaded)));
+    let agents = agents.unwrap_or_else(|| [Agent::deacon()].into());
+    let mut units: BTreeSet<String> = agents.iter().map(Agent::unit).collect();
+    units.extend(loaded.keys().cloned());
+    let names: Vec<&str> = units.iter().map(String::as_str).collect();
+    match dropins::ignored(systemd, &names) {
+        Ok(ignored) => {
+            for Ignored { file, what } in ignored {
+                report.find(
+                    "units",
+                    format!("'{file}', {what}"),
+                    "systemd goes on as if the line were not there",
+                    "mend the line, then run 'systemctl --user daemon-reload'",
+                );
+            }
+        }
+        Err(e) => log::warn!("What systemd ignores of drop-ins is not known: {e:#}"),
+    }
 }
 
 /// What drop-ins have made of one of our services that it cannot be.

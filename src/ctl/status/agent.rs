@@ -173,6 +173,8 @@ pub const PROPERTIES: &[&str] = &[
 pub struct Seen<'a> {
     pub town: &'a Town,
     pub marks: Marks<'a>,
+    /// Why the manager would not start a unit, by its name.
+    pub refused: BTreeMap<String, String>,
     pub up: bool,
     pub panes: Option<Index<'a>>,
     /// The first processes of agents' panes that are outside of their units.
@@ -320,55 +322,26 @@ impl Seen<'_> {
     ) -> AgentStatus {
         let town = self.town;
         let pane = self.pane(agent);
-        let (active, sub) = match unit {
-            None => ("unknown", "unknown"),
-            Some(None) => ("inactive", "dead"),
-            Some(Some(unit)) => (unit.active.as_str(), unit.sub.as_str()),
-        };
-        let number = |name| properties.and_then(|p| p.number(name));
-        let again = properties.filter(|_| active == "active");
-        let again = again.and_then(|p| Again::parse(&p.text("StatusText")?));
         let refusals = self.marks.refusals(agent);
-        // A unit that is not loaded has nothing that could be frozen.
-        let is_loaded = unit.is_none_or(|unit| unit.is_some());
-        let frozen = match properties {
-            None if is_loaded => None,
-            properties => Some(properties.is_some_and(Properties::is_frozen)),
-        };
+        let known = of_unit(agent, unit, properties);
+        let is_inactive = known.active_state == "inactive";
+        let ended = self.ended.get(agent).filter(|_| is_inactive);
         let mut status = AgentStatus {
-            agent: agent.to_string(),
-            unit: agent.unit(),
-            active_state: active.into(),
-            sub_state: sub.into(),
-            result: properties.and_then(|p| p.text("Result")),
-            since: again
-                .map(|again| again.at)
-                .or_else(|| properties?.time("StateChangeTimestamp"))
-                .or_else(|| {
-                    self.ended
-                        .get(agent)
-                        .filter(|_| active == "inactive")
-                        .copied()
-                }),
-            restarts: number("NRestarts")
-                .map(|restarts| restarts + again.map_or(0, |again| again.start.saturating_sub(1))),
-            pid: number("MainPID").filter(|&pid| pid != 0),
+            since: known.since.or(ended.copied()),
             session: Some(pane.map_or_else(|| town.session(agent), |p| p.session.clone())),
-            memory_bytes: number("MemoryCurrent"),
-            cpu_nsec: number("CPUUsageNSec"),
-            tasks: number("TasksCurrent"),
             held: self.marks.held(agent).ok().map(|note| note.is_some()),
-            frozen,
-            reason: None,
             heartbeat: match agent.role() {
                 Role::Deacon => Heartbeat::load(town, Timestamp::now()),
                 _ => None,
             },
             terminal: self.terminals.get(agent).cloned(),
+            ..known
         };
+        let (active, sub) = (&*status.active_state, &*status.sub_state);
+        let frozen = status.frozen;
         let job = unit.flatten().and_then(|unit| unit.job.as_deref());
         let frozen = frozen == Some(true);
-        status.reason = match (active, job) {
+        let reason = match (active, job) {
             ("unknown", _) => None,
             ("active", _) if frozen => {
                 let rig = agent.rig().filter(|_| {
@@ -406,6 +379,13 @@ impl Seen<'_> {
                 _ => None,
             },
             (_, Some(job)) => Some(format!("its {job} job is queued")),
+            ("failed" | "inactive", None) if let Some(why) = self.refused.get(&status.unit) => {
+                let mut why = why.clone();
+                if !refusals.is_empty() {
+                    why = format!("{why}; and {}", all(&refusals));
+                }
+                Some(why + &self.elsewhere_alive(agent))
+            }
             ("failed", None) => properties.map(|p| format!("gave up: {}", last_end(p))),
             ("activating", None) if sub == "auto-restart" => {
                 properties.map(|p| format!("restarts soon: {}", last_end(p)))
@@ -426,8 +406,47 @@ impl Seen<'_> {
             ),
             _ => None,
         };
-        status.reason = status.reason.map(|reason| one_line(&reason));
+        status.reason = reason.map(|reason| one_line(&reason));
         status
+    }
+}
+
+/// What the manager says of an agent; it does not know of the town's files.
+pub fn of_unit(
+    agent: &Agent,
+    unit: Option<Option<&Unit>>,
+    properties: Option<&Properties>,
+) -> AgentStatus {
+    let (active, sub) = match unit {
+        None => ("unknown", "unknown"),
+        Some(None) => ("inactive", "dead"),
+        Some(Some(unit)) => (unit.active.as_str(), unit.sub.as_str()),
+    };
+    let number = |name| properties.and_then(|p| p.number(name));
+    let again = properties.filter(|_| active == "active");
+    let again = again.and_then(|p| Again::parse(&p.text("StatusText")?));
+    // A unit that is not loaded has nothing that could be frozen.
+    let is_loaded = unit.is_none_or(|unit| unit.is_some());
+    AgentStatus {
+        agent: agent.to_string(),
+        unit: agent.unit(),
+        active_state: active.into(),
+        sub_state: sub.into(),
+        result: properties.and_then(|p| p.text("Result")),
+        since: again
+            .map(|again| again.at)
+            .or_else(|| properties?.time("StateChangeTimestamp")),
+        restarts: number("NRestarts")
+            .map(|restarts| restarts + again.map_or(0, |again| again.start.saturating_sub(1))),
+        pid: number("MainPID").filter(|&pid| pid != 0),
+        memory_bytes: number("MemoryCurrent"),
+        cpu_nsec: number("CPUUsageNSec"),
+        tasks: number("TasksCurrent"),
+        frozen: match properties {
+            None if is_loaded => None,
+            properties => Some(properties.is_some_and(Properties::is_frozen)),
+        },
+        ..AgentStatus::default()
     }
 }
 
@@ -529,6 +548,7 @@ mod tests {
         Seen {
             town,
             marks: Marks::of(town),
+            refused: BTreeMap::new(),
             up: true,
             panes: None,
             outside: BTreeSet::new(),
@@ -561,6 +581,7 @@ mod tests {
             active: "active".into(),
             sub: "running".into(),
             job: None,
+            load: "loaded".into(),
         };
         let (_dir, town) = town_with(1, &[]);
         for (seen, frozen) in [

@@ -1,6 +1,7 @@
 //! Asks the manager, tmux and the files once, and says what is wrong.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
@@ -8,17 +9,18 @@ use anyhow::Result;
 use jiff::Timestamp;
 use nix::time::{ClockId, clock_gettime};
 
-use super::agent::{self, PROPERTIES, Seen, elsewhere, last_end};
+use super::agent::{self, AgentStatus, PROPERTIES, Seen, elsewhere, last_end};
 use super::model::{Queue, Status, Target, Ticks};
-use super::problems::{self, RESTART, short_lived, two_towns};
+use super::problems::{self, short_lived, two_towns};
 use crate::agent::Agent;
 use crate::alert;
 use crate::ctl::words::{one_line, printable};
 use crate::ctl::{directory, dismiss, events, user};
 use crate::heartbeat::memory::Memory;
 use crate::heartbeat::observe::OWN_UNIT;
-use crate::heartbeat::observed::{JOBS, LOOKS};
+use crate::heartbeat::observed::{JOBS, KEPT_UNITS, LOOKS};
 use crate::job;
+use crate::meant::RESTART;
 use crate::session::{process, rival, server};
 use crate::spool::Spool;
 use crate::systemd::{Properties, Systemd, Unit};
@@ -30,6 +32,9 @@ use crate::town::{self, Town};
 /// The timers of which the earlier one starts the next tick.
 const TICK_TIMERS: [&str; 2] = ["gt-heartbeat-next.timer", "gt-heartbeat.timer"];
 
+/// The units that are asked for.
+const UNITS: [&str; 2] = ["gt-*", "gastown.target"];
+
 /// Asks the manager, tmux and the files, once each; `Err` is why there is no manager. `also`: an agent
 /// that is asked for by name, and told of even if it is down and nothing wants it to run.
 pub fn collect(town: &Town, systemd: Result<&Systemd, String>, also: Option<&Agent>) -> Status {
@@ -37,24 +42,14 @@ pub fn collect(town: &Town, systemd: Result<&Systemd, String>, also: Option<&Age
     let memory = Memory::read(town).unwrap_or_default();
     let (last_tick, ticks) = ticks(town, &memory);
     let mut status = Status {
-        town: town.root().display().to_string(),
-        manager: "unknown".into(),
-        target: Target::default(),
-        linger: user::is_lingering(),
-        next_tick: None,
         last_tick,
         ticks,
-        agents: Vec::new(),
-        problems: Vec::new(),
-        now: Timestamp::now(),
-        next_reason: None,
-        tick_failure: None,
         queues: queues(town),
+        ..of_town(town.root())
     };
     let units = systemd.clone().and_then(|systemd| {
         status.manager = systemd.state().map_err(|e| format!("{e:#}"))?;
-        let patterns = ["gt-*", "gastown.target"];
-        systemd.units(&patterns).map_err(|e| format!("{e:#}"))
+        systemd.units(&UNITS).map_err(|e| format!("{e:#}"))
     });
     let marks = Marks::listed(town);
     let tmux = Tmux::on(town.socket());
@@ -106,9 +101,14 @@ pub fn collect(town: &Town, systemd: Result<&Systemd, String>, also: Option<&Age
         (Some(panes), Ok(sights)) => states(town, &agents, panes, sights),
         _ => BTreeMap::new(),
     };
+    let refused = match (&systemd, &units) {
+        (Ok(systemd), Ok(units)) => refused(systemd, units, &agents),
+        _ => BTreeMap::new(),
+    };
     let seen = Seen {
         town,
         marks,
+        refused,
         up: status.target.active == Some(true),
         panes: panes.as_ref().map(|panes| Index::of(panes)),
         outside,
@@ -146,7 +146,12 @@ pub fn collect(town: &Town, systemd: Result<&Systemd, String>, also: Option<&Age
         let one = seen.status(&agent, unit.ok(), properties, what);
         // A tick forgets that somebody gave up who is gone.
         let is_gone = || agent.role().is_worker() && matches!(town.lacks(&agent), Ok(Some(_)));
-        found.extend(agent::problem(&one).filter(|_| one.active_state != "failed" || !is_gone()));
+        let refused = seen.refused.get(&one.unit);
+        let problem = match refused {
+            Some(why) => Some(alert::cannot_start(&agent, why)),
+            None => agent::problem(&one),
+        };
+        found.extend(problem.filter(|_| one.active_state != "failed" || !is_gone()));
         if let Some(root) = properties.and_then(|p| elsewhere(town, p)) {
             roots.push(root);
         } else if is_active && let Some(place) = seen.beside(&agent) {
@@ -184,6 +189,60 @@ pub fn collect(town: &Town, systemd: Result<&Systemd, String>, also: Option<&Age
     status
 }
 
+/// What is known of a town before anybody is asked.
+fn of_town(root: &Path) -> Status {
+    Status {
+        town: root.display().to_string(),
+        manager: "unknown".into(),
+        linger: user::is_lingering(),
+        now: Timestamp::now(),
+        ..Status::default()
+    }
+}
+
+/// What the manager alone tells where the town cannot be read, as when its directory has been moved:
+/// agents that run go on. `None`: there are none.
+///
+/// # Errors
+/// The manager does not answer.
+pub fn without_town(root: &Path, systemd: &Systemd) -> Result<Option<Status>> {
+    let units = systemd.units(&UNITS)?;
+    let is_up = |unit: &&Unit| !unit.is_down() && Agent::from_unit(&unit.name).is_ok();
+    let up = units.values().filter(is_up).count();
+    if up == 0 {
+        return Ok(None);
+    }
+    let mut status = Status {
+        manager: systemd.state()?,
+        ..of_town(root)
+    };
+    let mut found = vec![format!(
+        "{} without the town's files: who ends stays down; put '{}' back, or run 'gastownctl down'",
+        match up {
+            1 => "1 agent runs".into(),
+            _ => format!("{up} agents run"),
+        },
+        root.display()
+    )];
+    let properties = ask(systemd, &units, &mut status, &mut found);
+    for (name, unit) in &units {
+        let Ok(agent) = Agent::from_unit(name) else {
+            continue;
+        };
+        let properties = properties.get(name);
+        let reason = match unit.active.as_str() {
+            "failed" => properties.map(|p| format!("gave up: {}", last_end(p))),
+            _ => None,
+        };
+        status.agents.push(AgentStatus {
+            reason: reason.map(|reason| one_line(&reason)),
+            ..agent::of_unit(&agent, Some(Some(unit)), properties)
+        });
+    }
+    status.problems = found.iter().map(|problem| one_line(problem)).collect();
+    Ok(Some(status))
+}
+
 /// What the manager says of the town, for the status; gives what it says of each agent's unit.
 fn ask(
     systemd: &Systemd,
@@ -214,7 +273,11 @@ fn ask(
             }
         }
     }
-    found.extend(problems::of_units(status, units, &troubles));
+    let own = KEPT_UNITS.iter().chain(JOBS).chain(LOOKS).copied();
+    let down = own.filter(|name| units.get(*name).is_none_or(Unit::is_down));
+    let refused = systemd.refused(&down.collect::<Vec<_>>(), units);
+    let refused = refused.unwrap_or_default();
+    found.extend(problems::of_units(status, units, &troubles, &refused));
     let theirs = units.values();
     let theirs = theirs.filter(|unit| Agent::from_unit(&unit.name).is_ok());
     let read = systemd.look(&theirs.collect::<Vec<_>>(), PROPERTIES);
@@ -222,6 +285,19 @@ fn ask(
         found.push(format!("{e:#}"));
         BTreeMap::new()
     })
+}
+
+/// Which agents that are down the manager would not start, by their units, and why.
+fn refused(
+    systemd: &Systemd,
+    units: &BTreeMap<String, Unit>,
+    agents: &BTreeSet<Agent>,
+) -> BTreeMap<String, String> {
+    let names = agents.iter().map(Agent::unit);
+    let down = names.filter(|name| units.get(name).is_none_or(Unit::is_down));
+    let down: Vec<String> = down.collect();
+    let names: Vec<&str> = down.iter().map(String::as_str).collect();
+    systemd.refused(&names, units).unwrap_or_default()
 }
 
 /// When the last tick was, and how many there were, by our own bookkeeping. Where that has none,

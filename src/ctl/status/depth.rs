@@ -5,9 +5,11 @@ use anyhow::{Context, Result};
 use super::model::Status;
 use super::table;
 use crate::agent::Agent;
+use crate::ctl::dropins::{self, Ignored};
 use crate::ctl::paint::{self, Paint};
 use crate::ctl::words::{self, age, printable};
 use crate::ctl::{cli, journalctl};
+use crate::systemd::Systemd;
 use crate::terminal::State;
 use crate::tools;
 use crate::town::Town;
@@ -20,7 +22,13 @@ const LINES: u32 = 10;
 ///
 /// # Errors
 /// The agent is not in the status.
-pub fn show(town: &Town, status: &Status, agent: &Agent, args: &cli::Status) -> Result<String> {
+pub fn show(
+    town: &Town,
+    systemd: Option<&Systemd>,
+    status: &Status,
+    agent: &Agent,
+    args: &cli::Status,
+) -> Result<String> {
     let name = agent.to_string();
     let one = status.agents.iter().find(|one| one.agent == name);
     let one = one.with_context(|| format!("Nothing is known of {agent}"))?;
@@ -72,6 +80,10 @@ pub fn show(town: &Town, status: &Status, agent: &Agent, args: &cli::Status) -> 
     line("Memory", one.memory_bytes.map(words::bytes));
     line("CPU", one.cpu_nsec.map(words::cpu));
     line("Tasks", one.tasks.map(|n| n.to_string()));
+    let ignored = systemd.map(|systemd| dropins::ignored(systemd, &[&agent.unit()]));
+    for Ignored { file, what } in ignored.into_iter().flatten().flatten() {
+        line("Drop-in", Some(format!("'{file}', {what}")));
+    }
     let journal = match journalctl::unreadable() {
         Some(why) => why + "\n",
         None => {

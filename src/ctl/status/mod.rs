@@ -16,14 +16,16 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::{cli, directory, output, paint};
+use super::{cli, directory, output, paint, words};
+use crate::agent::Agent;
 use crate::exit::Exit;
 use crate::systemd::Systemd;
 use crate::town::Town;
+use crate::town::env_file::locate;
 pub use agent::{AgentStatus, elsewhere, frozen_for_good, last_end};
 pub use collect::collect;
 pub use model::{Queue, Status, Target, Ticks};
-pub use problems::{RESTART, forget, is_own, short_lived, two_towns};
+pub use problems::{forget, is_own, short_lived, two_towns};
 
 /// How often `--watch` looks.
 const REFRESH: Duration = Duration::from_secs(2);
@@ -34,7 +36,10 @@ const REFRESH: Duration = Duration::from_secs(2);
 /// The town cannot be read, or there is no such agent or rig.
 pub fn run(args: &cli::Status) -> Result<Exit> {
     loop {
-        let town = Town::load()?;
+        let town = match Town::load() {
+            Ok(town) => town,
+            Err(e) => return without_town(args, e),
+        };
         let systemd = Systemd::connect();
         let is_rig = |name: &&String| town.rigs().contains(name) && town.agent(name).is_err();
         let agent = args.agent.as_ref().filter(|name| !is_rig(name));
@@ -56,16 +61,12 @@ pub fn run(args: &cli::Status) -> Result<Exit> {
             (Ok(_), true) => status.verdict(),
             (Ok(_), false) => Exit::Ok,
         };
-        let colour = paint::colour(args.color);
+        let is_short = args.problems || (args.check && !args.json);
         let text = match agent {
-            _ if args.check && !args.json => format!("{}\n", status.in_a_line()),
-            _ if args.problems && args.json => {
-                serde_json::to_string_pretty(&status.problems)? + "\n"
+            Some(agent) if !is_short => {
+                depth::show(&town, systemd.as_ref().ok(), &status, &agent, args)?
             }
-            _ if args.problems => table::problems(&status, paint::width(), usize::MAX, colour),
-            Some(agent) => depth::show(&town, &status, &agent, args)?,
-            None if args.json => serde_json::to_string_pretty(&status)? + "\n",
-            None => table::render(&status, paint::width(), colour),
+            _ => shown(&status, args)?,
         };
         let text = match (args.watch, std::io::stdout().is_terminal()) {
             (false, _) => text,
@@ -78,4 +79,38 @@ pub fn run(args: &cli::Status) -> Result<Exit> {
         }
         std::thread::sleep(REFRESH);
     }
+}
+
+/// Prints what the manager tells of agents that run without the town's files. That these cannot be
+/// read remains the result.
+///
+/// # Errors
+/// In any case.
+fn without_town(args: &cli::Status, why: anyhow::Error) -> Result<Exit> {
+    let seen = locate().and_then(|at| {
+        Systemd::connect().and_then(|systemd| collect::without_town(&at.root, &systemd))
+    });
+    if let Ok(Some(mut status)) = seen {
+        status
+            .problems
+            .insert(0, words::one_line(&format!("{why:#}")));
+        if let Some(name) = &args.agent {
+            let agent = Agent::parse(name);
+            status.narrow(&agent.map_or_else(|_| name.clone(), |agent| agent.to_string()));
+        }
+        output::print(&shown(&status, args)?)?;
+    }
+    Err(why)
+}
+
+/// The whole of a status, as it is asked for.
+fn shown(status: &Status, args: &cli::Status) -> Result<String> {
+    let colour = paint::colour(args.color);
+    Ok(match (args.check, args.problems, args.json) {
+        (true, _, false) => format!("{}\n", status.in_a_line()),
+        (_, true, true) => serde_json::to_string_pretty(&status.problems)? + "\n",
+        (_, true, false) => table::problems(status, paint::width(), usize::MAX, colour),
+        (_, false, true) => serde_json::to_string_pretty(&status)? + "\n",
+        (false, false, false) => table::render(status, paint::width(), colour),
+    })
 }

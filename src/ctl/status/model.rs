@@ -6,12 +6,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::agent::AgentStatus;
-use super::problems;
-use crate::agent::Agent;
-use crate::ctl::words::one_line;
 use crate::exit::Exit;
 use crate::spool::Counts;
-use crate::town::Town;
 
 /// The town at one moment. The fields without `skip` are the contract of `status --json`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -101,24 +97,6 @@ impl Status {
             let mut others = words.iter().enumerate();
             words.iter().any(|word| is_of(word)) || !others.any(|(at, word)| of_other(at, word))
         });
-    }
-
-    /// Adds who runs and could not be started again, of all agents or of one. It is not asked for
-    /// the table, which it would make slower.
-    pub fn foresee(&mut self, town: &Town, only: Option<&Agent>) {
-        let only = only.map(Agent::to_string);
-        let meant = self.agents.iter();
-        let meant = meant.filter(|one| only.as_ref().is_none_or(|only| one.agent == *only));
-        let meant: Vec<AgentStatus> = meant.cloned().collect();
-        for (why, agents) in problems::of_starts(town, &meant) {
-            let why = one_line(&why);
-            for one in &mut self.agents {
-                if agents.contains(&one.agent) {
-                    one.reason.get_or_insert_with(|| why.clone());
-                }
-            }
-            self.problems.push(format!("{} {why}", agents.join(", ")));
-        }
     }
 
     /// How the town is, as an exit status.

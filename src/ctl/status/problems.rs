@@ -14,18 +14,15 @@ use crate::files;
 use crate::heartbeat::observe::OWN_UNIT;
 use crate::heartbeat::observed::{JOBS, KEPT_UNITS, LOOKS};
 use crate::job::starts;
+use crate::meant;
 use crate::session::fit;
 use crate::session::whose::{Names, OtherServers};
 use crate::spool::Spool;
-use crate::systemd::{Systemd, Unit, runtime_dir};
+use crate::systemd::{Systemd, Unit, runtime_dir, typed};
 use crate::town::docked::Labels;
 use crate::town::env_file::ROOT;
-use crate::town::marks::Marks;
+use crate::town::marks::{self, Marks};
 use crate::town::{self, Town};
-
-/// Restarts all units, so that they run for the town that `town.env` names now.
-pub const RESTART: &str =
-    "systemctl --user daemon-reload && systemctl --user restart gastown.target";
 
 /// Whether a unit is one of the package's.
 pub fn is_own(unit: &str) -> bool {
@@ -54,7 +51,7 @@ pub fn short_lived(enabled: Option<bool>) -> Vec<String> {
 }
 
 /// What is said of agents that run for other towns, by the roots of those, and what to type: `None`
-/// where [`RESTART`] mends it.
+/// where [`meant::RESTART`] mends it.
 pub fn two_towns(
     town: &Town,
     systemd: &Systemd,
@@ -68,11 +65,11 @@ pub fn two_towns(
         town.root().display()
     );
     // The units would run for the same one again.
-    let here = whose::only_here(systemd, town.root());
+    let here = meant::only_here(systemd, town.root());
     Some(match here {
         true => (
             format!("{what}, which only {ROOT} in this shell names"),
-            Some(whose::choice(Path::new(root))),
+            Some(meant::choice(Path::new(root), whose::ANY)),
         ),
         false => (what, None),
     })
@@ -138,11 +135,33 @@ pub fn of_starts(town: &Town, agents: &[AgentStatus]) -> BTreeMap<String, Vec<St
     lost
 }
 
-/// What is wrong with the town's own units; `troubles` has the jobs' own words.
+impl Status {
+    /// Adds who runs and could not be started again, of all agents or of one. It is not asked for
+    /// the table, which it would make slower.
+    pub fn foresee(&mut self, town: &Town, only: Option<&Agent>) {
+        let only = only.map(Agent::to_string);
+        let meant = self.agents.iter();
+        let meant = meant.filter(|one| only.as_ref().is_none_or(|only| one.agent == *only));
+        let meant: Vec<AgentStatus> = meant.cloned().collect();
+        for (why, agents) in of_starts(town, &meant) {
+            let why = words::one_line(&why);
+            for one in &mut self.agents {
+                if agents.contains(&one.agent) {
+                    one.reason.get_or_insert_with(|| why.clone());
+                }
+            }
+            self.problems.push(format!("{} {why}", agents.join(", ")));
+        }
+    }
+}
+
+/// What is wrong with the town's own units; `troubles` has the jobs' own words, `refused` why the
+/// manager does not start a unit.
 pub fn of_units(
     status: &Status,
     units: &BTreeMap<String, Unit>,
     troubles: &BTreeMap<&str, String>,
+    refused: &BTreeMap<String, String>,
 ) -> Vec<String> {
     let mut problems = Vec::new();
     let on = status.target.active == Some(true);
@@ -152,7 +171,9 @@ pub fn of_units(
     let ours = KEPT_UNITS.iter().chain(JOBS).chain(LOOKS);
     for name in ours.chain(&[OWN_UNIT]) {
         let failed = units.get(*name).is_some_and(|u| u.active == "failed");
-        if failed || (on && KEPT_UNITS.contains(name) && is_down(units, name)) {
+        if let Some(why) = refused.get(*name) {
+            problems.push(alert::cannot_start(name, why));
+        } else if failed || (on && KEPT_UNITS.contains(name) && is_down(units, name)) {
             let how = match troubles.get(name) {
                 Some(why) => &format!("failed: {why}"),
                 None if failed => "failed",
@@ -184,9 +205,9 @@ pub fn of_units(
     problems
 }
 
-/// Has the manager forget a unit that failed. Its name may have backslashes.
+/// Has the manager forget a unit that failed.
 pub fn forget(unit: &str) -> String {
-    format!("systemctl --user reset-failed \"{unit}\"")
+    format!("systemctl --user reset-failed {}", typed(unit))
 }
 
 /// Agents that are frozen although no emergency stop says so.
@@ -213,10 +234,10 @@ pub fn frozen_for_nothing(
 }
 
 /// The marks that keep agents down, and those of which it is not known, once each.
-pub fn of_marks(town: &Town, marks: &Marks<'_>) -> Vec<String> {
+pub fn of_marks(town: &Town, known: &Marks<'_>) -> Vec<String> {
     let mut problems = Vec::new();
     let mut unknown = BTreeSet::new();
-    match marks.estop(None) {
+    match known.estop(None) {
         Ok(None) => {}
         Ok(Some(note)) => problems.push(format!(
             "Emergency stop{note}: no agent may run; run 'gastownctl thaw' to end it"
@@ -224,19 +245,21 @@ pub fn of_marks(town: &Town, marks: &Marks<'_>) -> Vec<String> {
         Err(why) => _ = unknown.insert(why),
     }
     for rig in town.rigs().names() {
-        match marks.estop(Some(rig)) {
+        match known.estop(Some(rig)) {
             Ok(None) => {}
             Ok(Some(note)) => problems.push(format!(
                 "Rig {rig} has an emergency stop{note}: run 'gastownctl thaw {rig}' to end it"
             )),
             Err(why) => _ = unknown.insert(why),
         }
-        if let Err(e) = marks.of_rig(rig) {
+        if let Err(e) = known.of_rig(rig) {
             unknown.insert(format!("{e:#}"));
         }
     }
-    if let Err(why) = marks.held(&Agent::deacon()) {
+    if let Err(why) = known.held(&Agent::deacon()) {
         unknown.insert(why);
+    } else if let Err(e) = files::names(&town.path(marks::HELD), 1) {
+        unknown.insert(format!("{e:#}"));
     }
     if let Err(e) = Labels::load(town) {
         unknown.insert(format!("{e:#}"));
@@ -402,10 +425,18 @@ mod tests {
                 active: "failed".into(),
                 sub: "failed".into(),
                 job: None,
+                load: "loaded".into(),
             };
             let units = [(name.to_string(), unit)].into();
-            let told = of_units(&status, &units, &BTreeMap::new());
-            assert!(told.iter().any(|told| told.starts_with(name)), "{told:?}");
+            let told = |refused| of_units(&status, &units, &BTreeMap::new(), &refused);
+            let has = |told: &[String], begin: &str| told.iter().any(|t| t.starts_with(begin));
+            assert!(has(&told(BTreeMap::new()), &format!("{name} failed; ")));
+            let refused = told([(name.to_string(), "it is masked".into())].into());
+            assert!(has(
+                &refused,
+                &format!("{name} cannot be started: it is masked")
+            ));
+            assert!(!has(&refused, &format!("{name} failed")), "{refused:?}");
         }
     }
 

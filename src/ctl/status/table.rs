@@ -1,9 +1,11 @@
 //! How a [`Status`] looks on a terminal.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 
 use super::agent::AgentStatus;
-use super::model::Status;
+use super::model::{Queue, Status};
 use crate::ctl::paint::{LEAST_WIDTH, Paint};
 use crate::ctl::words::{age, bytes, clipped, counted, cpu, short, wrapped};
 use crate::terminal::State;
@@ -110,58 +112,67 @@ fn head(status: &Status, width: usize, colour: bool) -> String {
         (Some(true), true) => ("running", Paint::Good),
         (Some(true), false) => ("running, with problems", Paint::Doubtful),
     };
-    let mut out = format!(
-        "{}  {}  {}\n",
-        Paint::Bold.on("Gas Town", colour),
-        paint.on(word, colour),
-        status.town
-    );
-    let mut line = |label: &str, text: &str| out.push_str(&format!("{label:>8}  {text}\n"));
+    let title = "Gas Town";
+    let is_long = [title, word, &status.town].map(|part| part.chars().count() + GAP.len());
+    let is_long = is_long.iter().sum::<usize>() - GAP.len() > width;
+    let beside = match is_long {
+        true => String::new(),
+        false => format!("{GAP}{}", status.town),
+    };
+    let (title, word) = (Paint::Bold.on(title, colour), paint.on(word, colour));
+    let mut out = format!("{title}{GAP}{word}{beside}\n");
+    let mut line = |label: &str, text: &str, painted: &[(&str, Paint)]| {
+        let mut text = clipped(text, width.saturating_sub(10));
+        for (part, paint) in painted {
+            text = text.replace(part, &paint.on(part, colour));
+        }
+        out.push_str(&format!("{label:>8}  {text}\n"));
+    };
+    if is_long {
+        line("Town", &status.town, &[]);
+    }
     let agents = status.agents.len();
     if status.manager == "unknown" {
-        line(
-            "Agents",
-            &format!("{}, their states not known", counted(agents, "agent")),
-        );
+        let agents = counted(agents, "agent");
+        line("Agents", &format!("{agents}, their states not known"), &[]);
     } else {
-        line("Agents", &status.up("up"));
+        line("Agents", &status.up("up"), &[]);
     }
-    let yes = |known: Option<bool>, yes: &str, no: &str| match known {
-        Some(true) => yes.to_string(),
-        Some(false) => Paint::Doubtful.on(no, colour),
-        None => "not known".to_string(),
+    let yes = |known: Option<bool>, yes, no| match known {
+        Some(true) => yes,
+        Some(false) => no,
+        None => "not known",
     };
+    let (disabled, ends) = ("not enabled", "linger off");
     let boot = format!(
         "{}, {}; user manager {}",
-        yes(status.target.enabled, "enabled", "not enabled"),
-        yes(status.linger, "linger on", "linger off"),
+        yes(status.target.enabled, "enabled", disabled),
+        yes(status.linger, "linger on", ends),
         status.manager
     );
-    line("Boot", &boot);
+    let doubtful = [disabled, ends].map(|part| (part, Paint::Doubtful));
+    line("Boot", &boot, &doubtful);
     if let Some(beat) = status.agents.iter().find_map(|a| a.heartbeat.as_ref()) {
-        line(
-            "Deacon",
-            &clipped(&format!("heartbeat {beat}"), width.saturating_sub(10)),
-        );
+        line("Deacon", &format!("heartbeat {beat}"), &[]);
     }
-    line("Ticks", &clipped(&ticks(status), width.saturating_sub(10)));
-    let queues: Vec<String> = status
-        .queues
-        .iter()
-        .map(|queue| {
-            let Some(counts) = &queue.counts else {
-                return format!("{}s not known", queue.what);
-            };
-            let failed = match counts.failed {
-                0 => String::new(),
-                n => Paint::Bad.on(&format!(", {n} failed"), colour),
-            };
+    line("Ticks", &ticks(status), &[]);
+    let failed = |queue: &Queue| {
+        let counts = queue.counts.as_ref().filter(|counts| counts.failed > 0)?;
+        Some(format!(", {} failed", counts.failed))
+    };
+    let shown = status.queues.iter().map(|queue| match &queue.counts {
+        Some(counts) => {
             let pending = counted(counts.new + counts.cur, queue.what);
-            format!("{pending} pending{failed}")
-        })
-        .collect();
-    if !queues.is_empty() {
-        line("Queues", &queues.join("; "));
+            format!("{pending} pending{}", failed(queue).unwrap_or_default())
+        }
+        None => format!("{}s not known", queue.what),
+    });
+    let shown: Vec<String> = shown.collect();
+    let failures: BTreeSet<String> = status.queues.iter().filter_map(failed).collect();
+    let bad = failures.iter().map(|part| (part.as_str(), Paint::Bad));
+    let bad: Vec<(&str, Paint)> = bad.collect();
+    if !shown.is_empty() {
+        line("Queues", &shown.join("; "), &bad);
     }
     out
 }
@@ -306,7 +317,7 @@ fn shown<T>(value: Option<T>, show: impl Fn(T) -> String) -> String {
 mod tests {
     use super::*;
     use crate::ctl::status::agent::Heartbeat;
-    use crate::ctl::status::model::{Queue, Target, Ticks};
+    use crate::ctl::status::model::{Target, Ticks};
     use crate::spool::Counts;
 
     fn at(text: &str) -> Option<Timestamp> {
@@ -417,6 +428,18 @@ mod tests {
             for line in got.lines() {
                 assert!(line.chars().count() <= width, "wider than {width}: {line}");
             }
+        }
+    }
+
+    #[test]
+    fn all_fits_the_narrowest_terminal() {
+        let mut status = sample();
+        status.town = "/srv/a rather long name/of a directory/gt".into();
+        (status.target.enabled, status.linger) = (Some(false), Some(false));
+        for line in render(&status, LEAST_WIDTH, false).lines() {
+            // A problem is wrapped, and has words that are longer.
+            let is_fit = line.chars().count() <= LEAST_WIDTH || !line.trim().contains(' ');
+            assert!(is_fit, "{line}");
         }
     }
 

@@ -579,6 +579,7 @@ mod tests {
                     active: active.into(),
                     sub: String::new(),
                     job: job.map(String::from),
+                    load: "loaded".into(),
                 };
                 (name.to_string(), unit)
             };
