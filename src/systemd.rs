@@ -300,6 +300,16 @@ impl Systemd {
         })
     }
 
+    /// Whether a unit has a stop in the queue.
+    ///
+    /// # Errors
+    /// The manager does not answer.
+    pub fn is_stopping(&self, unit: &str) -> Result<bool> {
+        let units = self.units(&[unit])?;
+        let job = units.get(unit).and_then(|unit| unit.job.as_deref());
+        Ok(job == Some("stop"))
+    }
+
     /// `enabled`, `disabled`, `static`, ... of an installed unit file; `None` when there is none.
     ///
     /// # Errors

@@ -1,6 +1,8 @@
 //! `gastownctl estop` and `thaw`.
 
 use std::collections::BTreeSet;
+use std::fs::File;
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 
@@ -10,12 +12,32 @@ use super::status::frozen_for_good;
 use super::{cli, directory};
 use crate::agent::{Agent, Role};
 use crate::exit::Exit;
+use crate::files;
 use crate::session::{scopes, whose};
-use crate::systemd::{Systemd, Unit, Verb};
+use crate::systemd::{Properties, Systemd, Unit, Verb, runtime_dir};
 use crate::tmux::{Index, Tmux};
 use crate::town::{Town, marks};
 
 const AGENTS: &[&str] = &["gt-agent@*.service"];
+
+/// The lock of the two commands, below the runtime directory, where a full disk does not matter.
+const LOCK: &str = "gastown/estop.lock";
+
+/// How long an emergency stop waits for a `thaw` under way. Then it stops all the same.
+const ESTOP_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long a `thaw` waits for another one, or for an emergency stop under way.
+const THAW_PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits until no other `estop` or `thaw` is under way, so that the mark and what is frozen fit
+/// together: agents that run under a mark are stopped by the next tick. `Ok(None)`: one still is.
+///
+/// # Errors
+/// The lock cannot be made.
+fn alone(limit: Duration) -> Result<Option<File>> {
+    let dir = runtime_dir().context("There is no runtime directory")?;
+    files::lock(&dir.join(LOCK), limit)
+}
 
 /// Stops every agent, or those of one rig: freezes those that run, where the kernel can, writes
 /// the mark, then freezes or stops the rest. The freezing comes first, because the mark starts a
@@ -33,19 +55,35 @@ pub fn estop(args: &cli::Estop) -> Result<Exit> {
     };
     let systemd = Systemd::connect();
     let dry_run = args.change.dry_run;
+    // Nothing keeps an emergency stop from stopping.
+    let _alone = alone(ESTOP_PATIENCE);
     let mut frozen = BTreeSet::new();
     if let Ok(systemd) = &systemd
         && !dry_run
         && is_unified()
     {
         // A manager that does not answer is told below, after the mark is set.
-        for unit in running(systemd, rig).unwrap_or_default() {
+        let running = running(systemd, rig).unwrap_or_default();
+        let before = systemd.look(&running.iter().collect::<Vec<_>>(), &["FreezerState"]);
+        let before = before.unwrap_or_default();
+        for unit in running {
             if systemd.freeze(&unit.name).is_ok() {
-                say(&format!("Froze {}", agent_of(&unit)))?;
+                let agent = agent_of(&unit);
+                say(
+                    &match before.get(&unit.name).is_some_and(Properties::is_frozen) {
+                        true => format!("{agent} was frozen already"),
+                        false => format!("Froze {agent}"),
+                    },
+                )?;
                 frozen.insert(unit.name);
             }
         }
     }
+    let town = match town {
+        // Then there is nothing that a mark would keep from starting.
+        Err(e) if frozen.is_empty() && is_idle(&systemd, rig) => return Err(e),
+        town => town,
+    };
     let marked = mark(&town, rig, args);
     let systemd = systemd?;
     let wanted = town.as_ref().ok().and_then(|town| town.roster().ok());
@@ -103,6 +141,12 @@ pub fn estop(args: &cli::Estop) -> Result<Exit> {
     stopped
 }
 
+/// Whether it is certain that no agent runs.
+fn is_idle(systemd: &Result<Systemd>, rig: Option<&str>) -> bool {
+    let systemd = systemd.as_ref().ok();
+    systemd.is_some_and(|systemd| running(systemd, rig).is_ok_and(|left| left.is_empty()))
+}
+
 /// Sets the mark, unless it is set.
 fn mark(town: &Result<Town>, rig: Option<&str>, args: &cli::Estop) -> Result<()> {
     let town = town.as_ref().map_err(|e| anyhow!("{e:#}"))?;
@@ -144,24 +188,42 @@ pub fn thaw(args: &cli::Thaw) -> Result<Exit> {
     let rig = rig.map(|rig| directory::rig(&town, rig)).transpose()?;
     let (what, _) = words(rig);
     let dry_run = args.change.dry_run;
+    let _alone = match alone(THAW_PATIENCE) {
+        _ if dry_run => None,
+        Ok(None) => {
+            let why = "An emergency stop, or another 'gastownctl thaw', is under way";
+            let error = anyhow!("{why}; run 'gastownctl thaw' again when it is done");
+            return Err(error.context(Exit::TryAgain));
+        }
+        Ok(lock) => lock,
+        Err(e) => {
+            log::debug!("{e:#}, going on without");
+            None
+        }
+    };
+    let systemd = Systemd::connect();
     let ends = match dry_run {
         true => marks::estop(&town, rig)?.is_some(),
         false => marks::clear_estop(&town, rig)?,
     };
     say(&match (ends, dry_run) {
         (true, true) => format!("Would end {what}"),
+        (true, false) if is_stopped(&systemd) => {
+            format!("Ended {what}; the town is stopped, 'gastownctl up' starts it")
+        }
         (true, false) => {
             format!("Ended {what}; what it stopped and is on a patrol starts with the next tick")
         }
         (false, _) => what.replacen("the", "There was no", 1),
     })?;
-    let systemd = Systemd::connect()?;
+    let systemd = systemd?;
     let mut units = systemd.units(AGENTS)?;
     units.retain(|_, unit| is_of(unit, rig));
     let units: Vec<Unit> = units.into_values().collect();
     let mut thawed = BTreeSet::new();
     let exit = each(&units, |unit| {
-        if !systemd.properties(&unit.name)?.is_frozen() {
+        let now = systemd.properties(&unit.name)?;
+        if !now.is_frozen() {
             return Ok(());
         }
         let agent = agent_of(unit);
@@ -171,7 +233,10 @@ pub fn thaw(args: &cli::Thaw) -> Result<Exit> {
         if dry_run {
             return say(&format!("Would thaw {agent}"));
         }
-        if unit.active != "active" {
+        if now
+            .text("ActiveState")
+            .is_none_or(|state| state == "inactive" || state == "failed")
+        {
             bail!("{agent}: {}", frozen_for_good());
         }
         systemd.thaw(&unit.name)?;
@@ -197,6 +262,12 @@ fn thaw_scopes(town: &Town, systemd: &Systemd, units: &BTreeSet<String>) -> Resu
         }
     }
     Ok(())
+}
+
+/// Whether it is certain that the town is stopped.
+fn is_stopped(systemd: &Result<Systemd>) -> bool {
+    let systemd = systemd.as_ref().ok();
+    systemd.is_some_and(|systemd| matches!(systemd.town_is_stopped(), Ok(true)))
 }
 
 /// What would end another emergency stop of an agent than the one that has just been ended.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 
 use super::output::say;
 use super::{cli, status};
@@ -38,6 +38,7 @@ pub fn up(args: cli::Change) -> Result<Exit> {
     for unit in KEPT_UNITS {
         systemd.reset_failed(unit)?;
     }
+    await_stop(&systemd)?;
     systemd.run(Verb::Start, TARGET, START_LIMIT)?;
     for unit in KEPT_UNITS {
         let after = systemd.run(Verb::Start, unit, START_LIMIT)?;
@@ -68,6 +69,24 @@ pub fn up(args: cli::Change) -> Result<Exit> {
     Ok(Exit::Ok)
 }
 
+/// Waits until a stop of the town that is under way is done: no start may replace it.
+fn await_stop(systemd: &Systemd) -> Result<()> {
+    let deadline = Instant::now() + STOP_LIMIT;
+    let mut told = false;
+    while systemd.is_stopping(TARGET)? {
+        if Instant::now() >= deadline {
+            let why = "The town is being stopped, which is not done yet";
+            return Err(anyhow!("{why}; run 'gastownctl up' again later").context(Exit::TryAgain));
+        }
+        if !told {
+            log::info!("The town is being stopped; waiting for that");
+        }
+        told = true;
+        std::thread::sleep(SETTLE_POLL);
+    }
+    Ok(())
+}
+
 /// Stops the town, so that no start meanwhile undoes it, and checks whether any process is left.
 ///
 /// # Errors
@@ -90,6 +109,9 @@ pub fn down(args: cli::Change) -> Result<Exit> {
     let deadline = Instant::now() + SETTLE_LIMIT;
     let agents = loop {
         let agents = systemd.units(&["gt-agent@*.service"])?;
+        if systemd.town_is_up()? {
+            bail!("Somebody has started the town again; run 'gastownctl down' to stop it");
+        }
         if agents.values().all(Unit::is_down) || Instant::now() >= deadline {
             break agents;
         }

@@ -131,7 +131,7 @@ impl Systemd {
         if let Some(removed) = self.removed.get() {
             return Ok(removed);
         }
-        let mut signals = zbus::block_on(async {
+        let mut signals = ask(async || {
             let signals = self.manager.receive_job_removed().await?;
             self.manager.subscribe().await?;
             zbus::Result::Ok(signals)
@@ -163,13 +163,15 @@ impl Systemd {
             return Ok(Some(result));
         }
         // A manager that was re-executed meanwhile sends no signal.
-        let state = zbus::block_on(self.connection.call_method(
-            Some("org.freedesktop.systemd1"),
-            &job.path,
-            Some("org.freedesktop.DBus.Properties"),
-            "Get",
-            &("org.freedesktop.systemd1.Job", "State"),
-        ));
+        let state = ask(async || {
+            let manager = Some("org.freedesktop.systemd1");
+            let properties = Some("org.freedesktop.DBus.Properties");
+            let what = ("org.freedesktop.systemd1.Job", "State");
+            let call = self
+                .connection
+                .call_method(manager, &job.path, properties, "Get", &what);
+            call.await
+        });
         match state {
             Ok(_) => Ok(None),
             Err(zbus::Error::FDO(e)) if matches!(*e, UnknownObject(_)) => Ok(Some("gone".into())),
