@@ -607,7 +607,14 @@ pub fn lock(path: &Path, limit: Duration) -> Result<Option<File>> {
     let mut options = File::options();
     // O_NONBLOCK: opening a FIFO would wait for its reader.
     let options = options.create(true).append(true).mode(PRIVATE);
-    let file = options.custom_flags(OFlag::O_NONBLOCK.bits()).open(path);
+    let file = match options.custom_flags(OFlag::O_NONBLOCK.bits()).open(path) {
+        // One that is there can be locked all the same.
+        Err(e) if e.kind() == io::ErrorKind::ReadOnlyFilesystem => OpenOptions::new()
+            .read(true)
+            .custom_flags(OFlag::O_NONBLOCK.bits())
+            .open(path),
+        opened => opened,
+    };
     let file = file.with_context(failed)?;
     let deadline = Instant::now() + limit;
     loop {
