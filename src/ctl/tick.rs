@@ -8,15 +8,16 @@ use super::cli;
 use super::output::say;
 use super::status::last_end;
 use crate::exit::Exit;
-use crate::systemd::{Properties, Systemd, Verb};
+use crate::systemd::{Properties, Systemd, Unit, Verb};
 
 const UNIT: &str = "gt-heartbeat.service";
 
 /// How long a tick may take: the limit of its unit, and a reserve.
 const LIMIT: Duration = Duration::from_secs(330);
 
-/// How often it is looked whether it has ended.
-const POLL: Duration = Duration::from_millis(50);
+/// The first pause between two looks whether it has ended, and the longest: many who wait must not keep
+/// the manager busy.
+const POLL: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(500)];
 
 /// Waits for a tick that is under way, starts another, and waits for that.
 ///
@@ -48,15 +49,16 @@ pub fn run(args: cli::Change) -> Result<Exit> {
 /// The tick's unit once nothing of it runs.
 fn ended(systemd: &Systemd) -> Result<Properties> {
     let deadline = Instant::now() + LIMIT;
+    let [mut pause, longest] = POLL;
     loop {
-        let now = systemd.properties(UNIT)?;
-        let active = now.text("ActiveState");
-        if matches!(active.as_deref(), Some("inactive" | "failed")) {
-            return Ok(now);
+        let units = systemd.units(&[UNIT])?;
+        if units.get(UNIT).is_none_or(Unit::is_down) {
+            return systemd.properties(UNIT);
         }
         if Instant::now() >= deadline {
             bail!("A tick does not end; see 'systemctl --user status {UNIT}'");
         }
-        std::thread::sleep(POLL);
+        std::thread::sleep(pause);
+        pause = (2 * pause).min(longest);
     }
 }

@@ -329,6 +329,10 @@ impl Acting<'_> {
                     self.forget(agent);
                     self.waits(agent, NO_ROOM.into());
                 }
+                Ok(Outcome::Taken(hold)) => {
+                    self.forget(agent);
+                    self.waits(agent, hold.words().into());
+                }
                 // The next tick goes on with it.
                 Ok(_) if matches!(step.action, Action::Instruct { .. }) => {}
                 // It was typed, so it counts: no sign of it is what a stuck agent gives.

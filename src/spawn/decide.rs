@@ -226,6 +226,7 @@ pub fn after(w: &Waiting, outcome: &Outcome, screen: Option<&Screen>, now: Times
         _ if !w.is_expired(now) => return Action::Wait,
         Outcome::Waits(state) => not_ready(state),
         Outcome::NoRoom => "has too small a window for a text".into(),
+        Outcome::Taken(hold) => format!("could not be typed to, for {}", hold.words()),
         Outcome::NotShown => "does not show what is typed".into(),
         Outcome::NotTaken => "does not take its input".into(),
     };
@@ -699,6 +700,7 @@ mod tests {
                 marks: self.panes[at].marks.clone(),
                 typed: self.typed[at].clone(),
                 words: None,
+                hold: None,
             }
         }
 

@@ -1,12 +1,20 @@
 //! Units that are made while the town runs: timers for the next run of a job, and path units for
 //! what no shipped unit can name.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
 use zbus::Variant;
 
 use super::{CALL_LIMIT, Systemd, TARGET, Verb};
+
+/// The manager's word for a unit that it still knows.
+const EXISTS: &str = "org.freedesktop.systemd1.UnitExists";
+
+/// How long it may take until the manager has forgotten a unit that has been stopped, and how often that
+/// is tried.
+const FORGET_LIMIT: Duration = Duration::from_secs(5);
+const FORGET_POLL: Duration = Duration::from_millis(50);
 
 /// When a timer elapses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,12 +62,25 @@ impl Systemd {
     }
 
     fn start_transient(&self, unit: &str, properties: &[(&str, Variant<'_>)]) -> Result<()> {
-        zbus::block_on(
-            self.manager
-                .start_transient_unit(unit, "replace", properties, &[]),
-        )
-        .map(drop)
-        .map_err(|e| anyhow!("Failed to arm '{unit}': {e}"))
+        let deadline = Instant::now() + FORGET_LIMIT;
+        loop {
+            let call = self
+                .manager
+                .start_transient_unit(unit, "replace", properties, &[]);
+            match zbus::block_on(call) {
+                // A manager that is busy has not forgotten the earlier one yet.
+                Err(zbus::Error::MethodError(name, ..))
+                    if name.as_str() == EXISTS && Instant::now() < deadline =>
+                {
+                    std::thread::sleep(FORGET_POLL);
+                }
+                armed => {
+                    return armed
+                        .map(drop)
+                        .map_err(|e| anyhow!("Failed to arm '{unit}': {e}"));
+                }
+            }
+        }
     }
 
     /// Has a transient `<stem>.path` start `<stem>.service` by these directives and paths, and those

@@ -15,7 +15,7 @@ use jiff::Timestamp;
 
 use super::{Look, State, Typing, input, judge, look, read, room};
 use crate::hooks::report::Report;
-use crate::tmux::{Keys, Mark, Screen, Sight, Strokes, Typed};
+use crate::tmux::{Hold, Keys, Mark, Screen, Sight, Strokes, Typed};
 use crate::town::Appearance;
 
 /// Between a text and its Enter: an Enter too early is taken for a part of a paste.
@@ -339,6 +339,8 @@ pub enum Outcome {
     Waits(State),
     /// Nothing was typed, because the window is too small to show all of it.
     NoRoom,
+    /// Nothing was typed, because a person has the pane for something else.
+    Taken(Hold),
     /// It was typed and did not show, so it was not sent.
     NotShown,
     /// It was sent, and stayed where it was.
@@ -469,6 +471,9 @@ impl Attempt {
                 true => Step::Wait(LOOK),
                 false => Step::End(Outcome::Waits(state), None),
             };
+        }
+        if let Some(hold) = sight.hold {
+            return Step::End(Outcome::Taken(hold), None);
         }
         if !reader.has_room(&sight.screen, &self.text.text) {
             return Step::End(Outcome::NoRoom, None);
@@ -671,6 +676,8 @@ mod tests {
         /// How many characters stand behind the cursor.
         behind: usize,
         size: (usize, usize),
+        /// What a person has the pane for.
+        hold: Option<Hold>,
         asks: bool,
         busy: bool,
         /// It reads keys only now and then.
@@ -716,6 +723,7 @@ mod tests {
                 },
                 pid: 7,
                 dead: false,
+                hold: self.hold,
                 marks: self.marks.clone(),
                 typed: self.typed.clone(),
                 words: None,
@@ -914,6 +922,18 @@ mod tests {
         );
         assert_eq!((program.line.as_str(), program.typed), ("", None));
         assert!(program.sent.is_empty());
+    }
+
+    #[test]
+    fn nothing_is_typed_into_a_pane_that_a_person_has_for_something_else() {
+        for hold in [Hold::Mode, Hold::Synchronized] {
+            let mut program = Program {
+                hold: Some(hold),
+                ..Program::default()
+            };
+            assert_eq!(program.told(text("x"), |_, _| {}), Outcome::Taken(hold));
+            assert_eq!((program.line.as_str(), program.sent.len()), ("", 0));
+        }
     }
 
     #[test]

@@ -58,6 +58,37 @@ pub struct Sight {
     pub typed: Option<Typed>,
     /// The first words that this process is still to get.
     pub words: Option<Words>,
+    /// What a person has the pane for.
+    pub hold: Option<Hold>,
+}
+
+/// What a person has a pane for, so that nothing is to be typed there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hold {
+    /// Somebody who is attached reads back in it, or chooses from a list that tmux shows there.
+    Mode,
+    /// What is typed there goes to the other panes of the window too.
+    Synchronized,
+}
+
+impl Hold {
+    /// The same in words.
+    pub fn words(self) -> &'static str {
+        match self {
+            Hold::Mode => "a person reads back in it, or has a list of tmux's open there",
+            Hold::Synchronized => {
+                "its window has 'synchronize-panes' on, so that all its panes would get what is typed"
+            }
+        }
+    }
+
+    fn parse(text: &str) -> Option<Hold> {
+        match text.chars().next()? {
+            'm' => Some(Hold::Mode),
+            's' => Some(Hold::Synchronized),
+            _ => None,
+        }
+    }
 }
 
 /// What agents' panes show, by pane.
@@ -161,7 +192,8 @@ impl Tmux {
         let mut found = HashMap::new();
         // Our own fields come first, because a program chooses its name and its title.
         let format = format!(
-            "#{{pane_pid}} #{{pane_dead}} #{{pane_width}} #{{pane_height}}\t#{{{MARKS}}}\t#{{{TYPED}}}\t#{{{WORDS}}}\t\
+            "#{{pane_pid}} #{{pane_dead}} #{{pane_width}} #{{pane_height}} \
+             #{{?#{{&&:#{{pane_in_mode}},#{{session_attached}}}},m,}}#{{?#{{pane_synchronized}},s,}}\t#{{{MARKS}}}\t#{{{TYPED}}}\t#{{{WORDS}}}\t\
              #{{pane_id}} #{{cursor_x}} #{{cursor_y}} #{{cursor_flag}} #{{history_size}} \
              #{{pane_current_command}}\t#{{pane_title}}"
         );
@@ -237,6 +269,7 @@ pub fn parse_sights(text: &str, rule: &str) -> HashMap<String, Sight> {
         let Some((pane, mut screen)) = Screen::parse(head, shown) else {
             continue;
         };
+        let hold = numbers.split(' ').nth(4).and_then(Hold::parse);
         let mut numbers = numbers.split(' ').map(str::parse::<u32>);
         let [pid, dead, width, height] =
             std::array::from_fn(|_| numbers.next().and_then(Result::ok).unwrap_or_default());
@@ -248,6 +281,7 @@ pub fn parse_sights(text: &str, rule: &str) -> HashMap<String, Sight> {
             marks: marks.split_whitespace().map(String::from).collect(),
             typed: Typed::parse(typed, pid),
             words: Words::parse(words, pid),
+            hold,
         };
         sights.insert(pane, sight);
     }
@@ -283,6 +317,29 @@ mod tests {
         let mut seen: Vec<String> = tmux.sights(&ids).unwrap().into_keys().collect();
         seen.sort();
         assert_eq!(seen, ["%0".to_string(), small]);
+    }
+
+    #[test]
+    fn a_pane_that_a_person_has_for_something_else_is_told() {
+        let lab = Lab::new("hold");
+        let hold = || {
+            let sights = lab.0.sights(&["%0".to_string()]).unwrap();
+            sights["%0"].hold
+        };
+        assert_eq!(hold(), None);
+        lab.0
+            .run(&["set-option", "-w", "-t", "%0", "synchronize-panes", "on"])
+            .unwrap();
+        assert_eq!(hold(), Some(Hold::Synchronized));
+        lab.0
+            .run(&["set-option", "-w", "-t", "%0", "synchronize-panes", "off"])
+            .unwrap();
+        // Whoever has left it like this reads no more.
+        lab.0.run(&["copy-mode", "-t", "%0"]).unwrap();
+        assert_eq!(hold(), None);
+        let one = parse_sights("R 8 0 80 24 m\t\t\t\t%1 3 1 1 7 vi x\ta\nx\n", "R ");
+        assert_eq!(one["%1"].hold, Some(Hold::Mode));
+        assert_eq!(one["%1"].screen.size, (80, 24));
     }
 
     #[test]
