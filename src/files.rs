@@ -607,15 +607,36 @@ pub fn lock(path: &Path, limit: Duration) -> Result<Option<File>> {
     let mut options = File::options();
     // O_NONBLOCK: opening a FIFO would wait for its reader.
     let options = options.create(true).append(true).mode(PRIVATE);
-    let file = match options.custom_flags(OFlag::O_NONBLOCK.bits()).open(path) {
-        // One that is there can be locked all the same.
-        Err(e) if e.kind() == io::ErrorKind::ReadOnlyFilesystem => OpenOptions::new()
-            .read(true)
-            .custom_flags(OFlag::O_NONBLOCK.bits())
-            .open(path),
-        opened => opened,
+    let file = options.custom_flags(OFlag::O_NONBLOCK.bits()).open(path);
+    locked(file.with_context(failed)?, limit).with_context(failed)
+}
+
+/// As [`lock`], for who has something to do where nothing can be written: a file that is there can be
+/// locked on a read-only file system too.
+///
+/// # Errors
+/// As [`lock`].
+pub fn lock_to_read(path: &Path, limit: Duration) -> Result<Option<File>> {
+    let is_read_only = |e: &anyhow::Error| {
+        let cause = e.root_cause().downcast_ref::<io::Error>();
+        cause.is_some_and(|e| e.kind() == io::ErrorKind::ReadOnlyFilesystem)
     };
-    let file = file.with_context(failed)?;
+    match lock(path, limit) {
+        Err(e) if is_read_only(&e) => {
+            let mut options = File::options();
+            let options = options.read(true).custom_flags(OFlag::O_NONBLOCK.bits());
+            let Ok(file) = options.open(path) else {
+                return Err(e);
+            };
+            let failed = || format!("Failed to lock '{}'", path.display());
+            locked(file, limit).with_context(failed)
+        }
+        done => done,
+    }
+}
+
+/// The file with its lock.
+fn locked(file: File, limit: Duration) -> io::Result<Option<File>> {
     let deadline = Instant::now() + limit;
     loop {
         match file.try_lock() {
@@ -624,7 +645,7 @@ pub fn lock(path: &Path, limit: Duration) -> Result<Option<File>> {
                 std::thread::sleep(LOCK_POLL);
             }
             Err(TryLockError::WouldBlock) => return Ok(None),
-            Err(TryLockError::Error(e)) => return Err(e).with_context(failed),
+            Err(TryLockError::Error(e)) => return Err(e),
         }
     }
 }

@@ -30,6 +30,11 @@ pub fn run(args: &cli::Attach) -> Result<Exit> {
     let mut command = tmux.command();
     command.arg("-N");
     match std::env::var("TMUX") {
+        // It would stay so when the person goes back to a session of their own.
+        Ok(client) if is_inside(&client, pane.server) && args.read_only => bail!(
+            "You are in a session of the same tmux server, which would make all that you see there \
+             read-only; run 'gastownctl attach -r {agent}' outside of tmux, or 'gastownctl screen {agent}'"
+        ),
         Ok(client) if is_inside(&client, pane.server) => {
             command.env("TMUX", client).arg("switch-client");
         }

@@ -112,11 +112,12 @@ pub fn moment(text: &str) -> Result<Timestamp> {
     Timestamp::from_microsecond((seconds * 1e6) as i64).context("That time is too far away")
 }
 
-/// The events since then, oldest first; of one agent, if one is given.
+/// The events since then, oldest first; of one agent, if one is given. Where somebody has named that
+/// moment, it is said if the journal begins later.
 ///
 /// # Errors
 /// The journal cannot be read.
-pub fn load(since: Timestamp, agent: Option<&Agent>) -> Result<Vec<Event>> {
+pub fn load(since: Timestamp, agent: Option<&Agent>, named: bool) -> Result<Vec<Event>> {
     if let Some(why) = journalctl::unreadable() {
         bail!("{why}");
     }
@@ -140,7 +141,7 @@ pub fn load(since: Timestamp, agent: Option<&Agent>) -> Result<Vec<Event>> {
     if !said.status.success() && !is_complete {
         bail!("Failed to read the journal: {}", said.complaint());
     }
-    if let Some(what) = journalctl::begins_after(since) {
+    if named && let Some(what) = journalctl::begins_after(since) {
         log::info!("{what}");
     }
     let mut events = parse(&said.stdout);

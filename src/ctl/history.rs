@@ -17,7 +17,11 @@ use crate::zone;
 /// The agent is not known, the time is none, or the journal cannot be read.
 pub fn run(args: &cli::History) -> Result<Exit> {
     let agent = directory::named(&Town::load()?, args.agent.as_deref())?;
-    let events = events::load(events::moment(args.since.text())?, agent.as_ref())?;
+    let events = events::load(
+        events::moment(args.since.text())?,
+        agent.as_ref(),
+        args.since.text.is_some(),
+    )?;
     let zone = zone::local();
     let text: String = events
         .iter()

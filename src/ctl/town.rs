@@ -104,6 +104,10 @@ pub fn down(args: cli::Change) -> Result<Exit> {
         ))?;
         return Ok(Exit::Ok);
     }
+    if running == 0 && !systemd.town_is_up()? {
+        // Where nothing is up, this may be another user's manager than the town's.
+        Town::load()?;
+    }
     systemd.run(Verb::StopForGood, TARGET, STOP_LIMIT)?;
     // An agent that somebody starts meanwhile is refused in a moment.
     let deadline = Instant::now() + SETTLE_LIMIT;

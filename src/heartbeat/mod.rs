@@ -73,6 +73,8 @@ pub(crate) const JOB: Job = Job {
     lock_limit: Duration::from_secs(30),
     // No path unit starts it again at once, so it need not go on until the cause is mended.
     patience: Duration::from_secs(8),
+    // It starts who is down.
+    needs_disk: false,
     arms_first: true,
 };
 

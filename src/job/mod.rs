@@ -53,6 +53,8 @@ pub struct Job {
     pub lock_limit: Duration,
     /// How long a run that cannot work tries again before it fails.
     pub patience: Duration,
+    /// Whether it can do nothing where nothing can be written.
+    pub needs_disk: bool,
     /// Whether the next run is armed before this one begins, because nothing else brings it if
     /// this one is killed. Otherwise the unit has `Restart=`.
     pub arms_first: bool,
@@ -186,7 +188,11 @@ fn attempt(
         poke::heartbeat(town.root());
     }
     let path = town.path(job.lock);
-    let Some(lock) = files::lock(&path, job.lock_limit)? else {
+    let lock = match job.needs_disk {
+        true => files::lock,
+        false => files::lock_to_read,
+    };
+    let Some(lock) = lock(&path, job.lock_limit)? else {
         return Err(anyhow!(
             "Another {0} has not ended within {1} s; see 'systemctl --user status {0}.service'",
             job.name,

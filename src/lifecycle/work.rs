@@ -32,6 +32,7 @@ const JOB: Job = Job {
     lock: "daemon/lifecycle/lock",
     lock_limit: Duration::from_secs(10),
     patience: Duration::from_secs(45),
+    needs_disk: true,
     arms_first: false,
 };
 

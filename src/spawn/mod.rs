@@ -62,6 +62,7 @@ const JOB: Job = Job {
     lock: "daemon/spawn/lock",
     lock_limit: Duration::from_secs(10),
     patience: Duration::from_secs(45),
+    needs_disk: true,
     arms_first: false,
 };
 

@@ -27,7 +27,7 @@ pub fn run(args: &cli::Timeline) -> Result<Exit> {
         return Err(e.context(Exit::Usage));
     }
     let mut from = events::moment(args.since.text())?;
-    let events = events::load(from, None)?;
+    let events = events::load(from, None, args.since.text.is_some())?;
     let systemd = Systemd::connect();
     let status = status::collect(&town, systemd.as_ref().map_err(|e| format!("{e:#}")), None);
     if args.since.text.is_none() {
