@@ -233,13 +233,11 @@ pub fn thaw(args: &cli::Thaw) -> Result<Exit> {
         if dry_run {
             return say(&format!("Would thaw {agent}"));
         }
-        if now
-            .text("ActiveState")
-            .is_none_or(|state| state == "inactive" || state == "failed")
-        {
-            bail!("{agent}: {}", frozen_for_good());
+        let is_active = now.text("ActiveState").as_deref() == Some("active");
+        match systemd.thaw(&unit.name) {
+            Err(_) if !is_active => bail!("{agent}: {}", frozen_for_good()),
+            thawed => thawed?,
         }
-        systemd.thaw(&unit.name)?;
         thawed.insert(unit.name.clone());
         say(&format!("Thawed {agent}"))
     });
