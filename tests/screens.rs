@@ -9,7 +9,7 @@
 
 use std::path::{Path, PathBuf};
 
-use gastown::terminal::{LOOKS, Question, State, input, look, read, room};
+use gastown::terminal::{LOOKS, Question, Reader, State, Typing, input, look, read, room};
 use gastown::tmux::Screen;
 use proptest::prelude::*;
 
@@ -42,6 +42,15 @@ fn load(path: &Path) -> Screen {
         .1
 }
 
+/// How a screen of this name is read: what is called `vi` has that set.
+fn reader(program: &str, name: &str) -> Reader {
+    Reader {
+        look: look(program),
+        is_modal: name.contains("-vi-"),
+        ..Reader::default()
+    }
+}
+
 fn described(question: &Question) -> String {
     let Question {
         kind,
@@ -60,7 +69,7 @@ fn each_is_what_it_is_called() {
         let name = path.file_name().unwrap().to_str().unwrap();
         let is = name.split('-').next().unwrap();
         let screen = load(&path);
-        let state = read(&screen, look(&program), &[]);
+        let state = reader(&program, name).state(&screen);
         if state.word() != is {
             wrong.push(format!("{program} {name} is read as {state:?}"));
         }
@@ -129,7 +138,11 @@ fn what_is_typed_is_seen() {
     for (program, path) in screens() {
         let name = path.file_name().unwrap().to_str().unwrap();
         let typed = match name {
-            "draft" | "draft-cursor-at-start" | "draft-after-answers" => "half a draft",
+            "draft"
+            | "draft-cursor-at-start"
+            | "draft-after-answers"
+            | "draft-vi-insert"
+            | "draft-vi-normal" => "half a draft",
             "draft-two-lines" => "first line\nsecond line",
             "draft-while-busy" => "typed meanwhile",
             name if name.starts_with("free") || name.starts_with("busy") => "",
@@ -137,6 +150,26 @@ fn what_is_typed_is_seen() {
         };
         let seen = input(&load(&path), look(&program), &[]);
         assert_eq!(seen.as_deref(), Some(typed), "{program} {name}");
+    }
+}
+
+/// A text is put into no queue in which one waits, and is not typed where letters are commands.
+#[test]
+fn what_works_takes_a_text() {
+    for (program, path) in screens() {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        let reader = reader(&program, name);
+        let takes = reader.takes(&load(&path), &State::Busy);
+        let queues = look(&program).is_some_and(|look| look.while_busy == Typing::Queues);
+        match name {
+            "busy" => assert_eq!(takes, queues, "{program}"),
+            "busy-queued" | "busy-queued-without-hint" | "busy-vi-normal" => {
+                // These two show nothing of what is queued.
+                let is_silent = ["copilot", "opencode"].contains(&&*program);
+                assert_eq!(takes, is_silent, "{program} {name}");
+            }
+            _ => {}
+        }
     }
 }
 
@@ -185,13 +218,13 @@ proptest! {
     #[test]
     fn no_screen_is_too_odd(
         lines in prop::collection::vec("[ -~─│┃╭╰❯›>●!✻…\u{a0}\u{2800}-\u{28ff}]{0,40}|─{3,9}|❯ .{0,9}", 0..30),
-        column in 0..200usize, row in 0..60usize, cursor: bool, program in 0..=LOOKS.len(),
+        column in 0..200usize, row in 0..60usize, cursor: bool, alternate: bool, program in 0..=LOOKS.len(),
         title in ".{0,9}", command in "bash|claude|",
         prompts in prop::collection::vec("> |❯|.{0,3}", 0..3),
     ) {
         let solid = lines.clone();
         let size = (0, 0);
-        let screen = Screen { lines, solid, column, row, size, cursor, history: 0, title, command };
+        let screen = Screen { lines, solid, column, row, size, cursor, history: 0, alternate, title, command };
         let look = LOOKS.get(program);
         let state = read(&screen, look, &prompts);
         let typed = input(&screen, look, &prompts);

@@ -6,16 +6,16 @@ use std::time::{Duration, Instant};
 use super::{Kind, Question, Reader, State};
 use crate::tmux::{Keys, Mark, Sight, Strokes, Tmux, TmuxError};
 
-/// The choice that agrees, word for word. A dialog that says it otherwise is left to the person.
+/// The choice that agrees, word for word. A dialog with other words is left to the person.
 const AGREE: &[(Kind, &str)] = &[
     (Kind::Trust, "Yes, I trust this folder"),
     (Kind::Bypass, "Yes, I accept"),
 ];
 
-/// How long a program may take to close an answered dialog, which is much where many start.
+/// How long a program may take to close an answered dialog: long, for many may start at once.
 const CLOSED: Duration = Duration::from_secs(10);
 
-/// How often it is looked whether it has.
+/// How often we look whether the dialog is closed.
 const LOOK: Duration = Duration::from_millis(100);
 
 /// The key that agrees: these dialogs take the number of a choice.
@@ -25,13 +25,13 @@ pub fn key(question: &Question) -> Option<String> {
     (at < 9).then(|| (at + 1).to_string())
 }
 
-/// Whether a dialog is about this directory: it shows its whole path.
+/// Whether a dialog is about this directory: it shows the whole path in a line of its own.
 pub fn is_about(question: &Question, dir: &Path) -> bool {
     let dir = dir.to_string_lossy();
     question.text.lines().any(|line| line.trim() == dir)
 }
 
-/// Whether a question of this kind was answered to the process that the pane has now.
+/// Whether we have answered a question of this kind of the process that the pane has now.
 pub fn is_answered(sight: &Sight, kind: Kind) -> bool {
     sight.marks.contains(&mark(kind, sight.pid))
 }
@@ -40,11 +40,11 @@ fn mark(kind: Kind, pid: u32) -> String {
     format!("a{}p{pid}", kind.word())
 }
 
-/// Agrees, if that very question is still there; at most once to each process. Gives whether the
-/// dialog is gone then.
+/// Agrees, if that very question is still on the screen; at most once for each process. Gives
+/// whether the dialog is gone afterwards.
 ///
 /// # Errors
-/// tmux fails: then it is not known whether it was answered.
+/// tmux fails: then it is not known whether the question was answered.
 pub fn agree(
     tmux: &Tmux,
     pane: &str,

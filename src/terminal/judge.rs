@@ -27,7 +27,7 @@ pub fn judge(
         return (shown, false);
     };
     let age = now.duration_since(report.at);
-    // A report from the future is one of another clock.
+    // The clock has been set back since this report, so that its age is not known.
     if age.is_negative() {
         return (shown, false);
     }
@@ -39,7 +39,7 @@ pub fn judge(
         (State::Unknown, _) => said(),
         (State::Free, Word::Busy) if !stale => said(),
         (State::Free | State::Busy, Word::Asks(_)) if !drawn => said(),
-        // Where hooks tell no beginning, the last end may be long past.
+        // Some hooks report only the end of work: their "free" may be from before this work.
         (State::Busy, Word::Free) if drawn && look.is_some_and(|look| look.reports_begin) => said(),
         _ => shown.clone(),
     };

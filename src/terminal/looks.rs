@@ -9,7 +9,7 @@ pub enum Area {
     Ruled,
     /// From the last prompt on the screen to the next empty line.
     Open,
-    /// Below a horizontal line and a line of other words.
+    /// Below a horizontal line and a line about the program's mode.
     Headed,
     /// Behind a bar at the left.
     Barred,
@@ -18,58 +18,80 @@ pub enum Area {
 /// What becomes of a text that is sent while the program works.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Typing {
-    /// It waits, and is sent when the turn ends.
+    /// The text waits, and is sent when the turn ends.
     Queues,
-    /// It breaks into the turn.
+    /// The model gets the text at once, in the middle of its turn.
     Steers,
     /// Nobody has tried.
     Untried,
 }
 
+/// How a program shows that its input line is edited as in vi.
+#[derive(Debug)]
+pub struct Vi {
+    /// What stands below the line while letters are commands.
+    pub commands: &'static [&'static str],
+    /// What stands there while letters are text. Given for a program that shows nothing while
+    /// letters are commands: then only its settings tell whether it has a mode at all.
+    pub inserts: Option<&'static str>,
+}
+
 /// What a program looks like.
 #[derive(Debug)]
 pub struct Look {
-    /// The name of its preset.
+    /// The name of the program's preset.
     pub program: &'static str,
-    /// The versions whose screens are in `tests/screens`; none when nobody has seen it.
+    /// The versions whose screens are in `tests/screens`; none when nobody has seen any.
     pub seen: &'static [&'static str],
-    /// Where its input line is.
+    /// Where the input line is.
     pub area: Area,
-    /// What an input line begins with, besides borders. Empty: nothing.
+    /// What the input line begins with, besides borders. Empty: nothing.
     pub prompts: &'static [&'static str],
-    /// What it begins with when a shell would run what is typed; behind a bar, its last line.
+    /// What the input line begins with when a shell would run what is typed. With [`Area::Barred`]:
+    /// what the last line of its block begins with then.
     pub shell: Option<&'static str>,
-    /// How what it writes into an empty input line begins, where it is not faint.
+    /// How a hint begins that the program writes into an empty input line, and does not draw faint.
     pub hints: &'static [&'static str],
-    /// What stands below its input line once it has started, if it shows one before.
+    /// What stands below the input line once the program has started, if it shows that line before.
     pub settled: Option<&'static str>,
-    /// What it says only while it works, in lower case.
+    /// What the program says only while it works, in lower case.
     pub busy: &'static [&'static str],
-    /// What a line above the input line begins with while it works, when `…` follows.
+    /// What a line with `…` above the input line begins with while the program works, besides
+    /// braille.
     pub spinners: &'static [char],
-    /// What its title begins with while it works; all do with a sign of braille.
+    /// What the title begins with while the program works, besides braille.
     pub titles: &'static [char],
-    /// What its dialogs say, in lower case, and which they are.
+    /// What each dialog says, in lower case, and its kind.
     pub dialogs: &'static [(&'static str, Kind)],
-    /// It draws a cursor of its own, and some versions leave the real one, hidden, below all that
-    /// they draw.
+    /// The program draws a cursor of its own, and some versions leave the real one, hidden, below
+    /// all that they draw.
     pub hides_cursor: bool,
-    /// The cursor is shown while its input line takes what is typed, and hidden in its dialogs, of which
-    /// some float above that line.
+    /// The program shows the cursor while its input line takes what is typed, and hides it in its
+    /// dialogs, some of which float above that line.
     pub shows_cursor: bool,
-    /// What becomes of a text that is sent while it works.
+    /// The program never shows a cursor on the terminal's alternate screen: who does is an editor
+    /// or a pager that was opened from it.
+    pub inline: bool,
+    /// How the program shows a mode of vi, if it has one.
+    pub vi: Option<Vi>,
+    /// What becomes of a text that is sent while the program works.
     pub while_busy: Typing,
-    /// Its hooks report also when it begins to work, so that their "free" counts against a screen
-    /// that looks busy, see [`super::judge`].
+    /// What the program shows, in lower case, while texts wait in its queue, from which a person
+    /// may take them back to edit them.
+    pub queued: &'static [&'static str],
+    /// What a line right above the input line begins with while texts wait in the queue.
+    pub queue: &'static [&'static str],
+    /// The program's hooks report also when it begins to work. So their "free" counts against a
+    /// screen that looks busy, see [`super::judge`].
     pub reports_begin: bool,
-    /// The keys, as tmux calls them, that take back what is typed.
+    /// The keys, by their names in tmux, that take back what is typed.
     pub clear: &'static [&'static str],
     /// `Left`, `BSpace` and `Right`, many at once, have been seen to take out a part of what is
     /// typed, and nothing else.
     pub cuts: bool,
 }
 
-/// What all have that say nothing else.
+/// The defaults of a look.
 pub(super) const PLAIN: Look = Look {
     program: "",
     seen: &[],
@@ -84,24 +106,33 @@ pub(super) const PLAIN: Look = Look {
     dialogs: &[],
     hides_cursor: false,
     shows_cursor: false,
+    inline: false,
+    vi: None,
     while_busy: Typing::Untried,
+    queued: &[],
+    queue: &[],
     reports_begin: false,
     clear: &[],
     cuts: false,
 };
 
-/// The signs of braille, of which most spinners are made.
+/// The characters of braille, of which most spinners are made.
 pub(super) const BRAILLE: std::ops::RangeInclusive<char> = '\u{2800}'..='\u{28ff}';
 
-/// All of them.
+/// The looks of all programs that we know.
 pub const LOOKS: &[Look] = &[
     Look {
         program: "claude",
         reports_begin: true,
         hides_cursor: true,
+        inline: true,
+        vi: Some(Vi {
+            commands: &["-- VISUAL"],
+            inserts: Some("-- INSERT --"),
+        }),
         seen: &["1.0.128", "2.0.60", "2.1.197"],
         area: Area::Ruled,
-        // The second is that of 2.0 and earlier.
+        // ">" is the prompt of 2.0 and earlier.
         prompts: &["❯", ">"],
         shell: Some("!"),
         hints: &["Try \""],
@@ -116,15 +147,19 @@ pub const LOOKS: &[Look] = &[
             ("select login method", Kind::Login),
             ("paste code here if prompted", Kind::Login),
             ("do you want to ", Kind::Permission),
-            // By Ctrl-Z: nobody but a person continues it, by SIGCONT or a restart.
+            // After Ctrl-Z: only a person continues the program, by SIGCONT or a restart.
             ("claude code has been suspended", Kind::Other),
-            // By Ctrl-O: what is typed there is lost.
+            // After Ctrl-O: what is typed there is lost.
             ("showing detailed transcript", Kind::Menu),
-            // By Ctrl-R: what is typed below the input line is searched for in what was said.
+            // After Ctrl-R: what is typed there is searched for among earlier prompts.
             ("search prompts:", Kind::Menu),
             ("no matching prompt:", Kind::Menu),
+            // After /stats.
+            ("r to cycle dates", Kind::Menu),
         ],
         while_busy: Typing::Queues,
+        queued: &["press up to edit queued messages"],
+        queue: &["  ❯ ", "  > "],
         clear: &["C-u"],
         cuts: true,
         ..PLAIN
@@ -132,6 +167,10 @@ pub const LOOKS: &[Look] = &[
     Look {
         program: "codex",
         shows_cursor: true,
+        vi: Some(Vi {
+            commands: &["Vim: Normal", "Vim: Replace"],
+            inserts: None,
+        }),
         seen: &["0.169.0"],
         prompts: &["›"],
         shell: Some("!"),
@@ -148,7 +187,7 @@ pub const LOOKS: &[Look] = &[
                 "would you like to make the following edits",
                 Kind::Permission,
             ),
-            // By /side: what is typed there is not for the agent's own thread.
+            // After /side: what is typed there does not go to the agent's own thread.
             ("side from main thread", Kind::Menu),
         ],
         while_busy: Typing::Steers,
@@ -166,7 +205,11 @@ pub const LOOKS: &[Look] = &[
         shell: Some("Shell"),
         hints: &["Ask anything"],
         busy: &["esc interrupt", "esc again to interrupt"],
-        dialogs: &[("permission required", Kind::Permission)],
+        dialogs: &[
+            ("permission required", Kind::Permission),
+            // Stands to the right of each menu's title: some menus have no other constant words.
+            ("     esc", Kind::Menu),
+        ],
         while_busy: Typing::Queues,
         clear: &["C-u"],
         cuts: true,
@@ -175,11 +218,20 @@ pub const LOOKS: &[Look] = &[
     Look {
         program: "gemini",
         reports_begin: true,
+        inline: true,
+        vi: Some(Vi {
+            commands: &["[NORMAL]"],
+            inserts: None,
+        }),
         seen: &["0.61.0"],
         area: Area::Headed,
         prompts: &[">", "*"],
         shell: Some("!"),
-        hints: &["Type your message"],
+        hints: &[
+            "Type your message",
+            "Press 'Esc' for NORMAL mode.",
+            "Press 'i' for INSERT mode.",
+        ],
         busy: &["(esc to cancel"],
         titles: &['✦'],
         dialogs: &[
@@ -189,18 +241,24 @@ pub const LOOKS: &[Look] = &[
             ("allow execution", Kind::Permission),
         ],
         while_busy: Typing::Queues,
+        queued: &["queued (press ↑ to edit)"],
         clear: &["C-u"],
         ..PLAIN
     },
     Look {
         program: "pi",
         reports_begin: true,
+        inline: true,
         seen: &["0.73.1"],
         area: Area::Ruled,
         prompts: &[""],
         shell: Some("!"),
         busy: &["working..."],
-        dialogs: &[("model name: ", Kind::Menu)],
+        dialogs: &[
+            ("model name: ", Kind::Menu),
+            ("resume session (", Kind::Menu),
+            ("session tree", Kind::Menu),
+        ],
         while_busy: Typing::Steers,
         clear: &["C-u"],
         cuts: true,
@@ -222,7 +280,7 @@ pub const LOOKS: &[Look] = &[
         clear: &["C-u"],
         ..PLAIN
     },
-    // Without an account it is not seen at work: its words then are what people have reported.
+    // We have no account for it, so nobody here has seen it work: what it shows then is by hearsay.
     Look {
         program: "amp",
         seen: &["0.0.1790142911"],
@@ -232,7 +290,7 @@ pub const LOOKS: &[Look] = &[
         dialogs: &[("would you like to log in", Kind::Login)],
         ..PLAIN
     },
-    // These two are not to be had from npm: all that is said of them is what people have reported.
+    // These two are not on npm, so nobody here has seen them: all of this is by hearsay.
     Look {
         program: "cursor",
         area: Area::Ruled,

@@ -1,10 +1,10 @@
 //! What a terminal shows: whether a program waits for input, works, or asks something.
 //!
-//! [`read`] decides it, and is pure. What each program looks like is data, in [`looks`]; the
-//! screens in `tests/screens` were captured from the real ones and are the tests of both.
+//! [`read`] decides that, and is pure. What each program looks like is data, in [`looks`]. Both are
+//! tested by the screens in `tests/screens`, which were captured from the real programs.
 //!
-//! [`tell`] types texts into terminals, for whoever has something to say to an agent; what it
-//! does next is decided in [`typing`], which is pure too.
+//! [`tell`] types texts into terminals, for whoever has something to say to an agent. Each of its
+//! steps is decided in [`typing`], which is pure too.
 
 use serde::{Deserialize, Serialize};
 
@@ -15,11 +15,12 @@ mod question;
 mod read;
 mod tell;
 pub mod typing;
+mod vi;
 
 pub use judge::judge;
-pub use looks::{Area, LOOKS, Look, Typing, look};
+pub use looks::{Area, LOOKS, Look, Typing, Vi, look};
 pub use question::{Kind, Question};
-pub use read::{input, read, room};
+pub use read::{input, queues, read, room, takes_commands};
 pub use tell::tell;
 pub use typing::{Once, Outcome, Reader, Text};
 
@@ -39,12 +40,12 @@ pub enum State {
     Asks(Question),
     /// A shell would run what is typed: a prompt, or the shell mode of a program.
     Shell,
-    /// Nothing of that can be told.
+    /// The screen shows none of these.
     Unknown,
 }
 
 impl State {
-    /// One word for it, as `status` shows it.
+    /// The state in one word, as `status` shows it.
     pub fn word(&self) -> &'static str {
         match self {
             State::Free => "free",

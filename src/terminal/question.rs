@@ -8,11 +8,11 @@ use serde::{Deserialize, Serialize};
 pub enum Kind {
     /// Whether the directory is trusted.
     Trust,
-    /// Whether it shall run without asking for permissions.
+    /// Whether the program shall run without asking for permissions.
     Bypass,
     /// Whether an API key shall be used.
     Key,
-    /// Which colours it shall use.
+    /// Which colours the program shall use.
     Theme,
     /// How to log in.
     Login,
@@ -20,13 +20,13 @@ pub enum Kind {
     Permission,
     /// A menu that somebody has opened.
     Menu,
-    /// Something else; mostly a question of the model itself.
+    /// Something else; mostly a question that the model asks.
     #[serde(rename = "question")]
     Other,
 }
 
 impl Kind {
-    /// One word for it.
+    /// The kind in one word.
     pub fn word(self) -> &'static str {
         match self {
             Kind::Trust => "trust",
@@ -44,21 +44,31 @@ impl Kind {
 /// What a program asks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Question {
-    /// What it is about.
+    /// What the question is about.
     pub kind: Kind,
-    /// Its text, in lines.
+    /// The text, in lines.
     #[serde(rename = "question")]
     pub text: String,
     /// What can be chosen, in order.
     pub choices: Vec<String>,
-    /// What of the text says most, in one line, if the program's look tells.
+    /// The line of the text that says most, if the program's look tells which it is; else empty.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub headline: String,
 }
 
 impl Question {
-    /// What says most in one line: what its program's look knows, else the first question, else
-    /// what introduces the choices, else the title.
+    /// A menu of which only this line is known.
+    pub fn menu(text: &str) -> Question {
+        Question {
+            kind: Kind::Menu,
+            text: text.into(),
+            choices: Vec::new(),
+            headline: text.into(),
+        }
+    }
+
+    /// The line that says most: the one that the program's look knows, else the first question,
+    /// else the one that introduces the choices, else the title.
     pub fn headline(&self) -> &str {
         let mut lines = self.text.lines();
         let is = |what: fn(&&str) -> bool| lines.clone().find(what);

@@ -1,8 +1,8 @@
 //! From a screen to a [`State`].
 //!
-//! A program keeps the cursor in its input line, even when it hides it, and draws a dialog in the
-//! place of that line. So the input line is the one with the cursor, and what looks like one
-//! elsewhere is something that has scrolled by.
+//! A program keeps the cursor in its input line, even a hidden one, and draws a dialog in the place
+//! of that line. So the input line is where the cursor is; what looks like one elsewhere is old
+//! output.
 
 use std::ops::Range;
 
@@ -10,19 +10,19 @@ use super::looks::{BRAILLE, PLAIN};
 use super::{Area, Kind, Look, Question, State};
 use crate::tmux::Screen;
 
-/// How many of the last lines count that are not empty: further up are old questions and spinners.
+/// How many of the last non-empty lines count: further up are old questions and spinners.
 const LAST: usize = 16;
 
-/// How many of the last lines may be the last words of a dialog.
+/// How many of the last lines may hold a dialog's footer, see [`FOOTERS`].
 const FOOTER: usize = 3;
 
 /// How many lines of a question's text are kept.
 const TEXT: usize = 20;
 
-/// How far above an input line a spinner may be, in lines that are not empty.
+/// How far above an input line a spinner may be, in non-empty lines.
 const SPINNER: usize = 6;
 
-/// How many rows a program may need beside its input line and what stands below that.
+/// How many rows a program may need above its input line.
 const FRAME: usize = 3;
 
 /// What dialogs and menus of any program say in their last lines, in lower case.
@@ -38,6 +38,7 @@ const FOOTERS: &[&str] = &[
     "esc to cancel",
     "esc to clear",
     "esc to close",
+    "esc to dismiss",
     "esc to exit",
     "esc to go back",
     "esc back",
@@ -58,10 +59,17 @@ const MARKS: &[char] = &['❯', '›', '>', '●', '▶', '→', '▸'];
 /// Programs that run what is typed.
 const SHELLS: &[&str] = &["bash", "sh", "dash", "zsh", "fish", "ksh"];
 
-/// What a terminal is ready for. `prompts` are those of an agent's settings: what its input line
-/// begins with, in addition to what its look says.
+/// The question that stands for another program which has the whole terminal.
+const COVERED: &str = "An editor, a pager or the like is open there: leave it";
+
+/// What a terminal is ready for. `prompts` are from the agent's settings: what its input line may
+/// begin with, besides the prompts of its look.
 pub fn read(screen: &Screen, look: Option<&Look>, prompts: &[String]) -> State {
     let view = View { screen };
+    let covers = screen.alternate && look.is_some_and(|look| look.inline);
+    if covers && screen.cursor {
+        return State::Asks(Question::menu(COVERED));
+    }
     let input = view.input(look, prompts);
     let below = input.as_ref().map_or(0, |input| input.rows.end);
     if let Some(question) = view.question(below, look) {
@@ -75,19 +83,59 @@ pub fn read(screen: &Screen, look: Option<&Look>, prompts: &[String]) -> State {
         Some(input) if !input.text.is_empty() => State::Draft,
         _ if busy => State::Busy,
         Some(_) => State::Free,
+        None if covers || view.is_covered(look) => State::Asks(Question::menu(COVERED)),
         None if view.is_shell() => State::Shell,
         None => State::Unknown,
     }
 }
 
-/// What stands in the input line, in lines; empty when it is empty, `None` when none is seen.
+/// Whether the input line is in vi's normal mode, so that letters are commands. `is_modal`: the
+/// program's settings say that the line is edited as in vi.
+pub fn takes_commands(screen: &Screen, look: &Look, is_modal: bool) -> bool {
+    let view = View { screen };
+    let below = view
+        .input(Some(look), &[])
+        .map_or(screen.row, |input| input.rows.end);
+    let shows = |sign: &str| {
+        let mut rows = view.last(below).into_iter();
+        rows.any(|row| view.line(row).contains(sign))
+    };
+    let vi = look.vi.as_ref();
+    vi.is_some_and(|vi| {
+        let inserts = vi.inserts.is_none_or(shows);
+        vi.commands.iter().any(|sign| shows(sign)) || (is_modal && !inserts)
+    })
+}
+
+/// Whether texts wait in the program's queue, for the end of its turn.
+pub fn queues(screen: &Screen, look: &Look) -> bool {
+    let view = View { screen };
+    let says = |row: &usize| {
+        let line = view.line(*row).to_lowercase();
+        look.queued.iter().any(|sign| line.contains(sign))
+    };
+    let Some(input) = view.input(Some(look), &[]) else {
+        return false;
+    };
+    let above = (0..input.rows.start).rev();
+    let above = above.skip_while(|row| is_rule(view.line(*row)));
+    let mut above = above.take_while(|row| !view.is_empty(*row));
+    let is_queue = |row: usize| {
+        look.queue
+            .iter()
+            .any(|sign| view.line(row).starts_with(sign))
+    };
+    view.last(0).iter().any(says) || above.any(is_queue)
+}
+
+/// What stands in the input line, in lines; `None` when there is no input line on the screen.
 pub fn input(screen: &Screen, look: Option<&Look>, prompts: &[String]) -> Option<String> {
     Some(View { screen }.input(look, prompts)?.text)
 }
 
-/// How many columns and rows a text may take in the input line and still be seen as a whole;
-/// `None` where the size of the terminal is not known. Most programs let the line grow upwards, and
-/// keep what is below it.
+/// How many columns and rows a text may take in the input line and still be seen as a whole; `None`
+/// when the terminal's size is not known. In most programs the line grows upwards, and what is
+/// below it stays.
 pub fn room(screen: &Screen, look: Option<&Look>, prompts: &[String]) -> Option<(usize, usize)> {
     let (columns, rows) = screen.size;
     if columns == 0 || rows == 0 {
@@ -97,7 +145,7 @@ pub fn room(screen: &Screen, look: Option<&Look>, prompts: &[String]) -> Option<
     let Some(input) = view.input(look, prompts) else {
         return Some((columns, rows - 1));
     };
-    // What is left of it is right of it, too, and above it is a border.
+    // The frame is as wide on the right of the line as on its left.
     let columns = columns.saturating_sub(2 * screen.column + 2).max(1);
     let below = view.end().saturating_sub(input.rows.end);
     Some((columns, rows.saturating_sub(below + FRAME)))
@@ -105,11 +153,11 @@ pub fn room(screen: &Screen, look: Option<&Look>, prompts: &[String]) -> Option<
 
 /// An input line.
 struct Input {
-    /// The rows it takes.
+    /// The rows that the line takes.
     rows: Range<usize>,
     /// What is typed there.
     text: String,
-    /// A shell would run it.
+    /// A shell would run the text.
     shell: bool,
 }
 
@@ -122,6 +170,13 @@ impl View<'_> {
         self.screen.lines.get(row).map_or("", String::as_str)
     }
 
+    /// Whether another program, such as an editor, has the alternate screen: a cursor is shown, and
+    /// no input line is seen, though this program shows its cursor only in its input line.
+    fn is_covered(&self, look: &Look) -> bool {
+        let screen = self.screen;
+        screen.alternate && screen.cursor && look.shows_cursor && self.end() > 0
+    }
+
     /// A line of an input line, without borders and hints.
     fn typed(&self, row: usize) -> &str {
         bare(self.screen.solid.get(row).map_or("", String::as_str))
@@ -131,13 +186,13 @@ impl View<'_> {
         bare(self.line(row)).is_empty()
     }
 
-    /// The row behind the last that is not empty.
+    /// The row after the last non-empty one.
     fn end(&self) -> usize {
         let last = (0..self.screen.lines.len()).rfind(|row| !self.is_empty(*row));
         last.map_or(0, |row| row + 1)
     }
 
-    /// The last rows that are not empty, from a row on.
+    /// Those of the last [`LAST`] non-empty rows that are not above the row `from`.
     fn last(&self, from: usize) -> Vec<usize> {
         let mut rows: Vec<usize> = (0..self.end()).filter(|row| !self.is_empty(*row)).collect();
         rows.drain(..rows.len().saturating_sub(LAST));
@@ -167,15 +222,15 @@ impl View<'_> {
         })
     }
 
-    /// What is typed behind a prompt in this row, and whether a shell would run it. The cursor is
-    /// not on the prompt: there it would be on the mark of a choice.
+    /// What is typed behind a prompt in this row, and whether a shell would run it. `None` too when
+    /// the cursor is on the prompt: then that is the mark of a choice.
     fn prompted(&self, row: usize, look: &Look) -> Option<(&str, bool)> {
         let line = bare(self.line(row));
         let shell = look.shell.iter().find(|sign| line.starts_with(**sign));
         let begins = |prompt: &&&str| after(line, prompt).is_some();
         let prompt = shell.or_else(|| look.prompts.iter().find(begins))?;
         let typed = self.typed(row);
-        // A faint prompt is blank there.
+        // In `typed` a faint prompt is blank already.
         let typed = typed.strip_prefix(prompt).unwrap_or(typed).trim();
         let indent = self.line(row).chars().take_while(|c| is_border(*c)).count();
         let on_it = row == self.screen.row
@@ -184,7 +239,7 @@ impl View<'_> {
         (!on_it).then_some((typed, shell.is_some()))
     }
 
-    /// From the last prompt above the cursor to the first empty line below it.
+    /// The input line from the last prompt above the cursor to the first empty line below it.
     fn open<'s>(
         &self,
         look: &Look,
@@ -195,15 +250,15 @@ impl View<'_> {
         let (first, shell) = start(row)?;
         let end = (cursor + 1..self.end()).find(|row| self.is_empty(*row));
         let rows = row..end.unwrap_or_else(|| self.end().max(cursor + 1));
-        // What stands below a prompt and is not indented is an answer to it; and a number is a
-        // choice.
+        // An unindented line below the prompt means that the prompt was sent and this is the
+        // answer; a number behind the prompt means that it marks a choice.
         let indented = |row: usize| self.is_empty(row) || self.line(row).starts_with("  ");
         let whole = rows.clone().skip(1).all(indented) && choice(first).is_none();
         whole.then(|| self.taken(rows, first, shell, look))
     }
 
-    /// Between the rules above and below the cursor. A program that hides the cursor and draws one
-    /// of its own may leave the hidden one below all else: then between the last two rules.
+    /// The input line between the rules above and below the cursor. A program that draws a cursor
+    /// of its own may leave the real one, hidden, below all else: then between the last two rules.
     fn ruled(&self, look: &Look) -> Option<Input> {
         let is_rule = |row: &usize| is_rule(self.line(*row));
         let last = (0..self.end()).rfind(is_rule)?;
@@ -212,15 +267,16 @@ impl View<'_> {
         let start = (0..inside).rfind(is_rule)? + 1;
         let end = (inside..self.end()).find(is_rule)?;
         let (first, shell) = self.prompted(start, look)?;
-        // The line in which a list of choices is searched.
+        // A list of choices has a line like this to search it.
         let begins = |row: usize, sign| after(bare(self.line(row)), sign).is_some();
-        let lists = |row: usize| begins(row, "→");
+        let lists = |row: usize| begins(row, "→") || begins(row, "›");
         let searches = look.prompts == [""] && begins(self.screen.row, ">");
         let is_menu = searches && (self.screen.row + 1..end).any(lists);
         (!is_menu).then(|| self.taken(start..end, first, shell, look))
     }
 
-    /// Below a rule and a line about the mode, up to the first empty line below the cursor.
+    /// The input line below a rule and a line about the mode, to the first empty line below the
+    /// cursor.
     fn headed(&self, look: &Look) -> Option<Input> {
         let cursor = self.screen.row;
         let top = (0..cursor).rfind(|row| is_rule(self.line(*row)))?;
@@ -231,8 +287,9 @@ impl View<'_> {
         Some(self.taken(start..end, first, shell, look))
     }
 
-    /// The block of lines behind bars with the cursor, above `╹`. Its last line is about the model,
-    /// and above it may be a list of commands, with bars on both sides.
+    /// The input line in a block of lines behind bars that ends with `╹`, without the block's last
+    /// line, which is about the model. Right above the block may be a list of commands, which has
+    /// bars on both sides.
     fn barred(&self, look: &Look) -> Option<Input> {
         let cursor = self.screen.row;
         let line = |row: usize| self.line(row).trim();
@@ -252,7 +309,7 @@ impl View<'_> {
         Some(self.taken(start..last.max(start + 1), self.typed(start), shell, look))
     }
 
-    /// An input line whose first line is known.
+    /// The input line that takes these rows and has `first` in the first of them.
     fn taken(&self, rows: Range<usize>, first: &str, shell: bool, look: &Look) -> Input {
         let mut text = first.to_string();
         for row in rows.clone().skip(1) {
@@ -266,8 +323,8 @@ impl View<'_> {
         Input { rows, text, shell }
     }
 
-    /// Whether the program says that it works: by its title, below its input line, or by a spinner
-    /// above it. What it says elsewhere may be a quotation.
+    /// Whether the program says that it works: in its title, below its input line, or by a spinner
+    /// above that. The same words elsewhere may be a quotation.
     fn is_busy(&self, above: usize, below: usize, look: &Look) -> bool {
         let says = |row: &usize| {
             let line = self.line(*row).to_lowercase();
@@ -289,7 +346,7 @@ impl View<'_> {
             || filled.take(SPINNER).any(|row| spins(&row))
     }
 
-    /// Whether the program has not started as far as that it can take a text: a dialog may follow.
+    /// Whether the program is still starting: a dialog may yet open, so nothing is typed.
     fn starts(&self, below: usize, look: &Look) -> bool {
         let settled = |sign: &str| (below..self.end()).any(|row| self.line(row).contains(sign));
         look.settled.is_some_and(|sign| !settled(sign))
@@ -325,7 +382,8 @@ impl View<'_> {
             known.map(|(_, kind)| *kind)
         };
         let is_known = |row: &usize| known(*row).is_some();
-        // Below an input line a program may repeat what else it has asked.
+        // With an input line on the screen only menus count: a program may go on to show below that
+        // line what it has asked before.
         let is_menu = |row: &usize| is_footer(row) || known(*row) == Some(Kind::Menu);
         let said = rows.iter().rev().filter(|row| !is_rule(self.line(**row)));
         let here = Some(self.screen.row).filter(|row| *row >= below);
@@ -335,8 +393,8 @@ impl View<'_> {
         asks.then(|| self.asked(below, look, is_footer, is_known))
     }
 
-    /// The dialog that ends the screen. Its text is what stands above its choices, up to a rule or
-    /// to the place of the last question.
+    /// The dialog at the end of the screen. Its text is what stands above its choices, from a rule
+    /// or a marked line (an earlier prompt or spinner) on.
     fn asked(
         &self,
         below: usize,
@@ -365,7 +423,7 @@ impl View<'_> {
         let mut ruled = false;
         for row in (rows.start..first).rev() {
             let raw = self.line(row);
-            // A box in the dialog, such as one to search in, is indented.
+            // An indented rule belongs to a box in the dialog, such as a search field.
             let ends = (is_rule(raw) && !raw.starts_with("  "))
                 || (barred && !raw.contains('┃'))
                 || raw.starts_with(|c| MARKS.contains(&c) || look.spinners.contains(&c));
@@ -375,12 +433,12 @@ impl View<'_> {
                     ruled = is_rule(raw);
                     break;
                 }
-                // Without letters it is a rule or a picture.
+                // A line without letters is a rule or a picture.
                 _ if !raw.contains(char::is_alphabetic) => {}
                 _ => text.push(bare(raw).trim_end_matches('─')),
             }
         }
-        // Below a rule a menu begins with its title.
+        // A menu below a rule begins with its title.
         let title = text.last().copied().filter(|_| ruled);
         text.truncate(TEXT);
         text.reverse();
@@ -400,7 +458,7 @@ impl View<'_> {
         let kind = known.map_or(other, |(_, kind)| *kind);
         let title = title.filter(|_| kind == Kind::Menu);
         let headline = text.iter().find(says).copied().or(title);
-        // Tabs stand behind a title, and other words at the right.
+        // Behind a title, two blanks apart, stand a menu's tabs or other words.
         let headline = headline.and_then(|line| line.split("  ").next());
         Question {
             kind,
@@ -411,7 +469,7 @@ impl View<'_> {
     }
 }
 
-/// What follows a number with a point.
+/// What follows `1.` or `1)`, with any number.
 fn choice(line: &str) -> Option<&str> {
     let rest = line.trim_start_matches(|c: char| c.is_ascii_digit());
     let rest = rest
@@ -420,7 +478,7 @@ fn choice(line: &str) -> Option<&str> {
     Some(rest.trim()).filter(|rest| !rest.is_empty())
 }
 
-/// Choices that stand beside each other, before the keys that choose among them.
+/// Choices that stand beside each other in a line that ends with the keys to choose among them.
 fn choices_beside(line: &str) -> Vec<&str> {
     let parts = line
         .split("  ")
@@ -433,7 +491,7 @@ fn choices_beside(line: &str) -> Vec<&str> {
     }
 }
 
-/// A line of a horizontal border; a title may be in it.
+/// Whether a line is a horizontal border; it may have a title in it.
 fn is_rule(line: &str) -> bool {
     let line = line.trim_start_matches(' ');
     line.chars()
@@ -452,7 +510,7 @@ fn is_border(c: char) -> bool {
     c.is_whitespace() || matches!(c, '│' | '┃')
 }
 
-/// What stands behind a prompt.
+/// What stands behind a prompt; `None` when the line does not begin with it.
 fn after<'a>(line: &'a str, prompt: &str) -> Option<&'a str> {
     let rest = line.strip_prefix(prompt)?;
     let apart = prompt.is_empty() || rest.is_empty() || rest.starts_with(char::is_whitespace);

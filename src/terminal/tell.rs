@@ -1,4 +1,4 @@
-//! Texts are typed into terminals: the part that waits and talks to tmux.
+//! Types texts into terminals: the part that waits and talks to tmux.
 
 use std::time::{Duration, Instant};
 
@@ -8,11 +8,15 @@ use crate::tmux::{Strokes, Tmux, TmuxError};
 /// The shortest time between two looks.
 const SHORTEST: Duration = Duration::from_millis(20);
 
-/// Types each text into its pane and tells how it went, in their order. All panes are looked at
-/// in one call, and all keys that are due are sent in one; no two texts may be for one pane.
+/// Types each text into its pane and gives the outcomes in the order of the texts. One call looks
+/// at all panes, and one sends all keys that are due. No two texts may be for one pane.
 pub fn tell(tmux: &Tmux, texts: Vec<Text>) -> Vec<Result<Outcome, TmuxError>> {
     let mut outcomes: Vec<Option<Outcome>> = vec![None; texts.len()];
-    let mut attempts: Vec<Attempt> = texts.into_iter().map(Attempt::new).collect();
+    let texts = texts.into_iter().map(|text| Text {
+        reader: text.reader.of_process(text.pid),
+        ..text
+    });
+    let mut attempts: Vec<Attempt> = texts.map(Attempt::new).collect();
     let failed = run(tmux, &mut attempts, &mut outcomes).err();
     let failed = failed.map_or_else(String::new, |e| e.to_string());
     let outcomes = outcomes.into_iter();
@@ -63,7 +67,7 @@ fn run(
             tmux.strike(&strokes)?;
         }
         if let Some(pause) = pause {
-            // Not more than half of the time is spent with looking, however many panes there are.
+            // At most half of the time is spent looking, however many panes there are.
             std::thread::sleep(pause.max(SHORTEST).max(looking));
         }
     }

@@ -1,77 +1,89 @@
 //! What to do next with a text that is to be typed into a terminal. Pure: no clock, no tmux.
 //!
-//! A text is typed into an empty input line, seen there, sent with Enter, and seen to be gone.
-//! Keys go out only while the cursor is where it was when the screen was read, so nothing that
-//! opens in between gets them. What was typed is noted in the pane; what was not taken is
-//! finished by the next caller that types the same text there, and taken back by any other caller.
-//! So is what the program itself has put back there, as some do when a turn is broken off.
+//! A text is typed into an empty input line, seen there, sent with Enter, and seen to be gone. tmux
+//! sends keys only while the cursor is where it was when the screen was read, so that nothing that
+//! opens in between gets them. What was typed is noted in the pane. If the program does not take a
+//! text, the next caller with the same text finishes it, and a caller with another text takes it
+//! back. A caller also takes back a text of ours that the program has put back into its input line,
+//! as some programs do when a turn is broken off.
 //!
-//! What a person types in the same moment stands beside our text. Then no Enter is pressed, and
-//! only our text is taken out, once the person pauses.
+//! A person may type at the same moment, so that both texts stand in the input line. Then no Enter
+//! is pressed, and only our text is taken out, once the person pauses.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Look, State, Typing, input, judge, look, read, room};
+use super::{
+    Look, Question, State, Typing, input, judge, look, queues, read, room, takes_commands, vi,
+};
+use crate::digest::digest;
 use crate::hooks::report::Report;
 use crate::tmux::{Hold, Keys, Mark, Screen, Sight, Strokes, Typed};
 use crate::town::Appearance;
 
-/// Between a text and its Enter: an Enter too early is taken for a part of a paste.
+/// The pause between a text and its Enter: programs take an earlier Enter for a part of a paste.
 pub const DEBOUNCE: Duration = Duration::from_millis(500);
 
-/// How long a terminal may take until it is fit for the text, when it was fit a moment ago.
+/// How long we wait for a terminal to become fit for a text.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// How long the screen of a program that we do not know must have been still.
+/// How long the screen of a program that we do not know must be still before we type there.
 const STILL: Duration = Duration::from_millis(300);
 
 /// How long a text may take until it shows; a program that works shows it late.
 const SHOWN: Duration = Duration::from_secs(3);
 
-/// How long each Enter may take to be taken; after each but the last it is pressed again.
+/// How long we wait for each Enter to have an effect; after each but the last we press it again.
 const ENTERS: [Duration; 3] = [
     Duration::from_millis(500),
     Duration::from_millis(1000),
     Duration::from_millis(2000),
 ];
 
-/// How long a text that is taken back may take to be gone.
+/// How long we wait for a text that we take back to be gone.
 const BACK: Duration = Duration::from_millis(500);
 
-/// How many times that is tried.
+/// How many times we try to take a text back.
 const BACKS: u32 = 3;
 
-/// How long a person must have typed nothing, before our text is taken out from beside theirs.
+/// How long a person must have typed nothing before we take our text out from beside theirs.
 const PAUSE: Duration = Duration::from_millis(1500);
 
-/// After this no Enter is pressed any more.
+/// After this time an attempt types nothing and presses no first Enter any more.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// Between two looks where nothing else says how long to wait.
+/// The pause between two looks, where no other is given.
 const LOOK: Duration = Duration::from_millis(100);
 
 /// How to read an agent's terminal.
 #[derive(Debug, Clone, Default)]
 pub struct Reader {
-    /// What its program looks like, if that is known.
+    /// What the agent's program looks like, if that is known.
     pub look: Option<&'static Look>,
-    /// What its input line begins with by the settings, in addition.
+    /// What the input line may begin with by the agent's settings, besides the prompts of its look.
     pub prompts: Vec<String>,
+    /// The program's own settings say that the input line is edited as in vi.
+    pub is_modal: bool,
 }
+
+/// The question that stands for an input line in vi's normal mode.
+const COMMANDS: &str = "Its input line takes commands of vi: press 'i' there";
+
+/// How many texts may fail to show in a program of which nothing is known, before we type no more.
+const UNSEEN: usize = 3;
 
 /// What stands in the input line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Line {
     Empty,
-    /// The text in question, and nothing else.
+    /// Our text, and nothing else.
     Ours,
-    /// The same more than once, from a try that was given up too early.
+    /// Our text more than once: an earlier try was given up too early.
     Twice,
-    /// The end of it: the beginning was taken for commands, as in the normal mode of vi.
+    /// The end of our text: its beginning was taken for commands, as in the normal mode of vi.
     Tail,
-    /// The text, and something before or behind it that somebody else has typed.
+    /// Our text, and something before or behind it that somebody else has typed.
     Mixed,
     /// Anything else.
     Other,
@@ -82,7 +94,10 @@ enum Line {
 impl Reader {
     /// What the terminal is ready for.
     pub fn state(&self, screen: &Screen) -> State {
-        read(screen, self.look, &self.prompts)
+        match read(screen, self.look, &self.prompts) {
+            State::Free if self.takes_commands(screen) => State::Asks(Question::menu(COMMANDS)),
+            state => state,
+        }
     }
 
     /// How an agent's terminal is read, by the settings of its program.
@@ -91,10 +106,26 @@ impl Reader {
         Reader {
             look: program.kind.and_then(look),
             prompts: prompts.cloned().collect(),
+            is_modal: false,
         }
     }
 
-    /// The same, held against what the agent has reported of itself; and how the two disagree.
+    /// The same for a running process: its own settings may say that it edits as vi does.
+    pub fn of_process(self, pid: u32) -> Reader {
+        let vi = self.look.and_then(|look| look.vi.as_ref());
+        let is_modal = vi.is_some_and(|vi| vi.inserts.is_some()) && vi::is_set(pid);
+        Reader { is_modal, ..self }
+    }
+
+    /// Whether the input line is in vi's normal mode: letters are commands, and so may be other
+    /// keys.
+    fn takes_commands(&self, screen: &Screen) -> bool {
+        self.look
+            .is_some_and(|look| takes_commands(screen, look, self.is_modal))
+    }
+
+    /// What the terminal is ready for by its screen and by what the agent has reported of itself;
+    /// and, if the two disagree, how, in words.
     pub fn judged(
         &self,
         screen: &Screen,
@@ -114,32 +145,34 @@ impl Reader {
         (state, how)
     }
 
-    /// Whether the program takes a text in this state.
-    pub fn takes(&self, state: &State) -> bool {
-        let queues = |look: &Look| look.while_busy == Typing::Queues;
-        *state == State::Free || (*state == State::Busy && self.look.is_some_and(queues))
+    /// Whether the program takes a text in this state. Nothing is added to a queue that is not
+    /// empty: a person who takes a text of theirs back from it, to edit, would get ours with it.
+    pub fn takes(&self, screen: &Screen, state: &State) -> bool {
+        let takes = |look: &Look| look.while_busy == Typing::Queues && !queues(screen, look);
+        let queues = || self.look.is_some_and(takes) && !self.takes_commands(screen);
+        *state == State::Free || (*state == State::Busy && queues())
     }
 
-    /// Nothing tells how the program's input line looks.
+    /// Whether nothing is known of what the program's input line looks like.
     pub fn is_blind(&self) -> bool {
         self.look.is_none() && self.prompts.is_empty()
     }
 
-    /// Whether the input line holds nothing but what was typed, and noted, or one or more of these
-    /// texts of ours, which the program has put back there.
+    /// Whether the input line holds only the text that is noted in the pane, or only texts of
+    /// `ours`, which the program has put back there.
     pub fn holds(&self, sight: &Sight, ours: &[String]) -> bool {
         let left = matches!(self.left(sight), Some(Line::Ours | Line::Twice));
         left || self.shows_only(&sight.screen, ours)
     }
 
-    /// Whether the input line holds a text that was typed, and noted, beside what somebody else has
-    /// typed.
+    /// Whether the input line holds the text that is noted in the pane beside what somebody else
+    /// has typed.
     pub fn is_mixed(&self, sight: &Sight) -> bool {
         self.left(sight) == Some(Line::Mixed)
     }
 
-    /// Whether the input line holds some of these texts and nothing else. Digits do not count: a
-    /// text may have a time in it.
+    /// Whether the input line holds some of these texts and nothing else. All digits count as the
+    /// same: a text may have a time in it.
     pub fn shows_only(&self, screen: &Screen, ours: &[String]) -> bool {
         let plain = |text: &str| solid(text).replace(|c: char| c.is_ascii_digit(), "0");
         let Some(input) = input(screen, self.look, &self.prompts) else {
@@ -158,13 +191,13 @@ impl Reader {
         rest.is_empty() && !standing.is_empty()
     }
 
-    /// Whether the whole of a text would be seen in the input line.
+    /// Whether the input line would show the whole of a text.
     fn has_room(&self, screen: &Screen, text: &str) -> bool {
         let room = room(screen, self.look, &self.prompts);
         room.is_none_or(|(columns, rows)| rows_of(text, columns) <= rows)
     }
 
-    /// What stands in the input line, by the text that was typed there and noted.
+    /// What stands in the input line, compared with the text that is noted in the pane, if one is.
     fn left(&self, sight: &Sight) -> Option<Line> {
         let typed = sight.typed.as_ref()?;
         Some(self.line(&sight.screen, &typed.text))
@@ -193,9 +226,9 @@ impl Reader {
         let keys = self.look.and_then(|look| look.clear.first());
         let standing = input(screen, self.look, &self.prompts).unwrap_or_default();
         Keys::Named(vec![match keys {
-            // Some clear but the row that is shown, or what is between two of them.
+            // In some programs one press clears a single row, or only the break between two rows.
             Some(key) => (key, 2 * standing.lines().count().max(1)),
-            // More than was typed do no harm, and it may have been typed twice.
+            // The text may stand there twice, and more presses than needed do no harm.
             None => {
                 let typed = text.chars().count().max(standing.chars().count());
                 ("BSpace", 2 * typed)
@@ -203,15 +236,16 @@ impl Reader {
         }])
     }
 
-    /// The keys that take a text out from between what stands before and behind it in the input
-    /// line, if the cursor is behind all that. `None`: where the text ends is not certain, or what
+    /// The keys that take a text out of the input line, and leave what stands before and behind it.
+    /// The cursor must be behind all that. `None`: it is not certain where the text ends, or what
     /// the program does with such keys.
     fn cut(&self, screen: &Screen, text: &str) -> Option<Keys> {
         self.look.filter(|look| look.cuts)?;
         let input = solid(&input(screen, self.look, &self.prompts)?);
         let (_, behind) = input.rsplit_once(&solid(text))?;
         let before: Vec<char> = screen.lines.get(screen.row)?.chars().collect();
-        // Blanks at the end of a row are not shown, and others may be wider than one column.
+        // The screen is without the blanks at the end of a row. Where a character may be wider than
+        // one column, columns cannot be counted.
         let is_narrow = before
             .iter()
             .all(|c| NARROW.iter().any(|some| some.contains(c)));
@@ -243,7 +277,7 @@ impl Reader {
 /// Characters that take one column each: those of western alphabets, and signs of prompts and borders.
 const NARROW: [std::ops::Range<char>; 2] = ['\0'..'\u{300}', '\u{2000}'..'\u{2e80}'];
 
-/// How many rows a text takes that is wrapped between its words.
+/// How many rows a text takes when it is wrapped between its words.
 fn rows_of(text: &str, columns: usize) -> usize {
     let columns = columns.max(1);
     let (mut rows, mut used) = (1, 0);
@@ -264,8 +298,8 @@ fn solid(text: &str) -> String {
     text.chars().filter(|c| !c.is_whitespace()).collect()
 }
 
-/// What stands before the cursor, without blanks, in its row and those above it. Nothing, where
-/// the cursor is at the beginning of a row: there an Enter has put it.
+/// What stands before the cursor, without blanks, in its row and all rows above. Nothing when the
+/// cursor is at the beginning of a row: an Enter has put it there.
 fn before_cursor(screen: &Screen) -> String {
     let rows = screen.lines.iter().take(screen.row);
     let last = screen.lines.get(screen.row).map_or("", String::as_str);
@@ -280,15 +314,15 @@ fn before_cursor(screen: &Screen) -> String {
     }
 }
 
-/// A text for a terminal.
+/// A text that is to be typed into a terminal.
 #[derive(Debug, Clone, Default)]
 pub struct Text {
     /// The pane's id.
     pub pane: String,
-    /// The process that it is for.
+    /// The process that the text is for.
     pub pid: u32,
-    /// What is typed; a line without control characters. Nothing: what was typed before and not
-    /// taken is taken back.
+    /// What is typed; a line without control characters. Empty: only an earlier text, which the
+    /// program has not taken, is taken back.
     pub text: String,
     /// How the terminal is read.
     pub reader: Reader,
@@ -301,7 +335,7 @@ pub struct Text {
 }
 
 impl Text {
-    /// The same without words, which takes back what was typed of it before and not taken.
+    /// The same with an empty text: only takes back what was typed before.
     pub fn taken_back(&self) -> Text {
         Text {
             text: String::new(),
@@ -314,14 +348,14 @@ impl Text {
 /// The marks that a pane gets with a text and with its Enter, in letters and digits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Once {
-    /// It was typed.
+    /// The text was typed.
     pub typed: String,
-    /// It was sent.
+    /// Enter was pressed after it.
     pub entered: String,
 }
 
 impl Once {
-    /// For the first words of a process.
+    /// The marks of the first words for a process.
     pub fn words(pid: u32) -> Once {
         Once {
             typed: format!("w{pid}w"),
@@ -330,20 +364,23 @@ impl Once {
     }
 }
 
-/// How it went.
+/// How an attempt to type a text ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// The text was seen in the input line, sent, and seen to be gone from there.
     Told,
-    /// Nothing was sent, because the terminal is not fit for it.
+    /// The text was not sent, because the terminal is in this state.
     Waits(State),
-    /// Nothing was typed, because the window is too small to show all of it.
+    /// Nothing was typed, because the window is too small to show the whole text.
     NoRoom,
     /// Nothing was typed, because a person has the pane for something else.
     Taken(Hold),
-    /// It was typed and did not show, so it was not sent.
+    /// The text was typed and did not show, so it was not sent.
     NotShown,
-    /// It was sent, and stayed where it was.
+    /// Nothing was typed: nothing is known of the program, and an earlier text did not show on this
+    /// very screen, or too many did not show.
+    Unseen,
+    /// Enter was pressed, and the text stayed where it was.
     NotTaken,
     /// The process has ended.
     Gone,
@@ -356,28 +393,29 @@ pub enum Step {
     Wait(Duration),
     /// Send these keys, and look again after so long.
     Send(Strokes, Duration),
-    /// It is over. The notes in the pane may be out of date, and are mended by these strokes.
+    /// The attempt has ended. These strokes, if any, bring the notes in the pane up to date.
     End(Outcome, Option<Strokes>),
 }
 
-/// A text on its way.
+/// One attempt to type a text.
 #[derive(Debug)]
 pub struct Attempt {
     text: Text,
-    /// When keys were last given out.
+    /// When this attempt last gave out keys.
     since: Duration,
-    /// It was given out by this attempt.
+    /// Whether this attempt gave out the text; an earlier one may have.
     began: bool,
     /// How many times this attempt gave out Enter.
     enters: usize,
-    /// What a terminal that we cannot read shows, and since when.
+    /// What the terminal shows unchanged, and since when.
     still: Option<(Screen, Duration)>,
-    /// It is taken back, with this result; and how many times that was tried.
+    /// Set while the text is taken back: the outcome to end with.
     retreat: Option<Outcome>,
+    /// How many times keys were given out to take a text back.
     backs: u32,
 }
 
-/// How far a text is.
+/// How far the attempt has come, by the notes and marks in the pane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
     New,
@@ -386,7 +424,7 @@ enum Stage {
 }
 
 impl Attempt {
-    /// A text of which nothing is known but what is noted in its pane.
+    /// An attempt that has not begun.
     pub fn new(text: Text) -> Attempt {
         Attempt {
             text,
@@ -399,13 +437,13 @@ impl Attempt {
         }
     }
 
-    /// The pane it is for.
+    /// The pane that the text is for.
     pub fn pane(&self) -> &str {
         &self.text.pane
     }
 
-    /// What to do when the pane is like this, so long after the first look. Whether the keys of a
-    /// step were sent is read from the pane.
+    /// The next step for a pane that looks like `sight`, at the time `now` since the first look.
+    /// Whether the keys of the step before were sent is read from the pane.
     pub fn next(&mut self, sight: Option<&Sight>, now: Duration) -> Step {
         let Some(sight) = sight.filter(|s| s.pid == self.text.pid && !s.dead) else {
             return Step::End(Outcome::Gone, None);
@@ -445,7 +483,7 @@ impl Attempt {
         passed: Duration,
         now: Duration,
     ) -> Step {
-        // What changes all the time may be missed by each stroke.
+        // The cursor of a screen that changes all the time moves before our keys arrive, each time.
         if now > LIMIT {
             return Step::End(Outcome::Waits(state), None);
         }
@@ -453,7 +491,8 @@ impl Attempt {
         if left == Some(Line::Empty) {
             return Step::Send(self.strokes(sight, Keys::None, None, None), LOOK);
         }
-        if self.is_ours(sight) && !matches!(state, State::Asks(_)) {
+        let commands = self.text.reader.takes_commands(&sight.screen);
+        if self.is_ours(sight) && !commands && !matches!(state, State::Asks(_)) {
             return self.back(sight, Outcome::Waits(state), now);
         }
         if self.text.text.is_empty() {
@@ -464,7 +503,7 @@ impl Attempt {
         let reader = &self.text.reader;
         let is_fit = match state {
             State::Unknown => self.text.is_ready || (reader.is_blind() && is_still),
-            _ => line == Line::Empty && reader.takes(&state),
+            _ => line == Line::Empty && reader.takes(&sight.screen, &state),
         };
         if !is_fit {
             return match passed < PATIENCE {
@@ -472,8 +511,12 @@ impl Attempt {
                 false => Step::End(Outcome::Waits(state), None),
             };
         }
-        if let Some(hold) = sight.hold {
+        let covered = sight.screen.alternate && reader.is_blind() && !self.text.is_ready;
+        if let Some(hold) = sight.hold.or(covered.then_some(Hold::Covered)) {
             return Step::End(Outcome::Taken(hold), None);
+        }
+        if reader.is_blind() && is_unseen(sight) {
+            return Step::End(Outcome::Unseen, None);
         }
         if !reader.has_room(&sight.screen, &self.text.text) {
             return Step::End(Outcome::NoRoom, None);
@@ -485,7 +528,7 @@ impl Attempt {
         Step::Send(self.strokes(sight, keys, Some(0), mark), DEBOUNCE)
     }
 
-    /// Whether the screen has not changed for so long.
+    /// Whether the screen has not changed for the time `long`.
     fn is_still(&mut self, screen: &Screen, long: Duration, now: Duration) -> bool {
         match &self.still {
             Some((still, since)) if still == screen => now.saturating_sub(*since) >= long,
@@ -514,10 +557,10 @@ impl Attempt {
             return Step::Wait(DEBOUNCE.saturating_sub(passed));
         }
         match line {
-            // Left there, it would be taken for a person's draft, and nothing be typed any more.
+            // If we left it there, we would take it for a person's draft and never type again.
             Line::Tail if self.began => self.back(sight, Outcome::Waits(state), now),
             Line::Mixed => self.back(sight, Outcome::Waits(state), now),
-            // It may still come, behind what a person has typed.
+            // Our text may still show, behind what a person has typed.
             Line::Other if self.began && passed < SHOWN => Step::Wait(LOOK),
             Line::Other | Line::Tail => Step::End(Outcome::Waits(state), None),
             Line::Ours if now > LIMIT => self.back(sight, Outcome::Waits(state), now),
@@ -526,14 +569,36 @@ impl Attempt {
                 self.back(sight, Outcome::Waits(state), now)
             }
             Line::Twice => self.back(sight, Outcome::NotShown, now),
-            _ if passed < SHOWN => Step::Wait(LOOK),
-            // Two runs have not seen it: it was lost, and may be typed again.
+            _ if passed < SHOWN && self.backs == 0 => Step::Wait(LOOK),
+            Line::Empty if self.text.reader.is_blind() => self.unseen(sight, now),
+            // An earlier attempt typed it, and it does not show now either: it was lost, and may be
+            // typed again.
             Line::Empty if !self.began => {
                 let notes = self.strokes(sight, Keys::None, None, self.unmark());
                 Step::End(Outcome::NotShown, Some(notes))
             }
             Line::Empty => Step::End(Outcome::NotShown, None),
             Line::Ours | Line::Hidden => Step::End(Outcome::Waits(state), None),
+        }
+    }
+
+    /// Takes back a text that an unknown program does not show, so that nobody sends it unseen.
+    /// Then marks the pane with this screen, so that no text is typed there again, see
+    /// [`is_unseen`].
+    fn unseen(&mut self, sight: &Sight, now: Duration) -> Step {
+        self.since = now;
+        self.backs += 1;
+        let kept = |keys, mark| Strokes {
+            typed: sight.typed.clone(),
+            ..self.strokes(sight, keys, None, mark)
+        };
+        match self.backs {
+            1 => Step::Send(kept(Keys::Named(vec![("C-u", 1)]), None), BACK),
+            2 => Step::Send(kept(Keys::None, Some(Mark::Once(unseen_mark(sight)))), LOOK),
+            _ => {
+                let notes = self.strokes(sight, Keys::None, None, self.unmark());
+                Step::End(Outcome::NotShown, Some(notes))
+            }
         }
     }
 
@@ -576,7 +641,7 @@ impl Attempt {
         self.enters += 1;
         let noted = sight.typed.as_ref().map_or(0, |typed| typed.enters);
         let once = self.text.once.as_ref();
-        // Later ones are for an Enter that was not taken.
+        // Only the first Enter sets the mark; later ones repeat it because it had no effect.
         let mark = once.filter(|once| !sight.marks.contains(&once.entered));
         let mark = mark.map(|once| Mark::Once(once.entered.clone()));
         let keys = Keys::Named(vec![("Enter", 1)]);
@@ -586,7 +651,7 @@ impl Attempt {
     /// Takes back the text of ours that stands in the input line, then ends with `outcome`.
     fn back(&mut self, sight: &Sight, outcome: Outcome, now: Duration) -> Step {
         let stage = self.stage(sight);
-        // What is there from before is no reason to end.
+        // After an earlier text is taken back, this attempt goes on with its own.
         if stage != Stage::New || self.backs >= BACKS {
             self.retreat = Some(outcome.clone());
         }
@@ -601,9 +666,11 @@ impl Attempt {
         let left = reader.left(sight);
         let is_mixed = left == Some(Line::Mixed);
         let keys = match left {
-            // A second time, keys that are not read yet could take what is not ours.
+            _ if reader.takes_commands(screen) => None,
+            // The program may not have read the first keys yet: more could take out a person's
+            // text.
             Some(Line::Mixed) if self.backs > 0 || now > LIMIT => None,
-            // In a menu that hangs below it, they would mean something else.
+            // In a menu that hangs below the input line, the keys would mean something else.
             Some(Line::Mixed) if reader.state(screen) != State::Draft => None,
             Some(Line::Mixed) => reader.cut(screen, text),
             _ if self.backs >= BACKS => None,
@@ -615,7 +682,7 @@ impl Attempt {
             return Step::Wait(LOOK);
         }
         let Some(keys) = keys else {
-            // What stands beside a person's is for a later try.
+            // A text of ours beside a person's stays noted: a later attempt takes it out.
             let unmark = self.unmark().filter(|_| stage == Stage::Typed);
             let notes = self.strokes(sight, Keys::None, None, unmark);
             return Step::End(outcome, (!is_mixed).then_some(notes));
@@ -632,8 +699,8 @@ impl Attempt {
         once.map(|once| Mark::Gone(once.typed.clone()))
     }
 
-    /// Keys for the pane as it was seen; `enters`: it is noted that the text stands there, and how
-    /// many times it was sent.
+    /// Keys for the pane as it was seen. With `enters` the pane gets a note of the text and of how
+    /// many times Enter was pressed; without, its note is removed.
     fn strokes(
         &self,
         sight: &Sight,
@@ -655,7 +722,25 @@ impl Attempt {
     }
 }
 
-/// Whether a text stands in a line of its own, behind whatever sign, as what was sent does.
+/// The mark that says that a text did not show on this screen.
+fn unseen_mark(sight: &Sight) -> String {
+    let Screen {
+        lines, column, row, ..
+    } = &sight.screen;
+    let shown = digest(format!("{column} {row} {}", lines.join("\n")), 8);
+    format!("u{}h{shown}", sight.pid)
+}
+
+/// Whether a text is not expected to show: an earlier one did not on this very screen, or too many
+/// did not on others.
+fn is_unseen(sight: &Sight) -> bool {
+    let its = format!("u{}h", sight.pid);
+    let its = sight.marks.iter().filter(|mark| mark.starts_with(&its));
+    its.count() >= UNSEEN || sight.marks.contains(&unseen_mark(sight))
+}
+
+/// Whether a text has a line of its own on the screen, after any sign, as programs show what was
+/// sent.
 fn shows_sent(screen: &Screen, text: &str) -> bool {
     let text = solid(text);
     let is_it =
@@ -684,6 +769,10 @@ mod tests {
         hangs: bool,
         /// It takes so many characters for commands, before it takes text.
         commands: usize,
+        /// It shows this instead, and nothing of what is typed.
+        silent: Option<&'static str>,
+        alternate: bool,
+        footer: Option<&'static str>,
         unread: Vec<Keys>,
         typed: Option<Typed>,
         marks: Vec<String>,
@@ -703,15 +792,19 @@ mod tests {
                     .to_vec(),
                 (false, busy) => {
                     let above = if busy { "✽ Working… (3s)" } else { "Hello" };
-                    [above, &rule, &line, &rule, "  ? for shortcuts"]
+                    let footer = self.footer.unwrap_or("  ? for shortcuts");
+                    [above, &rule, &line, &rule, footer]
                         .map(String::from)
                         .to_vec()
                 }
             };
+            let silent = self.silent.map(|shown| vec![shown.to_string()]);
             let (column, row) = match self.asks {
+                _ if silent.is_some() => (0, 1),
                 true => (0, 1),
                 false => (line.chars().count() - self.behind, 2),
             };
+            let lines = silent.unwrap_or(lines);
             Sight {
                 screen: Screen {
                     solid: lines.clone(),
@@ -719,6 +812,7 @@ mod tests {
                     column,
                     row,
                     size: self.size,
+                    alternate: self.alternate,
                     ..Screen::default()
                 },
                 pid: 7,
@@ -817,7 +911,7 @@ mod tests {
             text: text.into(),
             reader: Reader {
                 look: look("claude"),
-                prompts: Vec::new(),
+                ..Reader::default()
             },
             ..Text::default()
         }
@@ -933,6 +1027,101 @@ mod tests {
             };
             assert_eq!(program.told(text("x"), |_, _| {}), Outcome::Taken(hold));
             assert_eq!((program.line.as_str(), program.sent.len()), ("", 0));
+        }
+    }
+
+    /// Without echo, or by a program that takes letters for commands.
+    #[test]
+    fn what_does_not_show_is_taken_back_and_not_typed_again_and_again() {
+        for once in [false, true] {
+            let mut blind = text("hello");
+            blind.reader = Reader::default();
+            blind.once = once.then(|| Once::words(7));
+            let mut program = Program {
+                silent: Some("Listening"),
+                ..Program::default()
+            };
+            let told = |program: &mut Program| {
+                let outcome = program.told(blind.clone(), |_, _| {});
+                assert_eq!((program.line.as_str(), program.sent.len()), ("", 0));
+                assert_eq!(program.typed, None);
+                outcome
+            };
+            assert_eq!(told(&mut program), Outcome::NotShown);
+            assert_eq!(told(&mut program), Outcome::Unseen);
+            program.silent = Some("Listening\n");
+            assert_eq!(told(&mut program), Outcome::NotShown);
+            program.silent = Some("12:00");
+            assert_eq!(told(&mut program), Outcome::NotShown);
+            program.silent = Some("12:01");
+            assert_eq!(told(&mut program), Outcome::Unseen);
+        }
+    }
+
+    #[test]
+    fn an_unknown_program_on_the_alternate_screen_is_no_prompt() {
+        let mut program = Program {
+            silent: Some("GNU nano"),
+            alternate: true,
+            ..Program::default()
+        };
+        let mut unknown = text("hello");
+        unknown.reader = Reader::default();
+        let outcome = program.told(unknown, |_, _| {});
+        assert_eq!(outcome, Outcome::Taken(Hold::Covered));
+        assert!(program.line.is_empty() && program.typed.is_none());
+    }
+
+    #[test]
+    fn letters_that_would_be_commands_are_not_typed() {
+        for (footer, is_modal, want) in [
+            (None, false, true),
+            (None, true, false),
+            (Some("  -- INSERT -- ⏵⏵ bypass"), true, true),
+            (Some("  -- INSERT -- ⏵⏵ bypass"), false, true),
+            (Some("  -- VISUAL --"), false, false),
+        ] {
+            for busy in [false, true] {
+                let mut program = Program {
+                    footer,
+                    busy,
+                    ..Program::default()
+                };
+                let mut text = text("hello");
+                text.reader.is_modal = is_modal;
+                text.ours = vec!["put back".into()];
+                let outcome = program.told(text.clone(), |_, _| {});
+                assert_eq!(outcome == Outcome::Told, want, "{footer:?} {is_modal}");
+                assert_eq!(
+                    (program.line.as_str(), program.sent.len()),
+                    ("", want as usize)
+                );
+                // Nor are other keys.
+                program.line = "put back".into();
+                program.told(text, |_, _| {});
+                assert_eq!(program.line.is_empty(), want);
+            }
+        }
+    }
+
+    #[test]
+    fn no_text_is_put_behind_one_that_waits_in_the_queue() {
+        for (line, want) in [("  ❯ a person's", false), ("● word", true)] {
+            let queued = format!(
+                "✽ Working… (3s)\n\n{line}\n{0}\n❯ \n{0}\n  ⏵⏵",
+                "─".repeat(40)
+            );
+            let lines: Vec<String> = queued.lines().map(String::from).collect();
+            let screen = Screen {
+                solid: lines.clone(),
+                lines,
+                column: 2,
+                row: 4,
+                ..Screen::default()
+            };
+            let reader = text("").reader;
+            assert_eq!(reader.state(&screen), State::Busy);
+            assert_eq!(reader.takes(&screen, &State::Busy), want);
         }
     }
 

@@ -1,12 +1,12 @@
 //! What `tmux capture-pane -e` prints: text among the escape sequences that colour it.
 
-/// Lines, and the same lines with blanks for what is shown faint.
+/// Captured lines, and the same lines with blanks for what is shown faint.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Text {
-    /// Each line as it is read, without trailing blanks.
+    /// Each line, without trailing blanks.
     pub lines: Vec<String>,
-    /// Each line without its faint characters, of which blanks are left. Programs write faintly
-    /// into an empty input line what could be typed there.
+    /// Each line with blanks for its faint characters: a program writes a faint hint into an empty
+    /// input line.
     pub solid: Vec<String>,
 }
 
@@ -17,7 +17,7 @@ struct Style {
     inverse: bool,
 }
 
-/// Takes captured lines apart. Colours last until the next sequence, over the ends of lines.
+/// Takes captured lines apart. A style lasts until the next sequence, also into the next line.
 pub fn parse<'a>(captured: impl IntoIterator<Item = &'a str>) -> Text {
     let mut style = Style::default();
     let mut text = Text::default();
@@ -31,8 +31,8 @@ pub fn parse<'a>(captured: impl IntoIterator<Item = &'a str>) -> Text {
     text
 }
 
-/// The character there, or a blank. A cursor that the program draws itself is the first character
-/// of a hint in inverse, so it is as faint as what follows.
+/// The character at `at`, or a blank if it is faint. A program that draws its own cursor shows the
+/// first character of a faint hint inverse: that one counts as faint too.
 fn solid(cells: &[(char, Style)], at: usize) -> char {
     let (c, style) = cells[at];
     let drawn = style.inverse && cells.get(at + 1).is_some_and(|(_, next)| next.faint);

@@ -6,22 +6,22 @@ use serde::{Deserialize, Serialize};
 use super::server::{Tmux, TmuxError, quoted};
 use super::{MARKS, TYPED};
 
-/// Keys for a pane. They, and what is noted about them, are one step of the server: whatever
-/// happens to the caller, the notes tell whether they were sent. A pane with another process than
-/// the caller has seen gets nothing, and one whose cursor has moved since gets no keys.
+/// Keys for a pane. The server sends the keys and writes the notes about them in one step: whatever
+/// happens to the caller, the notes tell whether the keys were sent. A pane whose process is not
+/// `pid` gets neither; nor does one whose cursor has moved, unless there are no keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Strokes {
     /// The pane's id.
     pub pane: String,
-    /// The process they are meant for.
+    /// The process that the keys are for.
     pub pid: u32,
     /// The column and the row of the cursor when the caller looked.
     pub cursor: (usize, usize),
-    /// What is sent.
+    /// The keys.
     pub keys: Keys,
-    /// What [`Typed`] is noted in the pane then; `None`: that nothing is.
+    /// The note that the pane gets about what was typed; `None`: its note is removed.
     pub typed: Option<Typed>,
-    /// What is added to or taken from the pane's marks.
+    /// What changes in the pane's marks.
     pub mark: Option<Mark>,
 }
 
@@ -36,16 +36,16 @@ pub enum Keys {
     Named(Vec<(&'static str, usize)>),
 }
 
-/// Letters and digits among the marks of a pane.
+/// A change of a pane's marks. A mark is a word of letters and digits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Mark {
-    /// Set together with the keys; a pane that has it already gets nothing.
+    /// This mark is set together with the keys; a pane that has it already gets nothing.
     Once(String),
-    /// Taken away.
+    /// This mark is taken away.
     Gone(String),
 }
 
-/// What was typed into a pane and has not been seen to be taken.
+/// A text that was typed into a pane and that its program has not been seen to take.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Typed {
     /// The text.
@@ -55,8 +55,8 @@ pub struct Typed {
 }
 
 impl Typed {
-    /// As it is noted in a pane: with the process that got it, since another one knows nothing
-    /// of it.
+    /// The text of the note in a pane: with the process that got the text, since it counts for no
+    /// other.
     fn note(&self, pid: u32) -> String {
         format!("{pid} {} {}", self.enters, self.text)
     }
@@ -70,17 +70,17 @@ impl Typed {
     }
 }
 
-/// First words for a process, to be typed once its program waits for them.
+/// The first words for a process, which are typed once its program waits for input.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Words {
     /// A line without control characters.
     pub text: String,
-    /// When a program may be taken to wait whose screen does not tell.
+    /// When a program whose screen tells nothing is taken to wait for input.
     pub after: Timestamp,
 }
 
 impl Words {
-    /// As it is noted in a pane, with the process that they are for.
+    /// The text of the note in a pane: with the process that the words are for.
     pub(super) fn note(&self, pid: u32) -> String {
         format!("{pid} {} {}", self.after.as_millisecond(), self.text)
     }
@@ -99,7 +99,7 @@ impl Tmux {
     /// mode is brought out of it first. [`Tmux::sights`] tells afterwards which panes have got them.
     ///
     /// # Errors
-    /// tmux cannot be run, hangs, or no server answers: then it is not known which panes got them.
+    /// tmux cannot be run, hangs, or no server answers: then it is not known which panes got keys.
     pub fn strike(&self, items: &[Strokes]) -> Result<(), TmuxError> {
         self.each_apart(items.iter().map(|item| {
             let pane = quoted(&item.pane);
@@ -147,7 +147,7 @@ impl Tmux {
     }
 }
 
-/// A format that is true when all of these are; `&&` takes but two.
+/// A format that is true when all of these are: tmux's `&&` joins only two.
 fn all(conditions: Vec<String>) -> String {
     let both = |all: String, one: String| format!("#{{&&:{all},{one}}}");
     conditions.into_iter().reduce(both).unwrap_or_default()

@@ -1,4 +1,4 @@
-//! A tmux server of its own for a test.
+//! A tmux server for a test.
 
 use std::path::Path;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::sessions::Terminal;
 use super::{Tmux, TmuxError};
 
-/// A server of its own for a test, ended with it.
+/// A server that only one test uses, and that ends with the test.
 pub(super) struct Lab(pub(super) Tmux);
 
 impl Lab {

@@ -1,12 +1,13 @@
-//! tmux. The only place that runs it.
+//! tmux; nothing else runs it.
 //!
-//! Arguments only, never a shell; exact targets only (pane ids, or `=name`), because tmux
-//! falls back to prefixes; and never a server of our own by accident (`-N`).
+//! There is never a shell between us and tmux. Targets are exact (pane ids, or `=name`), because
+//! tmux takes the beginning of a name too. No call but that of the server's unit starts a server
+//! (`-N`).
 //!
 //! - [`server`]: calls of a server, and commands for many panes in one call.
 //! - [`panes`]: which panes there are, and what is noted in them.
 //! - [`sessions`]: sessions and panes made, filled and closed.
-//! - [`screens`]: what panes show; [`ansi`]: without the sequences that colour it.
+//! - [`screens`]: what panes show; [`ansi`]: takes out the sequences that colour it.
 //! - [`keys`]: what is typed into panes.
 
 mod ansi;

@@ -9,26 +9,25 @@ use super::server::{Tmux, TmuxError};
 use super::{MARKS, WORDS};
 use crate::hooks::report::{Report, Word};
 
-/// The pane option that says whose pane it is, by unit instance.
+/// The pane option that says whose pane this is, by unit instance.
 const OWNER: &str = "@gastown_agent";
 
-/// The session option that says that an agent has, or had, its pane in this session.
+/// The session option that says which agent has, or had, its pane in this session.
 pub(super) const HOME: &str = "@gastown_session";
 
 /// Fields without spaces first, the session's name last. Anybody in a pane can set its options:
-/// blanks there, which would shift the fields of that line, are shown as points. So are the signs
-/// between the fields of [`Tmux::marked`].
+/// tmux shows blanks there, which would shift the fields of the line, as points.
 pub(super) const PANE_FORMAT: &str = "#{pane_id} #{pane_pid} #{pane_dead} s#{pane_dead_status} \
      g#{pane_dead_signal} o#{s/[ \t\n]/./:@gastown_agent} h#{s/[ \t\n]/./:@gastown_session} #{pid} \
      #{session_attached} #{session_created} r#{s/[ \t\n]/./:@gastown_report} #{session_name}";
 
-/// The pane option with the process that said it is ready, by pid.
+/// The pane option with the pid of the process that said it is ready.
 const READY: &str = "@gastown_ready";
 
-/// The pane option with what its agent last said of itself, see [`Report`].
+/// The pane option with what the pane's agent last said of itself, see [`Report`].
 const REPORT: &str = "@gastown_report";
 
-/// The variable of a session by which `gt` says the same, for whatever process.
+/// The session variable by which `gt` says that the session's agent is ready; it names no process.
 pub const READY_ENV: &str = "GT_AGENT_READY";
 
 /// A pane, as tmux lists it.
@@ -46,8 +45,8 @@ pub struct Pane {
     pub signal: Option<i32>,
     /// The unit instance whose pane this is.
     pub owner: Option<String>,
-    /// The unit instance that has, or had, a pane in this session: what else is in it belongs
-    /// to people.
+    /// The unit instance that has, or had, a pane in this session. Other panes there belong to
+    /// people.
     pub home: Option<String>,
     /// The pid of the server.
     pub server: u32,
@@ -55,10 +54,17 @@ pub struct Pane {
     pub clients: u32,
     /// When the session was made.
     pub created: Option<Timestamp>,
-    /// What its present process last said of itself.
+    /// What the pane's present process last said of itself.
     pub report: Option<Report>,
     /// The name of the session.
     pub session: String,
+}
+
+impl Pane {
+    /// Whether this pane of the unit instance is in the session of another agent.
+    pub fn is_guest(&self, instance: &str) -> bool {
+        self.home.as_ref().is_some_and(|home| home != instance)
+    }
 }
 
 /// A pane with what has been said to it and by it.
@@ -66,11 +72,11 @@ pub struct Pane {
 pub struct Marked {
     /// The pane.
     pub pane: Pane,
-    /// Its present process has said that it is ready.
+    /// The pane's present process has said that it is ready.
     pub ready: bool,
     /// The session's environment has `GT_AGENT_READY=1`, or the server's has.
     pub ready_env: bool,
-    /// What [`Tmux::strike`] did to it at most once.
+    /// The pane's marks, see [`super::Mark`].
     pub marks: Vec<String>,
 }
 
@@ -88,7 +94,7 @@ impl Tmux {
         }
     }
 
-    /// The panes of an agent, by their owner, and those of some sessions, in one call.
+    /// The panes that are an agent's, and all panes of some sessions, in one call.
     ///
     /// # Errors
     /// As for [`Tmux::panes`]; and no server answers.
@@ -108,7 +114,7 @@ impl Tmux {
     /// One pane by its id; `None` when it is gone.
     ///
     /// # Errors
-    /// As for [`Tmux::panes`]; and no server answers, which may live without its socket.
+    /// As for [`Tmux::panes`]; and no server answers: it may live on without its socket.
     pub fn pane(&self, id: &str) -> Result<Option<Pane>, TmuxError> {
         let panes = match self.run(&["list-panes", "-t", id, "-F", PANE_FORMAT]) {
             Ok(text) => text
@@ -145,7 +151,7 @@ impl Tmux {
             .map(drop)
     }
 
-    /// Notes what is still to be typed to a process of a pane as its first words.
+    /// Notes the first words that are still to be typed for a process of a pane.
     ///
     /// # Errors
     /// The pane is gone, or tmux fails.
@@ -155,7 +161,7 @@ impl Tmux {
             .map(drop)
     }
 
-    /// Notes that nothing is to be typed any more as first words.
+    /// Notes that no first words are to be typed any more.
     ///
     /// # Errors
     /// As for [`Tmux::note_words`].
@@ -174,7 +180,7 @@ impl Tmux {
         word: &Word,
         at: Timestamp,
     ) -> Result<Option<Report>, TmuxError> {
-        // Besides the pid, which tmux puts in, these are letters and digits.
+        // tmux expands the pid, and nothing else: the rest has no `#`.
         let report = Report::format(word, at, "#{pane_pid}");
         let before = format!("#{{pane_pid}} #{{{REPORT}}}");
         let before = self.run(&[
@@ -205,8 +211,8 @@ impl Tmux {
     }
 }
 
-/// Panes, by what agents are found by: made once for many agents, so that no look at one of them
-/// goes through all panes.
+/// Panes by owner and by session, made once for many agents: so that all panes are not gone through
+/// for each agent.
 #[derive(Debug)]
 pub struct Index<'a> {
     owned: HashMap<&'a str, Vec<&'a Pane>>,
@@ -215,7 +221,7 @@ pub struct Index<'a> {
 }
 
 impl<'a> Index<'a> {
-    /// That of these panes, which are in the order in which tmux lists them.
+    /// The index of these panes, which are in the order in which tmux lists them.
     pub fn of(panes: &'a [Pane]) -> Index<'a> {
         let mut index = Index {
             owned: HashMap::new(),
@@ -233,8 +239,8 @@ impl<'a> Index<'a> {
         index
     }
 
-    /// The pane of an agent. In sessions that a person has grouped by `new-session -t`, tmux lists it
-    /// once for each: that in the session of this name is taken first.
+    /// The pane of an agent. Where a person has grouped sessions by `new-session -t`, tmux lists
+    /// the pane once for each of them: the one in the session of this name is preferred.
     pub fn own(&self, instance: &str, session: &str) -> Option<&'a Pane> {
         let own = self.owned.get(instance)?;
         let named = own.iter().find(|pane| pane.session == session);
@@ -246,7 +252,7 @@ impl<'a> Index<'a> {
         self.sessions.get(name).map_or(&[], Vec::as_slice)
     }
 
-    /// The panes of nobody, in sessions of nobody.
+    /// The panes that are no agent's, in sessions that are no agent's.
     pub fn unmarked(&self) -> impl Iterator<Item = &'a Pane> {
         self.unmarked.iter().copied()
     }
@@ -264,7 +270,7 @@ pub(super) fn ownership<'a>(pane: &'a str, instance: &'a str) -> [Vec<&'a str>; 
 /// Reads a line of [`Tmux::marked`].
 ///
 /// # Errors
-/// It is none.
+/// The line has another form.
 pub fn parse_marked(line: &str) -> Result<Marked, TmuxError> {
     let unknown = || TmuxError::Failed(format!("it listed a pane in an unknown form: '{line}'"));
     let mut parts = line.splitn(4, '|');

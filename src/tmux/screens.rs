@@ -13,11 +13,11 @@ use super::{MARKS, TYPED, WORDS};
 /// The most rows that tmux gives a window.
 const ROWS: usize = 10_000;
 
-/// The most panes whose screens come back in one call: tmux takes no more than 16 KiB of commands,
-/// and [`tools::OUTPUT_LIMIT`] holds what they show.
+/// How many panes one call asks for, at most: tmux takes no more than 16 KiB of commands, and what
+/// the panes show has to fit into [`tools::OUTPUT_LIMIT`].
 const SCREENS: usize = 100;
 
-/// The server option with the format of what is asked of a pane beside its screen.
+/// The server option with the format of what [`Tmux::sights`] asks about a pane beside its screen.
 const HEAD: &str = "@gastown_head";
 
 /// What a pane shows.
@@ -37,9 +37,11 @@ pub struct Screen {
     pub cursor: bool,
     /// How many lines have scrolled off.
     pub history: u64,
-    /// What its process group in the foreground is called.
+    /// Whether it is the alternate screen, which editors, pagers and the like have to themselves.
+    pub alternate: bool,
+    /// The name of the process group in the foreground.
     pub command: String,
-    /// Its title, which the program in it sets.
+    /// The pane's title, which the program in it sets.
     pub title: String,
 }
 
@@ -54,7 +56,7 @@ pub struct Sight {
     pub dead: bool,
     /// See [`super::Mark`].
     pub marks: Vec<String>,
-    /// What this process got typed last, unless it was seen to be taken.
+    /// What was typed to this process last, unless the process was seen to take it.
     pub typed: Option<Typed>,
     /// The first words that this process is still to get.
     pub words: Option<Words>,
@@ -69,6 +71,8 @@ pub enum Hold {
     Mode,
     /// What is typed there goes to the other panes of the window too.
     Synchronized,
+    /// A program of which nothing is known has the alternate screen, as editors and pagers do.
+    Covered,
 }
 
 impl Hold {
@@ -78,6 +82,10 @@ impl Hold {
             Hold::Mode => "a person reads back in it, or has a list of tmux's open there",
             Hold::Synchronized => {
                 "its window has 'synchronize-panes' on, so that all its panes would get what is typed"
+            }
+            Hold::Covered => {
+                "a program has the whole terminal, as editors and pagers do; if it is the agent's \
+                 own, 'ready_prompt_prefix' in the settings tells what its input line begins with"
             }
         }
     }
@@ -94,7 +102,8 @@ impl Hold {
 /// What agents' panes show, by pane.
 pub type Sights = Result<HashMap<String, Sight>, TmuxError>;
 
-/// A look that goes on in a thread of its own: the panes are known before what they show.
+/// A look at all panes, in a thread of its own: the list of panes comes first, what they show
+/// later.
 #[derive(Debug)]
 pub struct Look<'scope> {
     panes: Receiver<Result<Vec<Pane>, TmuxError>>,
@@ -102,7 +111,7 @@ pub struct Look<'scope> {
 }
 
 impl Look<'_> {
-    /// All panes, once they are known; to be asked for once.
+    /// Waits for the list of all panes; to be called once.
     ///
     /// # Errors
     /// As of [`Tmux::panes`].
@@ -110,7 +119,7 @@ impl Look<'_> {
         self.panes.recv().unwrap_or_else(|_| Err(ended_early()))
     }
 
-    /// What those that are an agent's show.
+    /// Waits for what the agents' panes show.
     ///
     /// # Errors
     /// As of [`Tmux::sights`].
@@ -125,17 +134,18 @@ fn ended_early() -> TmuxError {
 
 impl Screen {
     /// A pane's id and its screen: from `#{pane_id} #{cursor_x} #{cursor_y} #{cursor_flag}
-    /// #{history_size} #{pane_current_command}`, a tab and `#{pane_title}`, and the lines that
+    /// #{history_size} #{alternate_on} #{pane_current_command}`, a tab and `#{pane_title}`, and the lines that
     /// `capture-pane -e` prints.
     pub fn parse<'a>(
         head: &str,
         shown: impl IntoIterator<Item = &'a str>,
     ) -> Option<(String, Screen)> {
         let (numbers, title) = head.split_once('\t')?;
-        let mut fields = numbers.splitn(6, ' ');
+        let mut fields = numbers.splitn(7, ' ');
         let pane = fields.next()?.to_string();
         let mut number = || fields.next()?.parse::<u32>().ok();
         let (column, row, cursor, history) = (number()?, number()?, number()?, number()?);
+        let alternate = number()? == 1;
         let mut text = ansi::parse(shown.into_iter().take(ROWS));
         while text.lines.last().is_some_and(String::is_empty) {
             text.lines.pop();
@@ -149,6 +159,7 @@ impl Screen {
             size: (0, 0),
             cursor: cursor == 1,
             history: history.into(),
+            alternate,
             command: fields.next()?.to_string(),
             title: title.trim().to_string(),
         };
@@ -157,7 +168,7 @@ impl Screen {
 }
 
 impl Tmux {
-    /// All panes, and then what those that are an agent's show, in another thread.
+    /// Lists all panes, and then reads what the agents' panes show, in another thread.
     pub fn look<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>) -> Look<'scope> {
         let (tell, panes) = mpsc::channel();
         let sights = scope.spawn(move || {
@@ -165,14 +176,14 @@ impl Tmux {
             let ours = panes.iter().flatten();
             let ours = ours.filter(|pane| !pane.dead && pane.owner.is_some());
             let ids: Vec<String> = ours.map(|pane| pane.id.clone()).collect();
-            // Nobody waits for it where nobody asks for the panes.
+            // This fails if nobody asks for the list of panes any more.
             let _ = tell.send(panes);
             self.sights(&ids)
         });
         Look { panes, sights }
     }
 
-    /// What panes show, by pane id; one call for up to 100. A pane that is gone is not in it.
+    /// What panes show, by pane id; one call for up to 100. Panes that are gone are left out.
     ///
     /// # Errors
     /// As for [`Tmux::strike`].
@@ -181,23 +192,24 @@ impl Tmux {
         Ok(sights.map(|(id, sight)| (id, sight.screen)).collect())
     }
 
-    /// Panes as they are now, by id; one call for up to 100. A pane that is gone is not in it, nor
-    /// one that shows more than can be read.
+    /// Panes as they are now, by id; one call for up to 100. Panes that are gone are left out, and
+    /// panes that show more than can be read.
     ///
     /// # Errors
     /// As for [`Tmux::strike`].
     pub fn sights(&self, panes: &[String]) -> Result<HashMap<String, Sight>, TmuxError> {
-        // Nothing that a pane shows can be taken for this.
+        // No pane shows this: it is the time of this very call.
         let rule = format!("~{:x}", jiff::Timestamp::now().as_nanosecond());
         let mut found = HashMap::new();
         // Our own fields come first, because a program chooses its name and its title.
         let format = format!(
             "#{{pane_pid}} #{{pane_dead}} #{{pane_width}} #{{pane_height}} \
              #{{?#{{&&:#{{pane_in_mode}},#{{session_attached}}}},m,}}#{{?#{{pane_synchronized}},s,}}\t#{{{MARKS}}}\t#{{{TYPED}}}\t#{{{WORDS}}}\t\
-             #{{pane_id}} #{{cursor_x}} #{{cursor_y}} #{{cursor_flag}} #{{history_size}} \
+             #{{pane_id}} #{{cursor_x}} #{{cursor_y}} #{{cursor_flag}} #{{history_size}} #{{alternate_on}} \
              #{{pane_current_command}}\t#{{pane_title}}"
         );
-        // The server keeps the format for the call, which would have room for few panes with it.
+        // The format is long: the server keeps it in an option, so that it is not sent for each
+        // pane.
         let head = format!("{rule} #{{E:{HEAD}}}");
         let mut chunks: Vec<&[String]> = panes.chunks(SCREENS).collect();
         while let Some(panes) = chunks.pop() {
@@ -207,7 +219,8 @@ impl Tmux {
                 list.extend(["capture-pane", "-e", "-p", "-t", pane, ";"]);
             }
             let text = match self.run(&list) {
-                // It ends the list; apart, which takes the server twice as long, it is passed over.
+                // A pane that is gone ends the list. Run apart, which takes the server twice as
+                // long, its commands alone are passed over.
                 Err(TmuxError::NotFound) => self.each_apart(panes.iter().map(|pane| {
                     let target = quoted(pane);
                     let commands = format!(
@@ -337,14 +350,14 @@ mod tests {
         // Whoever has left it like this reads no more.
         lab.0.run(&["copy-mode", "-t", "%0"]).unwrap();
         assert_eq!(hold(), None);
-        let one = parse_sights("R 8 0 80 24 m\t\t\t\t%1 3 1 1 7 vi x\ta\nx\n", "R ");
+        let one = parse_sights("R 8 0 80 24 m\t\t\t\t%1 3 1 1 7 1 vi x\ta\nx\n", "R ");
         assert_eq!(one["%1"].hold, Some(Hold::Mode));
         assert_eq!(one["%1"].screen.size, (80, 24));
     }
 
     #[test]
     fn panes_are_told_apart() {
-        let text = "R 8 0 80 24\t t1 e1\t8 2 a text\t8 5 Be it\t%1 3 1 1 7 vi x\ta title\n\x1b[2mhel\x1b[0mlo  \n> R %2\n\n\nR 9 1\t\t8 0 x\t8 5 Be it\t%2 0 0 0 0 sh\t\n\n\n";
+        let text = "R 8 0 80 24\t t1 e1\t8 2 a text\t8 5 Be it\t%1 3 1 1 7 1 vi x\ta title\n\x1b[2mhel\x1b[0mlo  \n> R %2\n\n\nR 9 1\t\t8 0 x\t8 5 Be it\t%2 0 0 0 0 0 sh\t\n\n\n";
         let sights = parse_sights(text, "R ");
         assert_eq!(sights.len(), 2);
         let one = &sights["%1"];
@@ -363,6 +376,7 @@ mod tests {
             (3, 1, true, 7)
         );
         assert_eq!((&*screen.command, &*screen.title), ("vi x", "a title"));
+        assert!(screen.alternate && !sights["%2"].screen.alternate);
         assert_eq!((screen.size, sights["%2"].screen.size), ((80, 24), (0, 0)));
         // What another process was told says nothing about this one.
         assert_eq!((sights["%2"].dead, &sights["%2"].typed), (true, &None));

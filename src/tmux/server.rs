@@ -19,7 +19,7 @@ pub const LIMIT: Duration = Duration::from_secs(10);
 /// The most that one call may have as arguments, in bytes: tmux refuses more than 16 KiB.
 const ARGUMENTS: usize = 14_000;
 
-/// Why a call gave nothing.
+/// Why a call failed.
 #[derive(Debug)]
 pub enum TmuxError {
     /// No server answers on the socket: there are certainly no sessions.
@@ -30,7 +30,7 @@ pub enum TmuxError {
     NotShown,
     /// The panes show more than can be read at once.
     TooMuch,
-    /// It did not answer within its limit, in words; it may do so later.
+    /// tmux did not answer within [`LIMIT`], in words; the server may still do what it was asked.
     Silent(String),
     /// Anything else, in tmux's own words. It says nothing about what exists.
     Failed(String),
@@ -50,16 +50,16 @@ impl std::fmt::Display for TmuxError {
 
 impl std::error::Error for TmuxError {}
 
-/// Where our tmux has its directory of sockets; TMUX_TMPDIR does not reach it.
+/// Where our tmux has its directory of sockets: we drop TMUX_TMPDIR from its environment.
 pub const SOCKETS: &str = "/tmp";
 
-/// The directory of a tmux's sockets, in a directory for temporary files.
+/// The directory of our user's tmux sockets below `dir`.
 pub fn socket_dir(dir: &Path) -> PathBuf {
     dir.join(format!("tmux-{}", nix::unistd::geteuid()))
 }
 
-/// What keeps tmux from using the directory of its sockets, and what to run: in /tmp, anybody may
-/// have made one of that name. `None`: nothing that is known.
+/// Why tmux cannot use the directory of its sockets, and what to run; `None`: no reason is known.
+/// In /tmp, anybody may have made something of that name.
 pub fn squatted() -> Option<String> {
     let uid = nix::unistd::geteuid().as_raw();
     let dir = socket_dir(Path::new(SOCKETS));
@@ -90,11 +90,11 @@ pub struct Tmux {
 }
 
 impl Tmux {
-    /// Whether a server listens on its socket, as far as can be told without a call of tmux: one
-    /// that has ended leaves its socket behind.
+    /// Whether a server listens on the socket, as far as can be told without a call of tmux. A
+    /// socket file is no proof: a server that has ended leaves it behind.
     pub fn is_listening(&self) -> bool {
         let path = socket_dir(Path::new(SOCKETS)).join(&self.socket);
-        // It does not wait for a server that hangs.
+        // Non-blocking, so as not to wait for a server that hangs.
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let connected = UnixAddr::new(&path).and_then(|address| {
             let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
@@ -130,7 +130,7 @@ impl Tmux {
     pub fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
         command.args(["-u", self.flag(), &self.socket]);
-        // TMUX_TMPDIR would move the socket, TMUX would make us somebody's pane.
+        // TMUX_TMPDIR would move the socket, and TMUX would name a pane that is not ours.
         environment::drop_foreign(&mut command);
         command
     }
@@ -190,7 +190,7 @@ impl Tmux {
         }
     }
 
-    /// A variable of the server's own environment. Formats then show it for every session.
+    /// A variable of the server's global environment; tmux's formats show it for every session.
     ///
     /// # Errors
     /// tmux cannot be run, or hangs.
@@ -206,8 +206,8 @@ impl Tmux {
         }
     }
 
-    /// Sets variables in the server's own environment, for processes that start later, and takes
-    /// others out of it. Values go by the socket: a command line can be read by others.
+    /// Sets variables in the server's global environment, for processes that start later, and takes
+    /// others out of it. Values go to tmux by stdin: other users can read its command line.
     ///
     /// # Errors
     /// tmux cannot be run, hangs, or no server answers.
@@ -232,8 +232,8 @@ impl Tmux {
         }
     }
 
-    /// Runs commands for many panes in few calls, each apart from the others: one that fails
-    /// does not stop the rest, as it would in a plain list. Items are pane, condition, commands.
+    /// Runs commands for many panes in few calls. In a plain list the first that fails would stop
+    /// the rest; here it stops only those for the same pane. Items are pane, condition, commands.
     pub(super) fn each_apart(
         &self,
         items: impl Iterator<Item = (String, String, String)>,
@@ -272,8 +272,8 @@ impl Tmux {
     }
 }
 
-/// Whether the variable TMUX of a process (`SOCKET,PID,SESSION`) is that of a server. The sockets of
-/// two servers may have the same name, and each has a pane `%0`.
+/// Whether the variable TMUX of a process (`SOCKET,PID,SESSION`) names this server, by its pid: two
+/// servers may have had the same socket, and each has a pane `%0`.
 pub fn is_inside(variable: &str, server: u32) -> bool {
     server_in(variable) == Some(server)
 }
@@ -283,7 +283,7 @@ pub fn server_in(variable: &str) -> Option<u32> {
     variable.rsplit(',').nth(1)?.parse().ok()
 }
 
-/// An argument that tmux takes as it is: a trailing `;` would end the command.
+/// An argument that tmux takes for `text`: unescaped, a trailing `;` would end the command.
 pub(super) fn argument(text: &str) -> String {
     match text.strip_suffix(';') {
         Some(rest) => format!("{rest}\\;"),
@@ -296,7 +296,7 @@ pub(super) fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "'\\''"))
 }
 
-/// Commands of tmux's command language.
+/// Commands as one text in tmux's command language.
 pub(super) fn text(commands: &[Vec<String>]) -> String {
     let line = |command: &Vec<String>| {
         let words: Vec<String> = command.iter().map(|word| quoted(word)).collect();
@@ -305,8 +305,8 @@ pub(super) fn text(commands: &[Vec<String>]) -> String {
     commands.iter().map(line).collect::<Vec<_>>().join("; ")
 }
 
-/// A format that is true on the server with this pid. Pane ids are of one server: another one on
-/// the same socket gives them to other panes.
+/// A format that is true on the server with this pid. The next server on the same socket gives the
+/// same pane ids to other panes.
 pub(super) fn is_server(pid: u32) -> String {
     format!("#{{==:#{{pid}},{pid}}}")
 }

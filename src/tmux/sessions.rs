@@ -5,7 +5,7 @@ use std::path::Path;
 use super::panes::{HOME, PANE_FORMAT, Pane, READY_ENV, ownership, parse_pane};
 use super::server::{Tmux, TmuxError, is_server, quoted, text};
 
-/// The place of our commands among those of a hook: others, of people and of `gt`, have the first.
+/// The hook with the index of our command in it: people and `gt` use the first indexes.
 const HOOK: &str = "session-created[7641]";
 
 /// Where an agent's process is to run.
@@ -17,19 +17,19 @@ pub enum Terminal<'a> {
         name: &'a str,
         /// Variables for all that is started in it.
         environment: &'a [(String, String)],
-        /// What it looks like.
+        /// What the session looks like.
         dress: &'a Dress,
     },
-    /// In a new window before all others of a session that is there.
+    /// In a new window, before all others, of an existing session.
     Window {
         /// The session's name.
         session: &'a str,
     },
-    /// In a pane that is there, whose process is ended if it lives.
+    /// In an existing pane; a process that still runs there is ended.
     Pane {
-        /// tmux's own id of it.
+        /// The pane's id.
         id: &'a str,
-        /// The pid of its server: another one gives the same id to another pane.
+        /// The pid of the pane's server: the next server gives the same id to another pane.
         server: u32,
     },
 }
@@ -37,7 +37,7 @@ pub enum Terminal<'a> {
 /// What a session looks like to a person, and the keys that are bound for it on its server.
 #[derive(Debug, Clone, Default)]
 pub struct Dress {
-    /// Its options, as name and value; one that tmux does not know is passed over.
+    /// The session's options, as name and value; one that tmux does not know is passed over.
     pub options: Vec<(&'static str, String)>,
     /// The keys.
     pub keys: Vec<Key>,
@@ -48,9 +48,10 @@ pub struct Dress {
 pub struct Key {
     /// Its name.
     pub key: &'static str,
-    /// What tmux runs by a shell in the session of an agent; formats in it are expanded.
+    /// The shell command that tmux runs for the key in an agent's session; it expands formats in
+    /// it.
     pub program: String,
-    /// tmux's own command in any other session.
+    /// The tmux command that it runs for the key in any other session.
     pub elsewhere: &'static str,
 }
 
@@ -64,16 +65,16 @@ impl Tmux {
             .map(drop)
     }
 
-    /// Has the server run `argv` whenever a session appears that `gt-agent` did not make, and not
-    /// wait for it. tmux itself must write no file: it would wait for the reader of a FIFO that
-    /// somebody has put there, and everybody for tmux. It runs a program by a shell only.
+    /// Has the server run `argv`, in the background, whenever a session appears that `gt-agent` did
+    /// not make. (tmux must not write a file itself: if somebody put a FIFO there, the server would
+    /// hang until it is read. tmux runs programs only by a shell, so `argv` is quoted for one.)
     ///
     /// # Errors
     /// tmux fails.
     pub fn tell_of_sessions(&self, argv: &[&str]) -> Result<(), TmuxError> {
-        // A shell quotes as tmux does.
+        // A shell reads these quotes as tmux does.
         let words: Vec<String> = argv.iter().map(|word| quoted(word)).collect();
-        // What it says, or that it fails, would cover what the session shows.
+        // tmux would show the program's output or failure on top of the session.
         let line = format!("{} >/dev/null 2>&1 || :", words.join(" "));
         let run = format!("run-shell -b {}", quoted(&line.replace('#', "##")));
         let others = "#{?#{m:*gt-agent exec *,#{pane_start_command}},0,1}";
@@ -81,9 +82,9 @@ impl Tmux {
         self.run(&["set-hook", "-g", HOOK, &command]).map(drop)
     }
 
-    /// Runs `argv` in `dir`, in the terminal of an agent, and gives its pane: all in one call. The
-    /// pane is marked as the agent's, and outlives its process so that the status is kept; with
-    /// `names_pane` the session's environment names it, too.
+    /// Runs `argv` in `dir`, in the terminal of an agent, and gives its pane, in one call. The pane
+    /// is marked as the agent's and outlives its process, so that the exit status is kept. With
+    /// `names_pane` the session's environment gets `GT_PANE_ID`.
     ///
     /// # Errors
     /// The session exists, or the session or pane to be used is gone, or tmux fails.
@@ -124,7 +125,7 @@ impl Tmux {
         let mut add =
             |words: &[&str]| commands.push(words.iter().map(ToString::to_string).collect());
         if let Terminal::Pane { id, .. } = terminal {
-            // What said that it is ready ends now.
+            // The process that said that it is ready ends now.
             add(&["set-environment", "-u", "-t", id, READY_ENV]);
         }
         add(&first.iter().map(String::as_str).collect::<Vec<_>>());
@@ -138,7 +139,7 @@ impl Tmux {
                 let bind = ["bind-key", key.key, "if-shell", "-F"];
                 add(&[&bind[..], &[&condition, &run, key.elsewhere]].concat());
             }
-            // A person's tmux.conf may have sessions destroyed that nobody is attached to.
+            // A person's tmux.conf may tell tmux to destroy sessions that nobody is attached to.
             add(&["set-option", "-t", &target, "destroy-unattached", "off"]);
         }
         for command in ownership(&target, instance) {
@@ -161,8 +162,8 @@ impl Tmux {
         }
     }
 
-    /// Closes panes, each by its id and the pid of its server, and a session with its last one; in
-    /// few calls. Those that are gone are closed.
+    /// Closes panes, each given by its id and the pid of its server, in few calls. A session ends
+    /// with its last pane. A pane that is gone counts as closed.
     ///
     /// # Errors
     /// tmux fails.

@@ -7,7 +7,7 @@ CODEX=(codex --dangerously-bypass-approvals-and-sandbox -c features.daemon_auto_
 version_of() {
     case $1 in
     shell) bash --version | grep -o '[0-9]\.[0-9]' | head -n 1 ;;
-    *) "$1" --version 2>&1 | grep -o '[0-9][0-9.]*[0-9]' | head -n 1 ;;
+    *) "$1" --version 2>&1 | grep -o '[0-9]\+\.[0-9.]*[0-9]' | head -n 1 ;;
     esac
 }
 
@@ -17,6 +17,15 @@ without() {
         const fs = require("fs"), [file, field] = process.argv.slice(1);
         const all = JSON.parse(fs.readFileSync(file)); delete all[field];
         fs.writeFileSync(file, JSON.stringify(all))' "$1" "$2"
+}
+
+# with_field FILE FIELD TEXT: gives a JSON file a field; a dot is between the names of inner ones.
+with_field() {
+    node -e '
+        const fs = require("fs"), [file, field, text] = process.argv.slice(1);
+        const all = JSON.parse(fs.readFileSync(file)), names = field.split("."), last = names.pop();
+        names.reduce((inner, name) => (inner[name] ??= {}), all)[last] = JSON.parse(text);
+        fs.writeFileSync(file, JSON.stringify(all))' "$1" "$2" "$3"
 }
 
 # What is asked of most. The keys that take back two lines differ, and so does what tells of work.
@@ -89,6 +98,29 @@ screens_of_older_claude() {
     shows '? for shortcuts' free-default-mode
     enter '(run touch made)'
     shows 'Do you want' asks-permission
+}
+
+# The input line as in vi. Where the screen does not tell it from another, the names say so.
+vi_modes() {
+    shot free-vi-insert
+    text 'half a draft'
+    shot draft-vi-insert
+    keys Escape
+    shot draft-vi-normal
+    # One takes it for two letters where they come at once.
+    keys d
+    keys d
+    still
+    shot asks-vi-normal
+    keys i
+}
+# editor KEY NAME: opens vi with a key, and leaves it.
+editor() {
+    keys "$1"
+    shows $'\n~' "$2"
+    keys Escape
+    enter ':q!'
+    still
 }
 
 screens_of_claude() {
@@ -174,6 +206,51 @@ screens_of_claude() {
     still
     shot asks-rewind
     keys Escape
+    still
+    enter '/goal'
+    shows 'Esc to dismiss' asks-goal
+    keys Escape
+    enter '/stats'
+    shows 'to cycle dates' asks-stats
+    keys Escape
+    still
+    enter '/btw what'
+    shows 'Esc to close' asks-aside
+    keys Escape
+    still
+    text '@'
+    shot draft-files
+    keys C-u
+    editor C-g asks-editor
+    enter '/keybindings'
+    shows '~/.claude/keybindings.json' asks-editor-keybindings
+    keys Escape
+    enter ':q!'
+    still
+    shot free-after-editor
+    # It gives this hint three times.
+    with_field ~/.claude.json queuedCommandUpHintCount 3
+    run "${CLAUDE[@]}"
+    sees '❯'
+    still
+    enter '(slow 10)'
+    sees 'esc to interrupt'
+    enter 'queued by a person'
+    sees '  ❯ queued by a person'
+    shot busy-queued-without-hint
+    run env CLAUDE_CODE_NO_FLICKER=1 "${CLAUDE[@]}"
+    shows '❯' free-fullscreen
+    editor C-g asks-editor-fullscreen
+    with_field ~/.claude/settings.json editorMode '"vim"'
+    run "${CLAUDE[@]}"
+    sees '❯'
+    still
+    vi_modes
+    enter '(slow 10)'
+    sees word2
+    keys Escape
+    shot busy-vi-normal
+    settle_claude "$PORT" "$TOWN"
     run claude
     shows '❯' free-default-mode
     enter '(run touch made)'
@@ -254,6 +331,24 @@ screens_of_codex() {
     shows 'Side from' asks-side
     keys C-c
     still
+    keys Escape
+    keys Escape
+    shows 'Browsing transcript' asks-rewind
+    keys Escape
+    still
+    keys C-u
+    keys C-r
+    still
+    shot draft-history-search
+    keys Escape
+    editor C-g asks-editor
+    enter '/vim'
+    still
+    keys i
+    vi_modes
+    keys Escape
+    enter '/vim'
+    still
     enter '(run sleep 6)'
     sleep 3
     shot busy-tool
@@ -276,7 +371,7 @@ screens_of_opencode() {
     shot draft-slash
     keys BSpace
     keys C-p
-    shows 'Install plugin' unknown-commands
+    shows 'Install plugin' asks-commands
     keys Escape
     shows 'Ask anything' free-again
     works_and_queues 'esc interrupt'
@@ -290,6 +385,21 @@ screens_of_opencode() {
     shot free-refused
     keys '!'
     shot shell-mode
+    keys Escape
+    still
+    keys C-x
+    editor e asks-editor
+    keys C-x l
+    still
+    shot asks-sessions
+    keys Escape
+    keys C-x g
+    still
+    shot asks-timeline
+    keys Escape
+    enter '/help'
+    still
+    shot asks-help
     keys Escape
     sed -i 's/"autoupdate"/"permission": {"bash": "ask"}, &/' ~/.config/opencode/opencode.json
     run opencode
@@ -332,6 +442,16 @@ screens_of_gemini() {
     enter '/settings'
     still
     shot asks-settings
+    run gemini --approval-mode yolo
+    sees 'Type your message'
+    still
+    editor C-g asks-editor
+    with_field ~/.gemini/settings.json general.vimMode true
+    run gemini --approval-mode yolo
+    sees '[INSERT]'
+    still
+    vi_modes
+    settle_gemini "$PORT" "$TOWN"
     run gemini
     shows 'Type your message' free-default-mode
     sleep 5
@@ -363,6 +483,15 @@ screens_of_pi() {
     still
     shot asks-settings
     keys Escape
+    editor C-g asks-editor
+    enter '/resume'
+    still
+    shot asks-resume
+    keys Escape
+    enter '/tree'
+    still
+    shot asks-tree
+    keys Escape
     enter '/login'
     still
     shot asks-login
@@ -389,6 +518,7 @@ screens_of_copilot() {
     shot shell-mode
     keys BSpace
     works_and_queues 'word2'
+    editor C-g asks-editor
     run copilot
     sees '? help'
     still
