@@ -9,7 +9,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// What an agent does. The order is that of a town's rank.
+/// What an agent does. The order is that of rank in the town.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Role {
     /// Coordinates the town.
@@ -44,7 +44,7 @@ impl Role {
     ];
 
     /// The role in one word, as in `GT_ROLE` and in the keys of settings.
-    pub fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Role::Mayor => "mayor",
             Role::Deacon => "deacon",
@@ -89,22 +89,25 @@ pub struct Agent {
 /// The longest rig or agent name, in bytes.
 const NAME_MAX: usize = 64;
 
-/// The longest instance, in bytes: a unit name has at most 255, and ours are wrapped in others.
+/// The longest instance, in bytes: a unit name has at most 255, and some of ours contain another's.
 const INSTANCE_MAX: usize = 200;
 
-/// They are directories of the town or addresses of others.
+/// No names of rigs: they are directories of the town, or addresses of somebody else.
 const RESERVED_RIGS: &[&str] = &["mayor", "deacon", "overseer"];
 
-/// As names they would read as roles.
+/// No names of agents: they would be read as roles.
 const RESERVED_NAMES: &[&str] = &["witness", "refinery", "mayor", "deacon", "crew", "polecats"];
 
-/// What [`is_valid_name`] asks for, in words.
+/// The rule of [`is_valid_name`], in words.
 const SHAPE: &str = "1 to 64 ASCII letters, digits, '.', '_' or '-', letter or digit first";
+
+/// The pattern of the units of all agents.
+pub const UNITS: &str = "gt-agent@*.service";
 
 const UNIT_PREFIX: &str = "gt-agent@";
 const UNIT_SUFFIX: &str = ".service";
 
-/// Why a text is no agent's address. Says the text, the reason, and what would be one.
+/// Why a text is no agent's address. Its message has the text, the reason, and what would be one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AddressError {
     text: String,
@@ -126,7 +129,8 @@ impl fmt::Display for AddressError {
 impl std::error::Error for AddressError {}
 
 impl AddressError {
-    /// The text is hostile: it is shown short and without control characters.
+    /// An error about a text, which may be hostile: it is shown short and without control
+    /// characters.
     fn new(text: &str, reason: impl Into<String>) -> Self {
         AddressError {
             text: text.chars().take(80).flat_map(char::escape_debug).collect(),
@@ -135,12 +139,12 @@ impl AddressError {
         }
     }
 
-    /// Whether it may be one: what would tell cannot be read.
+    /// Whether the text may be an address: the file that would tell cannot be read.
     pub fn is_unsure(&self) -> bool {
         self.unsure
     }
 
-    /// Why, without the text and the advice.
+    /// The reason, without the text and the valid forms.
     pub fn reason(&self) -> &str {
         &self.reason
     }
@@ -159,7 +163,7 @@ pub fn is_valid_name(name: &str) -> bool {
 /// Checks the name of a rig.
 ///
 /// # Errors
-/// It has other characters than [`is_valid_name`] allows, or means something else in a town.
+/// The name is not as [`is_valid_name`] asks, or means something else in a town.
 pub fn check_rig(rig: &str) -> Result<(), AddressError> {
     if !is_valid_name(rig) {
         Err(AddressError::new(rig, format!("a rig's name is {SHAPE}")))
@@ -174,7 +178,8 @@ impl Agent {
     /// An agent from its parts.
     ///
     /// # Errors
-    /// The role needs a rig or a name that is not given, has none that is given, or they are not valid.
+    /// A rig or a name is missing though the role needs it, is given though the role has none, or
+    /// is not valid.
     pub fn new(role: Role, rig: Option<&str>, name: Option<&str>) -> Result<Agent, AddressError> {
         let agent = Agent {
             rig: rig.map(String::from),
@@ -235,8 +240,8 @@ impl Agent {
         Agent::parse_with(text, |_, _| Ok(false))
     }
 
-    /// Like [`Agent::parse`]; `is_crew` is asked whether the NAME of `RIG/NAME` is crew, and says
-    /// why where that is not known.
+    /// Like [`Agent::parse`], but asks `is_crew` whether the NAME of `RIG/NAME` is crew; its error
+    /// says why that is not known.
     ///
     /// # Errors
     /// As [`Agent::parse`], or it is not known whether this is crew.
@@ -258,7 +263,7 @@ impl Agent {
             },
             ["deacon", "boot"] => Ok(Agent::of_town(Role::Boot)),
             ["deacon", "dogs", name] => Agent::new(Role::Dog, None, Some(name)),
-            // Mail addresses of some eras put the town's roles under a rig.
+            // Mail addresses of some releases put the town's roles under a rig.
             [rig, "mayor"] => check_rig(rig).map(|()| Agent::mayor()),
             [rig, "deacon"] => check_rig(rig).map(|()| Agent::deacon()),
             [rig, "witness"] => Agent::new(Role::Witness, Some(rig), None),
@@ -375,7 +380,8 @@ impl Agent {
     /// The agent of a unit name.
     ///
     /// # Errors
-    /// It is not the name of an instance of `gt-agent@.service`, or as [`Agent::from_instance`].
+    /// `unit` is not the name of an instance of `gt-agent@.service`, or as
+    /// [`Agent::from_instance`].
     pub fn from_unit(unit: &str) -> Result<Agent, AddressError> {
         unit.strip_prefix(UNIT_PREFIX)
             .and_then(|rest| rest.strip_suffix(UNIT_SUFFIX))

@@ -1,5 +1,5 @@
-//! The one list of environment variables that must not pass from one program to the next: by them
-//! a program takes itself for somebody else, reports to somebody else's service, or works on
+//! The environment variables that must not pass from one program to the next. With another's, a
+//! program would take itself for somebody else, report to somebody else's service, or work on
 //! somebody else's files.
 
 use std::ffi::{OsStr, OsString};
@@ -37,11 +37,11 @@ const NAMES: [&str; 16] = [
     "WATCHDOG_USEC",
 ];
 
-/// Those that an agent does not get from the town's settings either: they would tie it to a
+/// Variables that the town's settings may not set for an agent either: they would tie it to a
 /// terminal, a session or a service that is not its own.
 const FIXED: [&str; 4] = ["CLAUDECODE", "NOTIFY_SOCKET", "TMUX", "TMUX_PANE"];
 
-/// Whether a variable is that of another process, session or agent.
+/// Whether a variable belongs to another process, session or agent.
 pub fn is_foreign(key: impl AsRef<OsStr>) -> bool {
     let key = key.as_ref().to_string_lossy();
     NAMES.contains(&key.as_ref()) || PREFIXES.iter().any(|p| key.starts_with(p))
@@ -57,7 +57,7 @@ pub fn clean() -> impl Iterator<Item = (OsString, OsString)> {
     std::env::vars_os().filter(|(key, _)| !is_foreign(key))
 }
 
-/// Has a command run without what is foreign to it. What is to be set for it is set after this.
+/// Has a command run without foreign variables. Set what the command needs after this.
 pub fn drop_foreign(command: &mut Command) -> &mut Command {
     for (key, _) in std::env::vars_os().filter(|(key, _)| is_foreign(key)) {
         command.env_remove(key);
@@ -65,7 +65,7 @@ pub fn drop_foreign(command: &mut Command) -> &mut Command {
     command
 }
 
-/// Who became root by sudo to run this; root has neither his town nor his manager.
+/// The user who became root by sudo to run this: root has neither that user's town nor manager.
 pub fn sudo_user() -> Option<String> {
     let user = std::env::var("SUDO_USER").ok();
     user_behind(nix::unistd::geteuid().is_root(), user.as_deref())

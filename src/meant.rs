@@ -1,7 +1,8 @@
-//! Which town is meant, and which one the units run for. A user has one set of units, so a program that
-//! changes something must not mean another town than they do: it would stop or start the agents of
-//! this one and speak of that one. The integration of `gt` into shells sets `GT_TOWN_ROOT` in many of
-//! them. Where `town.env` names a town it is that of every program; the shell may mean another one.
+//! The town that a program means, and the town that the units run for. A user has one set of units.
+//! So a program that changes something must not mean another town than the units: it would start or
+//! stop the agents of one town and speak of another. The town that `town.env` names is that of
+//! every program. A shell may still mean another one, since the shell integration of `gt` sets
+//! `GT_TOWN_ROOT`.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -18,14 +19,15 @@ use crate::town::env_file::{FILE, ROOT, locate, locate_with, overruled};
 pub const RESTART: &str =
     "systemctl --user daemon-reload && systemctl --user restart gastown.target";
 
-/// What the units run for where that is not the town that is meant.
+/// The town of the units, when it is not the town that is meant.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Other {
-    /// Only the environment of this process names the town that is meant.
+    /// The units run for this town; only the environment of this process names the one that is
+    /// meant.
     Shell(PathBuf),
-    /// Likewise, and no agent runs: this is what they would run for.
+    /// Likewise, but no agent runs: the units would run for this town.
     Would(PathBuf),
-    /// The units would use the town that is meant too, but still run for this one.
+    /// The units still run for this town; once restarted they would run for the one that is meant.
     Running(PathBuf),
 }
 
@@ -34,11 +36,11 @@ pub fn shown(root: &Path) -> String {
     printable::lines(&root.display().to_string())
 }
 
-/// Refuses to do a job by hand, from a shell that means another town than `town.env`, or than the one
-/// that the units would use. What cannot be found out refuses nothing.
+/// Refuses to do a job by hand from a shell that means another town than `town.env` or the units.
+/// If that cannot be found out, nothing is refused.
 ///
 /// # Errors
-/// The shell means another one; the error names both, and what to do.
+/// The shell means another town; the error names both, and what to do.
 pub fn check(systemd: &Systemd, program: &str) -> Result<()> {
     if let Some((what, used)) = by_file() {
         bail!("{what}; {}", choice(&used, program));
@@ -52,7 +54,7 @@ pub fn check(systemd: &Systemd, program: &str) -> Result<()> {
     Ok(())
 }
 
-/// What is said where `town.env` names another town than the environment, and the town of the file.
+/// The message when `town.env` names another town than the environment, and the town of the file.
 pub fn by_file() -> Option<(String, PathBuf)> {
     let (named, used) = overruled()?;
     let what = format!(
@@ -63,14 +65,14 @@ pub fn by_file() -> Option<(String, PathBuf)> {
     Some((what, used))
 }
 
-/// Says of which town a program tells, where `town.env` names another one than the environment.
+/// Says which town a program shows, when `town.env` names another one than the environment.
 pub fn warn() {
     if let Some((what, _)) = by_file() {
         log::warn!("{what}; this is about the former");
     }
 }
 
-/// What is said where the units are for `theirs`, and only this shell means another town.
+/// The message when the units are for `theirs`, and only this shell means another town.
 pub fn only_shell(theirs: &Path, meant: &Path, program: &str) -> String {
     format!(
         "The units of this user are for town '{}', but {ROOT} is '{}' here; {}",
@@ -80,7 +82,8 @@ pub fn only_shell(theirs: &Path, meant: &Path, program: &str) -> String {
     )
 }
 
-/// What is said where the units would be for the town that is meant, but still run for another one.
+/// The message when the units still run for `theirs`, though `town.env` names the town that is
+/// meant.
 pub fn running(theirs: &Path, meant: &Path) -> String {
     format!(
         "The agents still run for town '{}', not for '{}'",
@@ -89,7 +92,7 @@ pub fn running(theirs: &Path, meant: &Path) -> String {
     )
 }
 
-/// The same, with what ends that.
+/// The message of [`running`], with what to do about it.
 pub fn still(theirs: &Path, meant: &Path) -> String {
     let what = running(theirs, meant);
     format!("{what}; run '{RESTART}' to have them run for the latter")
@@ -112,13 +115,12 @@ pub fn only_here(systemd: &Systemd, meant: &Path) -> bool {
     theirs(systemd).is_some_and(|theirs| !files::is_same(&theirs, meant))
 }
 
-/// The town that is meant, and what the units run for if that is another one. `None`: the same, or
-/// not known.
+/// The town that is meant, and that of the units; `None`: they are the same, or that is not known.
 pub fn find() -> Option<(PathBuf, Other)> {
     let meant = locate().ok()?.root;
     let systemd = Systemd::connect().ok()?;
     let theirs = theirs(&systemd)?;
-    let units = systemd.units(&["gt-agent@*.service"]).ok()?;
+    let units = systemd.units(&[crate::agent::UNITS]).ok()?;
     let up = units.values().filter(|unit| !unit.is_down());
     let up: Vec<&str> = up.map(|unit| unit.name.as_str()).collect();
     let said = systemd.read(&up, &["StatusText"]).ok()?;
@@ -128,7 +130,8 @@ pub fn find() -> Option<(PathBuf, Other)> {
     Some((meant, other))
 }
 
-/// The town that the units would use: what the generator and they see in the manager's environment.
+/// The town that the units would use: the one that they and the generator find by the manager's
+/// environment.
 fn theirs(systemd: &Systemd) -> Option<PathBuf> {
     let environment = systemd.environment().ok()?;
     let theirs = locate_with(|key| {
@@ -139,8 +142,8 @@ fn theirs(systemd: &Systemd) -> Option<PathBuf> {
     Some(theirs.ok()?.root)
 }
 
-/// What the units are for, if that is not `meant`: what they `run` for, and where none runs `theirs`,
-/// which they would use.
+/// The town of the units, if it is not `meant`: one that agents are `running` for, else `theirs`,
+/// which the units would use.
 fn other(meant: &Path, theirs: &Path, running: &BTreeSet<PathBuf>) -> Option<Other> {
     let is_meant = |root: &Path| files::is_same(root, meant);
     if running.iter().any(|root| is_meant(root)) {

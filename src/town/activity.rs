@@ -1,6 +1,6 @@
-//! Signs that somebody works: `daemon/activity.json`, the last `gt` command, written by every `gt`
-//! command of older eras, and the feed of events of later ones. What our own calls of `gt` write
-//! there is no sign.
+//! Signs that somebody works: `daemon/activity.json` with the last command, which every command of
+//! an older `gt` writes, and the feed of events of a newer `gt`. What our own calls of `gt` write
+//! there does not count.
 //!
 //! `{"last_command":"gt sling","timestamp":"2025-12-28T10:15:02.331Z"}`
 
@@ -19,16 +19,17 @@ use crate::systemd::runtime_dir;
 /// The file, below the town's root.
 pub const FILE: &str = "daemon/activity.json";
 
-/// The feed of events, below the town's root: a line for each thing that was done.
+/// The feed of events, below the town's root: one line for each event.
 pub const EVENTS: &str = ".events.jsonl";
 
-/// What our own last call left of both files, in the user's runtime directory.
+/// The note of our own last call of `gt`, in the user's runtime directory. Three lines: the
+/// [`stamp`] of each of both files after the call, and the time of the last event before it.
 const OWN: &str = "gastown-own-acts";
 
-/// Stands there for both while such a call is under way.
+/// Stands there instead of each stamp while a call is under way.
 const UNDER_WAY: &str = "under way";
 
-/// A call takes no longer than this.
+/// No call takes longer than this.
 const CALL_LIMIT: SignedDuration = SignedDuration::from_secs(60);
 
 /// The commands that we run ourselves, or that tmux runs every few seconds for its status line.
@@ -37,7 +38,7 @@ const SELF_MADE: &[&str] = &["gt status-line", "gt mail inbox", "gt mail delete"
 /// The last command.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Activity {
-    /// The command, as `gt` writes it, without arguments in most eras.
+    /// The command as `gt` writes it, in most releases without arguments.
     #[serde(default, deserialize_with = "nullable")]
     pub last_command: String,
     /// When it was run.
@@ -46,7 +47,7 @@ pub struct Activity {
 }
 
 impl Activity {
-    /// When somebody last did something; `None` when this was none of their doing.
+    /// When the command was run; `None` for one that we, or tmux, run by ourselves.
     pub fn honest(&self) -> Option<Timestamp> {
         let command = self.last_command.trim();
         let ours = SELF_MADE.iter().any(|own| {
@@ -58,8 +59,8 @@ impl Activity {
     }
 }
 
-/// Runs one of our own calls of `gt`, and notes what it writes as ours: from its begin on, for a
-/// tick may look while `gt` has written and not yet ended.
+/// Runs one of our own calls of `gt`, and notes that what it writes is not somebody's work. The
+/// note is made before the call, since a tick may look while `gt` has written and not yet ended.
 pub fn by_us<T>(root: &Path, call: impl FnOnce() -> T) -> T {
     match runtime_dir() {
         Some(dir) => noted(&dir.join(OWN), root, call),
@@ -91,8 +92,8 @@ fn read(note: &Path) -> Option<String> {
     files::read_untrusted(note, files::ENTRY_LIMIT).ok()?
 }
 
-/// Whether `file`, one of the two, is as our own last call left it, or such a call is under way;
-/// and the last event before it.
+/// The time of the last event before our own last call, if `file` is still as that call left it or
+/// the call is under way; `None`: somebody else has written `file` since.
 fn own(note: &Path, root: &Path, file: &str) -> Option<Option<Timestamp>> {
     let text = read(note)?;
     let mut lines = text.lines();
@@ -102,7 +103,7 @@ fn own(note: &Path, root: &Path, file: &str) -> Option<Option<Timestamp>> {
         _ => events,
     };
     let is_ours = match ours {
-        // The program that called may have been killed meanwhile.
+        // An old note means that our program was killed during the call.
         UNDER_WAY => {
             let age = modified(note).map(|begun| Timestamp::now().duration_since(begun));
             age.is_some_and(|age| age < CALL_LIMIT)
@@ -112,7 +113,7 @@ fn own(note: &Path, root: &Path, file: &str) -> Option<Option<Timestamp>> {
     is_ours.then(|| lines.next().and_then(|time| time.parse().ok()))
 }
 
-/// When somebody last did something that is in the feed.
+/// When somebody last did something, by the feed of events.
 pub fn last_event(root: &Path) -> Option<Timestamp> {
     match runtime_dir() {
         Some(dir) => event_before(&dir.join(OWN), root),
@@ -130,7 +131,8 @@ pub fn modified(path: &Path) -> Option<Timestamp> {
     Timestamp::try_from(modified).ok()
 }
 
-/// Whether what `daemon/activity.json` says may be somebody's doing. What cannot be read may.
+/// Whether the command in `daemon/activity.json` may be somebody's; a file that cannot be read may
+/// have one.
 pub fn is_somebodys(town: &Town) -> bool {
     let said = load(town).map_or(true, |said| {
         said.is_some_and(|said| said.honest().is_some())
@@ -139,7 +141,7 @@ pub fn is_somebodys(town: &Town) -> bool {
     said && note.is_none_or(|note| own(&note, town.root(), FILE).is_none())
 }
 
-/// What tells whether a file has changed: its identity, size and time; empty without a file.
+/// The inode, size and time of a file, by which a change is seen; empty when there is no file.
 pub fn stamp(path: &Path) -> String {
     let stamp = path.symlink_metadata().map(|m| {
         let time = (m.mtime(), m.mtime_nsec());
@@ -159,7 +161,7 @@ pub fn parse(text: &str) -> Result<Activity> {
 /// The last activity, `None` when there is no file.
 ///
 /// # Errors
-/// The file is there and cannot be used, named.
+/// The file is there and cannot be used; the error names it.
 pub fn load(town: &Town) -> Result<Option<Activity>> {
     let path = town.path(FILE);
     files::read(&path)?

@@ -1,5 +1,6 @@
-//! `state.json` of an agent: free-form, its own; ours are `requesting_<action>` and
-//! `requesting_time`, by which an agent of a classic town confirms that it asked for an action.
+//! `state.json` of an agent, which writes what it likes there. We use the keys
+//! `requesting_<action>` and `requesting_time`, by which an agent of a classic town confirms that
+//! it asked for an action.
 
 use std::path::{Path, PathBuf};
 
@@ -37,11 +38,11 @@ fn key(action: &str) -> String {
 }
 
 /// Why the agent has not asked for `action` (`cycle`, `restart`, `shutdown`): the file is missing
-/// or not an object, or the key is missing, not a boolean, or false. `None`: it has; an agent of a
-/// role without a state file always has.
+/// or not an object, or the key is missing, not a boolean, or false. `None`: the agent has asked,
+/// or its role has no state file.
 ///
 /// # Errors
-/// The file cannot be read, so it is not known.
+/// The file cannot be read.
 pub fn unconfirmed(town: &Town, agent: &Agent, action: &str) -> Result<Option<String>> {
     let Some(path) = path(town, agent) else {
         return Ok(None);

@@ -17,7 +17,7 @@ use crate::files;
 /// The heartbeat, below the town's root.
 pub const HEARTBEAT: &str = "deacon/heartbeat.json";
 
-/// An empty file whose time says the same, for shell scripts.
+/// An empty file with the time of the last heartbeat as its own, for shell scripts.
 const STAMP: &str = "deacon/.deacon-heartbeat";
 
 /// The pause, below the town's root.
@@ -27,10 +27,10 @@ const PAUSED: &str = ".runtime/deacon/paused.json";
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Heartbeat {
-    /// When it was written; `None` when it does not say.
+    /// When the heartbeat was written; `None` when it does not say.
     #[serde(with = "time")]
     pub timestamp: Option<Timestamp>,
-    /// How many there have been.
+    /// How many heartbeats there have been.
     #[serde(deserialize_with = "nullable")]
     pub cycle: i64,
     /// What the Deacon did last, in its words.
@@ -39,7 +39,7 @@ pub struct Heartbeat {
     /// How many agents the Deacon found well.
     #[serde(deserialize_with = "nullable")]
     pub healthy_agents: i64,
-    /// How many it found not well.
+    /// How many agents the Deacon found not well.
     #[serde(deserialize_with = "nullable")]
     pub unhealthy_agents: i64,
 }
@@ -53,7 +53,7 @@ pub enum Freshness {
     Stale,
     /// From `very_stale` on; also a heartbeat that is missing or not readable.
     VeryStale,
-    /// Its time lies in the future: that says nothing.
+    /// The heartbeat's time lies in the future, so that its age is not known.
     Unknown,
 }
 
@@ -83,7 +83,7 @@ pub fn parse(text: &str) -> Result<Heartbeat> {
 /// The heartbeat, `None` when there is none.
 ///
 /// # Errors
-/// The file is there and cannot be used, named.
+/// The file is there and cannot be used; the error names it.
 pub fn load(town: &Town) -> Result<Option<Heartbeat>> {
     let path = town.path(HEARTBEAT);
     files::read(&path)?
@@ -92,8 +92,8 @@ pub fn load(town: &Town) -> Result<Option<Heartbeat>> {
         .with_context(|| format!("Cannot use '{}'", path.display()))
 }
 
-/// Writes the next heartbeat: one cycle more, and nothing else of the one before. A broken one
-/// counts as none, as in Gas Town: the new one is all that it could say.
+/// Writes the next heartbeat. Of the one before, only `cycle` counts on; a broken one counts as
+/// none, as in Gas Town.
 ///
 /// # Errors
 /// The file cannot be written.
@@ -154,7 +154,7 @@ pub fn parse_pause(text: &str) -> Result<Option<Pause>> {
 /// The pause of the Deacon, if there is one.
 ///
 /// # Errors
-/// The file is there and cannot be used, named: then it is not known.
+/// The file is there and cannot be used; the error names it.
 pub fn paused(town: &Town) -> Result<Option<Pause>> {
     let path = town.path(PAUSED);
     files::read(&path)?

@@ -1,8 +1,8 @@
-//! Which of Gas Town's conventions the town follows: those of the `gt` in use. Each convention
-//! holds since a release of its own, so a town made by one `gt` and used with another one has
-//! names that neither a version of `mayor/town.json` nor a single "era" could tell.
+//! Gas Town's conventions, which change by release. The town follows those of the `gt` in use: the
+//! version in `mayor/town.json` is that of the `gt` that made the town, and tells only two apart
+//! (it is 2 since 0.1.1).
 //!
-//! The releases are those whose sources were read; `mayor/town.json` is of version 2 since 0.1.1.
+//! What holds since which release is taken from the sources of `gt`.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,7 +19,7 @@ use super::{json, socket};
 /// What `gt version` last said, below the town's root. Written by [`crate::tools::gt::ask`].
 pub const FILE: &str = "daemon/gt.json";
 
-/// The socket that the town's tmux server was started for, below the town's root.
+/// The file with the socket that the town's tmux server was started with, below the town's root.
 pub const SOCKET_FILE: &str = "daemon/tmux-socket";
 
 /// tmux's own default socket.
@@ -32,7 +32,7 @@ pub struct Release(pub u32, pub u32, pub u32);
 /// The oldest release that there is.
 const OLDEST: Release = Release(0, 1, 0);
 
-/// The newest release whose conventions are known here; a later one counts as having the same.
+/// The newest release whose conventions are known here; later ones are taken to have the same.
 const NEWEST: Release = Release(1, 0, 1);
 
 impl FromStr for Release {
@@ -77,18 +77,18 @@ impl Serialize for Release {
     }
 }
 
-/// Where a town's sessions are.
+/// The tmux socket of a town's sessions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Socket {
-    /// The server that tmux uses by itself.
+    /// tmux's own default.
     Default,
-    /// A server called as the town's directory.
+    /// Named after the town's directory.
     Named,
-    /// One called as the directory, with a hash of its path.
+    /// Named after the directory, with a hash of its path.
     Hashed,
 }
 
-/// Where each release has its sessions. Releases from 0.10 to 0.12 went to and fro.
+/// The socket since each release. Releases from 0.10 to 0.12 went to and fro.
 const SOCKETS: [(Release, Socket); 5] = [
     (Release(0, 9, 0), Socket::Hashed),
     (Release(0, 10, 0), Socket::Default),
@@ -102,13 +102,13 @@ const SOCKETS: [(Release, Socket); 5] = [
 pub struct Dialect(Release);
 
 impl Dialect {
-    /// Those of the first releases.
+    /// The conventions of the first releases.
     pub const OLDEST: Dialect = Dialect(OLDEST);
 
-    /// Those of the newest release that is known here.
+    /// The conventions of the newest release that is known here.
     pub const NEWEST: Dialect = Dialect(NEWEST);
 
-    /// One release for each way in which sessions have been called.
+    /// One release for each way in which sessions have been named.
     pub const OF_NAMES: [Dialect; 3] = [
         Dialect(OLDEST),
         Dialect(Release(0, 2, 1)),
@@ -130,7 +130,7 @@ impl Dialect {
         self.0 >= Release(major, minor, patch)
     }
 
-    /// It is that of the first releases, from before any that has a number of its own.
+    /// Whether these are the conventions of gt 0.1.0, the classic ones.
     pub fn is_first(self) -> bool {
         !self.since(0, 1, 1)
     }
@@ -140,7 +140,7 @@ impl Dialect {
         self.since(0, 2, 1)
     }
 
-    /// So do those of Boot and of dogs.
+    /// The sessions of Boot and of dogs begin with `hq-`, not with `gt-`.
     pub fn has_hq_helpers(self) -> bool {
         self.since(0, 7, 0)
     }
@@ -170,14 +170,13 @@ impl Dialect {
         self.is_first()
     }
 
-    /// Every program that sends mail for the town does so as `mayor/`, whoever runs it; only
-    /// Polecats and Crew are told from it.
+    /// `gt mail` takes every sender for `mayor/`, whoever runs it, but for polecats and crew.
     pub fn mails_as_mayor(self) -> bool {
         self.is_first()
     }
 
-    /// `GT_ROLE` is an address such as `gastown/witness`, not a role; and with it came the other
-    /// variables of current agents.
+    /// `GT_ROLE` is an address such as `gastown/witness`, not a role. The other variables of
+    /// current agents came with the same release.
     pub fn has_address_roles(self) -> bool {
         self.since(0, 6, 0)
     }
@@ -187,8 +186,8 @@ impl Dialect {
         self.since(0, 6, 0)
     }
 
-    /// How an agent that is told so, or a hook, asks for its context. Older ones do not know the
-    /// option, or wait with it for the end of an input that does not end.
+    /// The command by which an agent, or a hook of its, gets its context. Older releases do not
+    /// know the option, or with it read an input that has no end.
     pub fn prime(self) -> &'static str {
         match self.since(0, 6, 0) {
             true => "gt prime --hook",
@@ -201,8 +200,8 @@ impl Dialect {
         !self.since(0, 6, 0)
     }
 
-    /// The environment of polecats and of the Refinery names the beads of their rig, which breaks
-    /// the search by prefix that later ones have.
+    /// The environment of polecats and of the Refinery names their rig's beads. In later releases
+    /// that would break the search for beads by prefix.
     pub fn names_beads(self) -> bool {
         self.is_first()
     }
@@ -212,7 +211,7 @@ impl Dialect {
         self.since(0, 5, 0)
     }
 
-    /// It can start nothing on a tmux server without a session.
+    /// `gt` can start nothing on a tmux server that has no session.
     pub fn needs_session(self) -> bool {
         !self.since(0, 5, 0)
     }
@@ -232,7 +231,7 @@ impl Dialect {
         }
     }
 
-    /// Every socket that a release could have the town's sessions on.
+    /// Every socket on which some release has the town's sessions.
     pub fn sockets(root: &Path) -> [String; 3] {
         [
             DEFAULT_SOCKET.into(),
@@ -242,26 +241,26 @@ impl Dialect {
     }
 }
 
-/// What is known of the `gt` in use: [`FILE`].
+/// What the `gt` in use said of itself: the content of [`FILE`].
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Said {
     /// The program that was asked.
     pub program: PathBuf,
-    /// What told that file from others when it was asked: inode, size and time.
+    /// The program's inode, size and time when it was asked: another program has others.
     pub stamp: String,
-    /// The last release that it, or its predecessor, told.
+    /// The release that was told last, by this program or by one before it.
     pub release: Option<Release>,
-    /// Why this file did not tell its release.
+    /// Why this program did not tell its release.
     pub error: Option<String>,
-    /// When it was asked.
+    /// When the program was asked.
     pub asked: Option<Timestamp>,
 }
 
 /// Reads [`FILE`].
 ///
 /// # Errors
-/// The text is not its JSON.
+/// The text is not the JSON of a [`Said`].
 pub fn parse_said(text: &str) -> Result<Said> {
     json::parse(text)
 }
@@ -269,7 +268,7 @@ pub fn parse_said(text: &str) -> Result<Said> {
 /// Reads what `gt version` prints: `gt version 0.2.6 (dev: main@abc)`, perhaps after warnings.
 ///
 /// # Errors
-/// No line says a release.
+/// No line names a release.
 pub fn parse_answer(text: &str) -> Result<Release> {
     let said = text
         .lines()
@@ -283,7 +282,7 @@ pub fn parse_answer(text: &str) -> Result<Release> {
         })
 }
 
-/// What `mayor/town.json` tells where there is no `gt`.
+/// The conventions by the version in `mayor/town.json`, for a town without a `gt`.
 ///
 /// # Errors
 /// The text is not the JSON of a town.

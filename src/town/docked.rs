@@ -1,5 +1,5 @@
-//! Which rigs are docked, or parked, by a label of their bead `<prefix>-rig-<rig>`: what
-//! `gt rig dock` sets. `bd` is asked by the heartbeat, and what it last said is kept here.
+//! Which rigs are docked or parked by a label of their bead `<prefix>-rig-<rig>`, which
+//! `gt rig dock` sets. The heartbeat asks `bd`, and keeps the last answer in this file.
 
 use std::collections::BTreeMap;
 
@@ -12,16 +12,16 @@ use crate::files;
 /// The file, below the town's root.
 const FILE: &str = "daemon/rig-labels.json";
 
-/// By rig, what its label `status:<this>` says; `None`: there is no such label.
+/// For each rig the status in its bead's label `status:<status>`; `None`: there is no such label.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Labels {
-    /// As it was last known.
+    /// The status by rig, by the last answer.
     pub rigs: BTreeMap<String, Option<String>>,
 }
 
 impl Labels {
-    /// What is known; nothing where the file is missing or broken, for `bd` is asked again.
+    /// What the file says; nothing when it is missing or broken, since `bd` will be asked again.
     ///
     /// # Errors
     /// The file cannot be read.
@@ -34,8 +34,8 @@ impl Labels {
         self.rigs.get(rig)?.as_deref()
     }
 
-    /// Keeps what is new in an answer; a rig of which it says nothing stays as it was. Tells
-    /// whether anything is new.
+    /// Adds an answer to the file; a rig that the answer lacks stays as it was, and one that is not
+    /// registered is taken out. Tells whether the file has changed.
     ///
     /// # Errors
     /// The file cannot be read or written.

@@ -1,5 +1,5 @@
-//! `~/.config/gastown/town.env`: which town is ours. Written by its user, as for systemd's
-//! `EnvironmentFile=`: `KEY=VALUE` lines, comments begin with `#` or `;`.
+//! `~/.config/gastown/town.env`: which town is ours. The user writes it, in the format of systemd's
+//! `EnvironmentFile=`: lines of `KEY=VALUE`, and comments that begin with `#` or `;`.
 //!
 //! A key in the file wins over the environment, so that a shell and a unit never mean two towns.
 
@@ -20,7 +20,7 @@ pub const ROOT: &str = "GT_TOWN_ROOT";
 /// The variable that names the tmux socket.
 pub const SOCKET: &str = "GT_TMUX_SOCKET";
 
-/// The value by which it is left to the `gt` in use.
+/// The value of [`SOCKET`] that leaves the choice to the `gt` in use.
 pub const AUTO: &str = "auto";
 
 /// Where the town is.
@@ -28,7 +28,7 @@ pub const AUTO: &str = "auto";
 pub struct Location {
     /// The town's root, absolute. Need not exist.
     pub root: PathBuf,
-    /// The tmux socket that the user asks for; `None`: that of the `gt` in use.
+    /// The tmux socket that the user asks for; `None`: the one that the `gt` in use takes.
     pub socket: Option<String>,
 }
 
@@ -37,7 +37,7 @@ pub struct Location {
 /// # Errors
 /// [`Exit::BadConfig`]: there is no home directory, the file cannot be read, or a value is not usable.
 pub fn locate() -> Result<Location> {
-    // One that is no text names no town, and does not mean the usual one.
+    // A value that is not UTF-8 must end in an error about it, not in the default town.
     locate_with(|key| Some(std::env::var_os(key)?.to_string_lossy().into_owned()))
 }
 
@@ -56,10 +56,10 @@ pub fn locate_with(var: impl Fn(&str) -> Option<String>) -> Result<Location> {
     find().map_err(|e: anyhow::Error| e.context(Exit::BadConfig))
 }
 
-/// The root that this process's environment names, where `town.env` names another one: that, and the
-/// one of the file, which is used.
+/// The root that this process's environment names and the root that `town.env` names, when they
+/// differ: then that of the file is used.
 pub fn overruled() -> Option<(PathBuf, PathBuf)> {
-    // Without the file it is the one that is named, or it is no usable one and an error.
+    // When the file names none, this is the root of the environment, or an error.
     let used = locate().ok()?.root;
     let named = other_than(&used, &std::env::var_os(ROOT)?, &home().ok()?)?;
     Some((named, used))
@@ -110,7 +110,7 @@ fn choose(
         value.filter(|value| !value.is_empty())
     };
     let text = value(ROOT).unwrap_or_else(|| "~/gt".into());
-    // Without `.` and slashes at the end, so that the same town always has the same text.
+    // Take out `.` and trailing slashes, so that the same town always has the same text.
     let root: PathBuf = expand(&text, home)
         .components()
         .filter(|part| *part != Component::CurDir)
@@ -118,7 +118,7 @@ fn choose(
     if !root.is_absolute() || text.contains(char::is_control) {
         bail!("{ROOT}={text:?} is not an absolute path; write the whole path in '~/{FILE}'");
     }
-    // tmux and unit files give these a meaning of their own; and where `..` leads depends on links.
+    // A backslash and `#` have a meaning in tmux and unit files; where `..` leads depends on links.
     let is_plain =
         |path: &str| !path.contains(|c: char| c.is_control() || ['\\', '#'].contains(&c));
     if root.components().any(|part| part == Component::ParentDir)
@@ -141,14 +141,15 @@ fn choose(
     Ok(Location { root, socket })
 }
 
-/// Reads the lines of an environment file, in order; of several for a key, the last counts. Quotes around a whole value are taken off; between
-/// double quotes, a backslash takes the meaning from `"`, `\`, `$` and a backtick.
+/// Reads the lines of an environment file, in order; of several for one key the last counts. Quotes
+/// around a whole value are taken off. Between double quotes, a backslash escapes `"`, `\`, `$` and
+/// a backtick.
 ///
 /// # Errors
-/// A line is not `KEY=VALUE`, by number.
+/// A line is not `KEY=VALUE`; the error gives its number.
 pub fn parse(text: &str) -> Result<Vec<(String, String)>> {
     let mut pairs = Vec::new();
-    // Some editors begin a file with a mark that nobody sees.
+    // Some editors begin a file with a byte order mark, which nobody sees.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     for (number, line) in text.lines().enumerate() {
         let line = line.trim();
@@ -173,7 +174,7 @@ pub fn is_variable(key: &str) -> bool {
         && key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }
 
-/// `None`: an opening quote without its closing one at the end.
+/// A value without its quotes; `None`: an opening quote has no closing one at the end.
 fn unquote(value: &str) -> Option<String> {
     if let Some(rest) = value.strip_prefix('\'') {
         let inner = rest.strip_suffix('\'')?;

@@ -1,7 +1,7 @@
 //! What an agent is told first: who it is, why it was started, and what to do.
 //!
-//! A hook alone starts no turn: without these words an agent sits at an empty prompt. Their first
-//! line is the one by which people find a session again in Claude's `/resume`.
+//! Hooks do not make an agent begin to work: without these words it sits at an empty prompt. By
+//! their first line people find the session again in Claude's `/resume`.
 
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
@@ -12,17 +12,17 @@ use crate::agent::{Agent, Role};
 /// Why an agent is started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Occasion {
-    /// It was not there.
+    /// The agent was not running.
     Start,
-    /// Its predecessor has crashed.
+    /// Its last run has crashed.
     Crash,
     /// Somebody asked for a restart.
     Restart,
-    /// It has handed over to itself.
+    /// Its last run ended with a handoff to this one.
     Handoff,
 }
 
-/// The first words for an agent, but for the occasion and the time.
+/// The first words for an agent, without the occasion and the time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FirstWords {
     recipient: String,
@@ -63,7 +63,8 @@ impl Town {
         };
         let beacon = agent.beacon();
         let mut who = format!("You are {beacon} in this Gas Town.");
-        // Classic Gas Town has put a text for the Mayor into the root of the town.
+        // Classic Gas Town puts a CLAUDE.md for the Mayor into the town's root, and all agents read
+        // it.
         if self.dialect().has_mayor_text()
             && role != Role::Mayor
             && self.path("CLAUDE.md").is_file()
@@ -83,7 +84,7 @@ impl Town {
 }
 
 impl FirstWords {
-    /// The words on all occasions, at some time.
+    /// The words for each occasion, with an arbitrary time: to recognise them on a screen.
     pub fn all(&self) -> Vec<String> {
         use Occasion::{Crash, Handoff, Restart, Start};
         let at = Timestamp::UNIX_EPOCH.to_zoned(TimeZone::UTC);

@@ -1,8 +1,8 @@
 //! The hooks by which an agent's program learns from `gt` who it is, and hears of mail.
 //!
-//! No command of any `gt` puts just those of one agent there: `gt` writes them when it starts an
-//! agent itself, and `gt hooks sync` of today writes those of the whole town anew. So what is
-//! there is used; where nothing is, Claude gets our own on its command line, and no file is
+//! No command of `gt` writes the hooks of just one agent: `gt` writes them when it starts an agent
+//! itself, and today's `gt hooks sync` writes those of the whole town anew. So we use the hooks
+//! that are there. Where there are none, Claude gets ours on its command line, and no file is
 //! touched.
 
 use std::path::{Path, PathBuf};
@@ -17,19 +17,19 @@ use crate::files;
 /// Claude's settings, below the directory that they are for.
 const SETTINGS: &str = ".claude/settings.json";
 
-/// Where Claude looks by itself, below its working directory.
+/// The files that Claude reads by itself, below its working directory.
 const OWN: [&str; 2] = [SETTINGS, ".claude/settings.local.json"];
 
-/// Where an agent has its hooks from.
+/// Where an agent's hooks come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Hooks {
-    /// From files that its program finds by itself.
+    /// From files that the agent's program reads by itself.
     Found,
-    /// From this file of Claude's for its role, where Claude does not look by itself.
+    /// From the role's file of Claude settings, which Claude does not read by itself.
     OfRole(PathBuf),
-    /// From nowhere, so Claude gets these settings, as JSON.
+    /// From no file, so Claude gets these settings, as JSON.
     Ours(String),
-    /// From nowhere: this file, which would have them, does not, or is not there.
+    /// There are none: this file, where they should be, is missing or has none.
     Absent(PathBuf),
 }
 
@@ -46,7 +46,8 @@ impl Hooks {
 }
 
 impl Town {
-    /// Where the agent, if it runs Claude, has its hooks from.
+    /// Where the hooks of an agent that runs Claude come from. `config_dir`: its
+    /// `CLAUDE_CONFIG_DIR`.
     pub fn hooks(&self, agent: &Agent, config_dir: Option<&str>) -> Hooks {
         let dir = self.workdir(agent);
         let mut read: Vec<PathBuf> = OWN.iter().map(|file| dir.join(file)).collect();
@@ -95,9 +96,9 @@ fn primes(file: &Path) -> bool {
     commands.any(|command| command.contains("gt prime"))
 }
 
-/// The least that an agent needs, as `gt` has it too: context when a session begins and before it
-/// is compacted, and mail with each prompt. Mayor and crew have a person who looks at their mail;
-/// all others are told of it when a session begins, too.
+/// The hooks that an agent needs at least, as `gt` has them too: they print its context when a
+/// session begins and before it is compacted, and its mail with each prompt. When a session begins,
+/// they print the mail too, but for Mayor and crew, who have a person to look at it.
 fn ours(role: Role, dialect: Dialect) -> Value {
     let prime = dialect.prime();
     let mail = "gt mail check --inject";
@@ -105,7 +106,7 @@ fn ours(role: Role, dialect: Dialect) -> Value {
         Role::Mayor | Role::Crew => prime.to_string(),
         _ => format!("{prime} && {mail}"),
     };
-    // Without gt, which a town may do without, each of them would be an error on the screen.
+    // In a town without gt each of these commands would show an error on the screen.
     let hook = |command: &str| {
         let command = format!("! command -v gt >/dev/null || {{ {command}; }}");
         json!([{"hooks": [{"type": "command", "command": command}]}])

@@ -1,5 +1,5 @@
-//! What the JSON of Go programs asks for: `null` for empty, the zero time, and objects of which
-//! we change a key and leave the rest as it is, to the spelling of a number.
+//! JSON as Go programs write it: `null` for empty, and Go's zero time. And objects in which we
+//! change one key and leave the rest exactly as it is written.
 
 use std::fmt;
 
@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 /// Go's zero time, `0001-01-01T00:00:00Z`.
 const ZERO: &str = "0001-01-01T00:00:00Z";
 
-/// Unix seconds at the end of the day of Go's zero time: it is zero in whatever zone.
+/// Go's zero time and a day, in Unix seconds: an earlier time is the zero time in some zone.
 const ZERO_DAY_END: i64 = -62_135_596_800 + 86_400;
 
 /// Reads a document that is an object. serde alone would take an array for a struct too.

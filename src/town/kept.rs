@@ -8,14 +8,14 @@ use anyhow::{Context, Result, anyhow};
 use crate::exit::Exit;
 use crate::{agent, files};
 
-/// Where the last good texts are, by the escaped path of the file.
+/// The directory of the last good texts. Each is named after the escaped path of its file.
 pub const DIR: &str = "daemon/last-good";
 
 /// What a configuration file says.
 #[derive(Debug, Clone, Default)]
 pub struct Kept<T> {
-    /// What the file says; what it last said when it is broken now; the default when there is no
-    /// file, or nothing is known.
+    /// What the file says. A broken file: what its last good text said, else the default. No file:
+    /// the default.
     pub value: T,
     /// Why the file cannot be used now, naming it. `None`: it can, or there is none.
     pub error: Option<String>,
@@ -113,10 +113,10 @@ impl<T: Default> Kept<T> {
         self.keep_if(root, file, || true)
     }
 
-    /// As [`Kept::keep`], where what is new can be used.
+    /// As [`Kept::keep`], but a text that differs from the copy is kept only if `is_usable`.
     ///
     /// # Errors
-    /// As of that.
+    /// As [`Kept::keep`].
     pub fn keep_if(&self, root: &Path, file: &str, is_usable: impl Fn() -> bool) -> Result<()> {
         if self.error.is_some() {
             return Ok(());
@@ -150,7 +150,7 @@ fn copy_of(root: &Path, file: &str) -> PathBuf {
     root.join(DIR).join(agent::escape(file))
 }
 
-/// The files are hostile: their keys come back in messages.
+/// The files are hostile, and the parser's messages quote them.
 fn one_line(text: &str) -> String {
     text.replace(char::is_control, " ")
 }

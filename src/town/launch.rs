@@ -15,7 +15,8 @@ use crate::environment;
 use crate::exit::Exit;
 use crate::files;
 
-/// When a program counts as ready whose screen does not tell, and whose settings do not say.
+/// How long after its start a program counts as ready, when neither its screen nor its settings
+/// tell.
 const READY_DELAY: Duration = Duration::from_secs(5);
 
 /// The variable that names the directory of an account of Claude.
@@ -24,23 +25,23 @@ const CONFIG_DIR: &str = "CLAUDE_CONFIG_DIR";
 /// All that is needed to start an agent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Launch {
-    /// The program, absolute or for PATH, and its arguments but for the first words.
+    /// The program, absolute or for PATH, and its arguments without the first words.
     pub argv: Vec<String>,
     /// All variables that are set for it: [`Town::environment`] and its program's own.
     pub env: BTreeMap<String, String>,
     /// The name under which the settings know the program.
     pub preset: String,
-    /// Where it has its hooks from; `None`: for such a program that is not known.
+    /// Where its hooks come from; `None`: we do not know where such a program has them.
     pub hooks: Option<Hooks>,
     /// What its program looks like.
     pub appearance: Appearance,
-    /// Milliseconds after which it counts as ready when no such line shows.
+    /// Milliseconds after its start from which it counts as ready, if its screen does not tell.
     pub ready_delay_ms: Option<u64>,
     prompt: Prompt,
 }
 
 impl Launch {
-    /// The command line, with the first words where the program takes them there.
+    /// The command line, with the first words if the program takes them as an argument.
     pub fn command(&self, words: &str) -> Vec<String> {
         let mut argv = self.argv.clone();
         match self.prompt {
@@ -51,18 +52,18 @@ impl Launch {
         argv
     }
 
-    /// How long after its start it counts as ready when its screen does not tell.
+    /// How long after its start the program counts as ready, if its screen does not tell.
     pub fn ready_delay(&self) -> Duration {
         self.ready_delay_ms
             .map_or(READY_DELAY, Duration::from_millis)
     }
 
-    /// Whether the first words are typed once it is ready, because it takes none as an argument.
+    /// Whether the first words are typed, because the program does not take them as an argument.
     pub fn types_words(&self) -> bool {
         self.prompt == Prompt::Typed
     }
 
-    /// Whether it is not known how it takes first words: then it gets none.
+    /// Whether the agent gets no first words, because nobody knows how its program takes them.
     pub fn lacks_words(&self) -> bool {
         self.prompt == Prompt::Unknown
     }
@@ -72,18 +73,18 @@ impl Town {
     /// How to start the agent.
     ///
     /// # Errors
-    /// [`Exit::BadConfig`]: a settings file is broken and it is not known what it last said, or
-    /// it names a program that is nowhere defined, or one that cannot be called.
+    /// [`Exit::BadConfig`]: a settings file is broken and there is no last good copy of it, or it
+    /// names a program that is nowhere defined or that cannot be run.
     pub fn launch(&self, agent: &Agent) -> Result<Launch> {
         self.try_launch(agent)
             .map_err(|e| e.context(Exit::BadConfig))
     }
 
-    /// What the agent's program looks like: for a look at its terminal, which needs none of the
-    /// files that only its start does.
+    /// What the agent's program looks like. For a look at its terminal: this reads fewer files than
+    /// [`Town::launch`].
     ///
     /// # Errors
-    /// As of [`Town::launch`].
+    /// As for [`Town::launch`].
     pub fn appearance(&self, agent: &Agent) -> Result<Appearance> {
         let role = self.role_file(agent)?;
         let program = self.with_command(agent, self.program(agent)?, &role)?;
@@ -101,14 +102,14 @@ impl Town {
             }
         }
         for (key, value) in program.env {
-            // Who the agent is, is not for its program to say.
+            // A program's settings must not change who the agent is.
             let fixed = key.starts_with("GT_") || key == "BD_ACTOR" || key == "BEADS_AGENT_NAME";
             if !(fixed && env.contains_key(&key) || environment::is_fixed(&key)) {
                 env.insert(key, value);
             }
         }
 
-        // The account is for Claude, which a program that is not known may be.
+        // The account is for Claude; an unknown program may be Claude too.
         if self.dialect.has_address_roles()
             && program.base.is_none_or(|base| is_claude(Some(base)))
             && !env.contains_key(CONFIG_DIR)
@@ -197,7 +198,7 @@ impl Town {
             if matches!(role, Role::Polecat | Role::Crew | Role::Refinery) {
                 set("BEADS_NO_DAEMON", "1");
             }
-            // The worktrees of these share the beads of their rig.
+            // Polecats and the Refinery share the beads of their rig.
             let beads = match role {
                 Role::Polecat => Some(".beads"),
                 Role::Refinery => Some("mayor/rig/.beads"),
@@ -218,7 +219,7 @@ impl Town {
         set("GT_SESSION", &self.session(agent));
         set("GIT_CEILING_DIRECTORIES", &root);
         set("BD_BACKUP_ENABLED", "false");
-        // One server has the beads of the whole town.
+        // One server holds the beads of the whole town: bd must not start another.
         set("BEADS_DOLT_AUTO_START", "0");
         set("NODE_OPTIONS", "");
         set("CLAUDECODE", "");
@@ -245,7 +246,7 @@ impl Town {
             set("GT_POLECAT_PATH", &dir.to_string_lossy());
             match self.slot(agent) {
                 Ok(slot) => set("POLECAT_SLOT", &slot.to_string()),
-                // A wrong number would have it work on what another one uses.
+                // With a wrong number the polecat would use what belongs to another.
                 Err(e) => log::warn!(gt_agent:% = agent; "{e:#}, leaving POLECAT_SLOT unset"),
             }
             if let Some(branch) = branch(&dir) {
@@ -255,8 +256,8 @@ impl Town {
         env
     }
 
-    /// The polecat's number among those of its rig, from 0, by which `gt` keeps what they share
-    /// apart.
+    /// The polecat's number among the polecats of its rig, from 0. By it `gt` gives each its own
+    /// share of what they would fight over.
     fn slot(&self, agent: &Agent) -> Result<usize> {
         let dir = self.path(agent.rig().unwrap_or_default()).join("polecats");
         let own = agent.name().unwrap_or_default();
@@ -280,7 +281,7 @@ fn branch(dir: &Path) -> Option<String> {
     let git = dir.join(".git");
     let git = match git.is_file() {
         false => git,
-        // Of a worktree, this names the place of its data.
+        // In a worktree `.git` is a file that names the directory of git's data.
         true => dir.join(files::read(&git).ok()??.strip_prefix("gitdir:")?.trim()),
     };
     let head = files::read(&git.join("HEAD")).ok()??;

@@ -1,5 +1,5 @@
-//! `daemon/agents/<instance>`: what `gt-agent` last noted of an agent, for the ticks after its
-//! end. The manager forgets a unit that is down and has not failed.
+//! `daemon/agents/<instance>`: what `gt-agent` last noted of an agent, for the ticks after the
+//! agent's end: systemd forgets a unit that is down and has not failed.
 //!
 //! One line: the word, a tab, the time. There is no file for an agent that ended for good.
 
@@ -16,19 +16,19 @@ use crate::files;
 /// The directory, below the town's root.
 pub const DIR: &str = "daemon/agents";
 
-/// The most notes that are looked at.
+/// How many notes are looked at, at most.
 const NOTES: usize = 10_000;
 
 /// What was noted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Left {
-    /// An agent that no patrol wants, such as a polecat, or crew that somebody has started in its unit,
-    /// has begun its work and not ended it.
+    /// An agent that no patrol wants (a polecat, or crew that somebody started) has begun its work
+    /// and not ended it.
     AtWork,
-    /// The agent ended with status 75 then: it asks to be left alone for a while.
+    /// The agent ended with status 75 at this time: it asks to be left alone for a while.
     Waiting(Timestamp),
-    /// Somebody closed its session then.
+    /// Somebody closed the agent's session at this time.
     Closed(Timestamp),
 }
 
@@ -42,7 +42,7 @@ impl Note {
         Note(town.path(DIR).join(agent.instance()))
     }
 
-    /// The note; `None`: there is none, or it says nothing that is known.
+    /// The note; `None`: there is none, or its text is not one that we write.
     ///
     /// # Errors
     /// It cannot be read.
@@ -85,10 +85,10 @@ fn parse(text: &str) -> Option<Left> {
     }
 }
 
-/// The agents that something is noted of.
+/// The agents that have a note.
 ///
 /// # Errors
-/// It is not known of whom: see [`Town::problems`].
+/// The notes cannot be listed: see [`Town::problems`].
 pub fn noted(town: &Town) -> Result<Vec<Agent>> {
     let names = files::names(&town.path(DIR), NOTES)?.into_iter();
     let names = names.filter_map(|name| name.into_string().ok());
@@ -97,7 +97,7 @@ pub fn noted(town: &Town) -> Result<Vec<Agent>> {
         .collect())
 }
 
-/// Forgets which sessions were closed: somebody has the town come up.
+/// Forgets which sessions were closed: who brings the town up wants their agents too.
 ///
 /// # Errors
 /// The notes cannot be listed, or one cannot be removed.
@@ -111,11 +111,11 @@ pub fn forget_closed(town: &Town) -> Result<()> {
     Ok(())
 }
 
-/// Forgets the notes and holds of crew and polecats that are down and that somebody has removed: another
-/// one of that name is not at work, or to stay down, because the last one was.
+/// Removes the notes and holds of crew and polecats that are down and whose directory is gone: they
+/// must not count for a new worker of the same name.
 ///
 /// # Errors
-/// One cannot be removed.
+/// A directory cannot be listed, or a note or hold cannot be removed.
 pub fn forget_gone(town: &Town, is_down: impl Fn(&Agent) -> bool) -> Result<()> {
     for dir in [DIR, marks::HELD].map(|dir| town.path(dir)) {
         for name in files::names(&dir, NOTES)? {
@@ -129,8 +129,8 @@ pub fn forget_gone(town: &Town, is_down: impl Fn(&Agent) -> bool) -> Result<()> 
     Ok(())
 }
 
-/// Whether it is certain that the directory of crew or a polecat is gone. Where that of all of its
-/// rig is not there either, a disk may be missing.
+/// Whether the directory of a crew member or polecat is certainly gone. It is not certain when the
+/// rig's whole `crew` or `polecats` directory is missing too: a disk may not be mounted.
 fn is_gone(town: &Town, agent: &Agent) -> bool {
     let (Some(rig), Some(name), true) = (agent.rig(), agent.name(), agent.role().is_worker())
     else {

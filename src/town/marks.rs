@@ -20,6 +20,9 @@ use crate::files;
 /// The directory of holds, below the town's root.
 pub const HELD: &str = "daemon/held";
 
+/// The emergency stop, below the town's root; a rig's has a dot and the rig's name behind it.
+pub const ESTOP: &str = "ESTOP";
+
 /// What keeps an agent from running.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mark {
@@ -33,9 +36,9 @@ pub enum Mark {
     Parked,
     /// The rig is docked.
     Docked,
-    /// The rig's agents are not to be started by themselves.
+    /// The rig's setting `auto_restart` is off: nobody starts its agents but a person.
     NoAutoRestart,
-    /// The file that would tell cannot be used, so it is not known.
+    /// A file that may hold a mark cannot be read.
     Unknown,
 }
 
@@ -57,9 +60,9 @@ impl Mark {
 /// Why an agent may not run now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
-    /// What it is.
+    /// What keeps the agent from running.
     pub mark: Mark,
-    /// The same in words, with the file and what ends it; begins in lower case.
+    /// The same in words, with what ends it; begins in lower case.
     pub reason: String,
 }
 
@@ -69,7 +72,7 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// What a mark says, as far as it says anything. One line each, without control characters.
+/// What is written in a mark. Each text is one line without control characters.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Note {
     /// `manual`, `auto`, or a word of its writer.
@@ -95,7 +98,7 @@ impl fmt::Display for Note {
 /// The longest reason that is shown, in characters.
 const REASON_MAX: usize = 200;
 
-/// Reads a mark. Any text is one: it is the file that counts.
+/// Reads the text of a mark. No text is an error: the file is a mark by being there.
 pub fn parse(text: &str) -> Note {
     let clean = |part: &str| {
         let part: String = part.trim().chars().take(REASON_MAX).collect();
@@ -121,10 +124,10 @@ fn line(reason: &str, now: Timestamp) -> String {
     format!("manual\t{now}\t{}\n", reason.replace(char::is_control, " "))
 }
 
-/// A mark that is there, whatever it is: a link, a directory, a file that cannot be read.
+/// The mark at `path`. Whatever is there counts: also a link, a directory, an unreadable file.
 ///
 /// # Errors
-/// It is not known whether it is there.
+/// It is not known whether anything is there.
 fn note(path: &Path) -> Result<Option<Note>> {
     if !files::is_there(path)? {
         return Ok(None);
@@ -168,10 +171,10 @@ pub fn release(town: &Town, agent: &Agent) -> Result<bool> {
 /// `rig` is not a valid name.
 pub fn estop_path(town: &Town, rig: Option<&str>) -> Result<PathBuf> {
     let Some(rig) = rig else {
-        return Ok(town.path("ESTOP"));
+        return Ok(town.path(ESTOP));
     };
     agent::check_rig(rig)?;
-    Ok(town.path(&format!("ESTOP.{rig}")))
+    Ok(town.path(&format!("{ESTOP}.{rig}")))
 }
 
 /// Whether there is an emergency stop of the town or of one rig, and why.
@@ -198,13 +201,14 @@ pub fn clear_estop(town: &Town, rig: Option<&str>) -> Result<bool> {
     files::remove(&estop_path(town, rig)?)
 }
 
-/// Whether an agent may run: `None`, or the first mark that speaks against it. Every path to a
-/// start asks here, and asks the files at that moment. What is known counts before what is not.
+/// The first mark that keeps an agent from running; `None`: it may run. Whoever starts an agent
+/// asks here right before, and the files are read then. A mark that is read counts before one that
+/// cannot be read.
 pub fn refusal(town: &Town, agent: &Agent) -> Option<Refusal> {
     Marks::of(town).refusal(agent)
 }
 
-/// What is said where a mark cannot be read: nobody is started, and nobody is stopped.
+/// The refusal when a mark cannot be read: then nobody is started, and nobody is stopped.
 pub fn unknown(why: impl fmt::Display) -> Refusal {
     Refusal {
         mark: Mark::Unknown,
@@ -219,22 +223,22 @@ pub fn unknown(why: impl fmt::Display) -> Refusal {
 /// The mark that speaks against an agent, and how; or why that is not known.
 type Verdict = Result<Option<(Mark, String)>, String>;
 
-/// The marks of a town, for one look at many agents: what several of them share is read for the
-/// first who is asked about.
+/// The marks of a town, for a look at many agents: each file is read once, when an agent is asked
+/// about that it counts for.
 #[derive(Debug)]
 pub struct Marks<'a> {
     town: &'a Town,
-    /// By rig; that of the town has none.
+    /// By rig; `None` is the whole town.
     estops: Shared<Option<String>, Result<Option<Note>, String>>,
     holds: Shared<Agent, Result<Option<Note>, String>>,
     rigs: Shared<String, Verdict>,
     labels: Shared<(), Result<Labels, String>>,
-    /// The names in the directory of holds, and in that of the rigs' settings, if they are known.
+    /// The names in the directory of holds, and in that of the rigs' settings, if they were listed.
     listed: [Option<BTreeSet<OsString>>; 2],
 }
 
 impl<'a> Marks<'a> {
-    /// Those of a town, for a look at many agents.
+    /// The marks of a town, with both directories listed first: for a look at all agents.
     pub fn listed(town: &'a Town) -> Marks<'a> {
         Marks {
             listed: [HELD, wisp::DIR].map(|dir| files::listing(&town.path(dir))),
@@ -242,7 +246,7 @@ impl<'a> Marks<'a> {
         }
     }
 
-    /// Those of a town; nothing is read yet.
+    /// The marks of a town; nothing is read yet.
     pub fn of(town: &'a Town) -> Marks<'a> {
         Marks {
             town,
@@ -254,7 +258,7 @@ impl<'a> Marks<'a> {
         }
     }
 
-    /// As [`refusal`], by what was read since these are there.
+    /// As [`refusal`], but each file is read only once.
     pub fn refusal(&self, agent: &Agent) -> Option<Refusal> {
         self.judged(agent).next()
     }
@@ -294,19 +298,19 @@ impl<'a> Marks<'a> {
         Ok(found.map(|(mark, reason)| Refusal { mark, reason }))
     }
 
-    /// As [`estop`], of the town or of one rig.
+    /// As [`estop`], read once.
     ///
     /// # Errors
-    /// As of that.
+    /// As [`estop`].
     pub fn estop(&self, rig: Option<&str>) -> Result<Option<Note>, String> {
         let key = rig.map(String::from);
         self.estops.get(&key, || known(estop(self.town, rig)))
     }
 
-    /// As [`held`].
+    /// As [`held`], read once.
     ///
     /// # Errors
-    /// As of that.
+    /// As [`held`].
     pub fn held(&self, agent: &Agent) -> Result<Option<Note>, String> {
         let [holds, _] = &self.listed;
         if lacks(holds, &agent.instance()) {
@@ -379,7 +383,7 @@ fn by_settings(rig: &str, wisp: &wisp::Wisp, label: Option<&str>) -> Option<(Mar
     }
 }
 
-/// Whether a directory that was listed certainly has no such file.
+/// Whether a directory was listed and has no file of this name.
 fn lacks(listed: &Option<BTreeSet<OsString>>, name: &str) -> bool {
     listed
         .as_ref()
@@ -390,7 +394,7 @@ fn known<T>(read: Result<T>) -> Result<T, String> {
     read.map_err(|e| format!("{e:#}"))
 }
 
-/// What is read once per key.
+/// Values that are read once per key.
 #[derive(Debug)]
 struct Shared<K, V>(RefCell<BTreeMap<K, V>>);
 

@@ -18,6 +18,7 @@ pub mod launch;
 pub mod left;
 pub mod marks;
 pub mod names;
+pub mod near;
 pub mod ours;
 pub mod patrols;
 pub mod pending;
@@ -28,12 +29,14 @@ pub mod rigs;
 mod role_changes;
 pub mod roles;
 pub mod settings;
+pub mod slips;
 mod socket;
 mod sources;
 pub mod state;
 pub mod wisp;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -44,7 +47,7 @@ use nix::unistd::{Uid, User, geteuid};
 use crate::agent::{self, AddressError, Agent, Role};
 use crate::environment::sudo_user;
 use crate::exit::Exit;
-use crate::files;
+use crate::{files, journal, printable};
 use dialect::{Dialect, Said};
 pub use env_file::home;
 use kept::Kept;
@@ -57,10 +60,7 @@ use sources::Sources;
 /// The marker of a town, below its root.
 const FILE: &str = "mayor/town.json";
 
-/// The most rigs that one problem names.
-const NAMED: usize = 5;
-
-/// The most entries of one directory of crew or polecats that are looked at.
+/// How many entries of a rig's `crew` or `polecats` directory are looked at, at most.
 const WORKERS: usize = 1000;
 
 /// A town and its configuration, as it was at one moment. Marks, heartbeats and other things that
@@ -79,15 +79,15 @@ pub struct Town {
     accounts: Kept<Option<String>>,
     ours: Kept<ours::File>,
     sources: Sources,
-    /// Read when they are asked for: an agent's start needs those of one rig.
+    /// Each rig's settings, read when first asked for: an agent's start needs those of one rig.
     rig_sources: BTreeMap<String, OnceLock<Sources>>,
 }
 
-/// Whether there is a town in a directory: it has a file that `gt install` makes, or had one when we
-/// looked last.
+/// Whether a directory is a town: it has a file that `gt install` makes, or last good copies of
+/// ours.
 ///
 /// # Errors
-/// That is not known.
+/// The directory cannot be looked into.
 fn has_town(root: &Path) -> Result<bool> {
     let signs = [FILE, rigs::FILE, kept::DIR].map(|file| files::is_there(&root.join(file)));
     if signs.iter().any(|sign| matches!(sign, Ok(true))) {
@@ -97,10 +97,23 @@ fn has_town(root: &Path) -> Result<bool> {
     Ok(false)
 }
 
+/// Whether it is certain that the root is a link to nothing.
+fn leads_nowhere(root: &Path) -> bool {
+    let gone = |e: std::io::Error| e.kind() == ErrorKind::NotFound;
+    root.is_symlink() && root.metadata().err().is_some_and(gone)
+}
+
 fn no_town(root: &Path) -> String {
-    let what = format!("There is no town at '{}'", root.display());
+    let link = match leads_nowhere(root) {
+        true => ", which is a link to nothing",
+        false => "",
+    };
+    let what = format!("There is no town at '{}'{link}", root.display());
     match sudo_user() {
         Some(user) => format!("{what}, for you are root by sudo; run this as {user}, without sudo"),
+        None if geteuid().is_root() => {
+            format!("{what}, and you are root; run this as the user whose town it is")
+        }
         None => format!(
             "{what}; make one with 'gt install', or set {} in '~/{}'",
             env_file::ROOT,
@@ -109,8 +122,8 @@ fn no_town(root: &Path) -> String {
     }
 }
 
-/// Why `user` must not run the town: two managers that ran it would run every agent twice. It is run
-/// by whom its `daemon` directory belongs to.
+/// Why `user` must not run the town. Only the owner of its `daemon` directory may: two users'
+/// managers would run every agent twice.
 fn foreign_runner(root: &Path, user: Uid) -> Option<String> {
     let dir = root.join("daemon");
     let owner = Uid::from_raw(dir.metadata().ok()?.uid());
@@ -124,7 +137,7 @@ fn foreign_runner(root: &Path, user: Uid) -> Option<String> {
         .metadata()
         .is_ok_and(|root| root.uid() == user.as_raw());
     let cure = match is_own_root {
-        // As somebody else's command in our town leaves it.
+        // The town is the user's own: a command that somebody else ran here made `daemon` theirs.
         true => format!("if that is not so, run as root: chown -R {user} '{dir}'"),
         false => format!(
             "log in as {name}, or set {} in '~/{}'",
@@ -141,11 +154,11 @@ impl Town {
     /// The user's town.
     ///
     /// # Errors
-    /// [`Exit::BadConfig`]: as [`env_file::locate`] and [`Town::at`]; there is a directory without a
-    /// town, such as a mount point of a disk that is not there; or another user runs the town.
+    /// As [`env_file::locate`] and [`Town::at`]. [`Exit::BadConfig`]: the directory is no town,
+    /// such as the mount point of a disk that is not there, or another user runs the town.
     pub fn load() -> Result<Town> {
         let at = env_file::locate()?;
-        let is_town = has_town(&at.root)?;
+        let is_town = !leads_nowhere(&at.root) && has_town(&at.root)?;
         let fits = || {
             ensure!(is_town, no_town(&at.root));
             match foreign_runner(&at.root, geteuid()) {
@@ -155,15 +168,16 @@ impl Town {
         };
         fits().map_err(|e| e.context(Exit::BadConfig))?;
         files::keep_to(&at.root);
+        journal::set_town(&at.root);
         Town::at(&at.root, at.socket.as_deref())
     }
 
-    /// The town at `root`, with another tmux socket than its dialect's if one is given. A broken file
-    /// of its configuration does not fail it: see [`Town::problems`].
+    /// The town at `root`, on the tmux socket `socket`, else on the one that its configuration or
+    /// dialect names. Other broken configuration files are no error here: see [`Town::problems`].
     ///
     /// # Errors
     /// [`Exit::BadConfig`]: `root` is no directory, or `mayor/town.json` is broken and was never good.
-    /// Any other: it is not known what `root` is.
+    /// Any other: `root` cannot be looked at.
     pub fn at(root: &Path, socket: Option<&str>) -> Result<Town> {
         let is_dir = files::is_dir(root)?;
         let usable = || {
@@ -218,19 +232,19 @@ impl Town {
         self.dialect
     }
 
-    /// The tmux socket that the town's sessions are on, a name for `tmux -L`: while its tmux
-    /// server runs the one that it was started for, else [`Town::wanted_socket`].
+    /// The tmux socket that the town's sessions are on, a name for `tmux -L`. While a tmux server
+    /// runs it is the one that server was started with, else [`Town::wanted_socket`].
     pub fn socket(&self) -> &str {
         &self.socket
     }
 
-    /// The tmux socket that the next start of the town's tmux server takes: by the user's wish,
-    /// else where the `gt` in use looks for sessions.
+    /// The tmux socket that the town's tmux server will use when it is started next: the one that
+    /// the user set, else the one where the `gt` in use looks for sessions.
     pub fn wanted_socket(&self) -> &str {
         &self.wanted_socket
     }
 
-    /// The town as its files have it now, with the same socket asked for.
+    /// Reads the town's files anew, with the same `socket` as it was loaded with.
     ///
     /// # Errors
     /// As [`Town::at`].
@@ -238,7 +252,7 @@ impl Town {
         Town::at(&self.root, self.wish.as_deref())
     }
 
-    /// The rigs; the last that were known when the registry is broken now.
+    /// The rigs; while the registry is broken, those that it last named.
     pub fn rigs(&self) -> &Rigs {
         &self.rigs.value
     }
@@ -246,7 +260,7 @@ impl Town {
     /// The branch that the rig's worktrees follow.
     ///
     /// # Errors
-    /// The rig's `config.json` is there and cannot be used, named.
+    /// The rig's `config.json` is there and cannot be used; the error names it.
     pub fn default_branch(&self, rig: &str) -> Result<String> {
         let path = self.path(rig).join("config.json");
         let text = files::read(&path)?.unwrap_or_else(|| "{}".into());
@@ -262,8 +276,8 @@ impl Town {
     /// Which agents are wanted.
     ///
     /// # Errors
-    /// [`Exit::BadConfig`]: a file that decides this is broken, and it is not known what it last
-    /// said. Then no agent may be stopped as unwanted either.
+    /// [`Exit::BadConfig`]: a file that decides this is broken, and there is no last good copy of
+    /// it. Then no agent may be stopped as unwanted either.
     pub fn patrols(&self) -> Result<Patrols> {
         Ok(Patrols::new(
             self.patrols.known()?.clone(),
@@ -329,7 +343,7 @@ impl Town {
         self.look_for_workers().0
     }
 
-    /// Crew and polecats, and why there may be more of them.
+    /// Crew and polecats, and for each directory that was not wholly read, why not.
     fn look_for_workers(&self) -> (BTreeSet<Agent>, Vec<String>) {
         let (mut workers, mut unknown) = (BTreeSet::new(), Vec::new());
         for rig in self.rigs().names() {
@@ -389,25 +403,25 @@ impl Town {
         problems
     }
 
-    /// What is wrong with single rigs in their registry, and with those that patrols name.
+    /// What is wrong with single rigs in their registry, and with the patrols.
     pub fn rig_problems(&self) -> Vec<String> {
         let mut problems = self.rigs().problems().to_vec();
+        problems.extend_from_slice(self.patrols.value.slips());
         let unknown = self.patrols.value.unknown_rigs(self.rigs());
         if !unknown.is_empty() && self.rigs.error.is_none() && self.patrols.error.is_none() {
-            let named: Vec<String> = unknown
-                .iter()
-                .take(NAMED)
-                .map(|r| format!("{r:?}"))
-                .collect();
-            let more = match unknown.len() - named.len() {
-                0 => String::new(),
-                more => format!(" and {more} more"),
-            };
+            let named =
+                unknown
+                    .into_iter()
+                    .map(|rig| match near::meant(rig, self.rigs().names()) {
+                        Some(meant) => format!("{rig:?} (did you mean '{meant}'?)"),
+                        None => format!("{rig:?}"),
+                    });
+            let named: Vec<String> = named.collect();
             problems.push(format!(
-                "'{}' has patrols for {}{more}, but '{}' has no such rig: a patrol with a list of rigs \
+                "'{}' has patrols for {}, but '{}' has no such rig: a patrol with a list of rigs \
                  keeps no agents of others running; mend the name or take it out",
                 self.path(patrols::FILE).display(),
-                named.join(", "),
+                printable::names(&named),
                 self.path(rigs::FILE).display()
             ));
         }
@@ -423,7 +437,7 @@ impl Town {
         dirs.filter(|(_, dir)| matches!(files::is_dir(dir), Ok(false)))
     }
 
-    /// What keeps the town and the `gt` in use apart.
+    /// Where the town does not follow the conventions of the `gt` in use, and why.
     fn dialect_problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
         let (said, release) = (&self.said.value, self.dialect.release());
@@ -458,7 +472,7 @@ impl Town {
         self.accounts.keep(root, settings::ACCOUNTS_FILE)?;
         self.ours.keep(root, ours::FILE)?;
         self.said.keep(root, dialect::FILE)?;
-        // What names a program that nobody knows is read without an error, and starts nobody.
+        // Settings may parse and yet name an unknown program: such a text is not kept as good.
         let starts = |rig: Option<&str>| {
             let ours = |agent: &Agent| rig.is_none() || agent.rig() == rig;
             let mut agents = patrols::all(self.rigs()).filter(ours);
@@ -480,8 +494,8 @@ impl Town {
     }
 }
 
-/// Adds those that have a directory in `dir`, the others too where it is not known of some. Gives
-/// how many entries are more than are looked at.
+/// Adds an agent for each directory in `dir`, also when others of them fail. Gives the number of
+/// entries beyond [`WORKERS`], which are not looked at.
 fn workers_in(dir: &Path, rig: &str, role: Role, workers: &mut BTreeSet<Agent>) -> Result<usize> {
     let failed = || format!("Failed to list '{}'", dir.display());
     let mut known = Ok(());
@@ -492,7 +506,7 @@ fn workers_in(dir: &Path, rig: &str, role: Role, workers: &mut BTreeSet<Agent>) 
     for entry in entries.by_ref().take(WORKERS) {
         let entry = entry.with_context(failed)?;
         let name = entry.file_name().into_string().unwrap_or_default();
-        // A hidden directory is nobody's: this is no valid name.
+        // No worker has an invalid name; a hidden directory has one.
         let Ok(worker) = Agent::new(role, Some(rig), Some(&name)) else {
             continue;
         };
@@ -505,8 +519,8 @@ fn workers_in(dir: &Path, rig: &str, role: Role, workers: &mut BTreeSet<Agent>) 
     known.map(|()| entries.count())
 }
 
-/// The socket that the town's tmux server was started for; `None`: none runs, or
-/// it is not known.
+/// The socket that the running tmux server of the town was started with; `None`: no server runs,
+/// or its socket is not known.
 fn served_socket(root: &Path) -> Option<String> {
     let text = files::read(&root.join(dialect::SOCKET_FILE)).ok()??;
     let name = text.trim();
@@ -564,6 +578,12 @@ pub(crate) mod tests {
         let nowhere = root.join("nowhere");
         std::os::unix::fs::symlink(root.join("missing"), &nowhere).unwrap();
         assert!(has_town(&nowhere).is_err());
+        assert!(leads_nowhere(&nowhere) && !leads_nowhere(root));
+        assert!(no_town(&nowhere).contains("nowhere', which is a link to nothing"));
+        // What a link that leads back to itself hides is not known.
+        let round = root.join("round");
+        std::os::unix::fs::symlink(&round, &round).unwrap();
+        assert!(!leads_nowhere(&round));
 
         let (me, other) = (geteuid(), Uid::from_raw(geteuid().as_raw() + 1));
         assert_eq!(foreign_runner(root, other), None);

@@ -1,5 +1,5 @@
-//! Where an agent lives in this town: tmux session, bead, directory. Gas Town's names,
-//! since the release of each.
+//! The tmux session, the bead and the directory of an agent, by the names that the release of `gt`
+//! in use gives them.
 
 use std::path::PathBuf;
 
@@ -10,7 +10,8 @@ use super::dialect::Dialect;
 use crate::agent::{Agent, Role};
 use crate::files;
 
-/// tmux would make these changes by itself, and then not find the session by its name.
+/// tmux makes these changes to a session's name by itself, and then does not find the session by
+/// the name that was asked for.
 fn tmux_name(name: &str) -> String {
     name.replace(['.', ':'], "_")
 }
@@ -21,7 +22,7 @@ impl Town {
         self.session_in(agent, self.dialect)
     }
 
-    /// What releases with other conventions than the one in use call the agent's session.
+    /// The names that the agent's session has in releases of `gt` with other conventions.
     pub fn other_sessions(&self, agent: &Agent) -> Vec<String> {
         let session = self.session(agent);
         let others = Dialect::OF_NAMES.map(|dialect| self.session_in(agent, dialect));
@@ -52,11 +53,11 @@ impl Town {
         })
     }
 
-    /// Why the town has no such agent: a start or a request must not make one. `None`: it has,
-    /// or what rigs it has is not known.
+    /// Why the town has no such agent: a start or a request must not make one. `None`: the town has
+    /// it, or the registry of rigs is broken, so that nobody knows.
     ///
     /// # Errors
-    /// A directory of the agent cannot be looked into, so it is not known where it would work.
+    /// A directory that the agent may work in cannot be looked at.
     pub fn lacks(&self, agent: &Agent) -> Result<Option<String>> {
         let rig = agent.rig().unwrap_or_default();
         let name = agent.name().unwrap_or_default();
@@ -82,7 +83,7 @@ impl Town {
         }))
     }
 
-    /// Why the agent is not started, as far as its rig and its directory decide that.
+    /// As [`Town::lacks`], with an error as a reason too: why the agent is not started.
     pub fn lack(&self, agent: &Agent) -> Option<String> {
         let unknown = |e| Some(format!("it is not known where it works: {e:#}"));
         self.lacks(agent).unwrap_or_else(unknown)
@@ -126,10 +127,10 @@ impl Town {
         format!("{}-rig-{rig}", self.rigs().prefix(rig))
     }
 
-    /// The worktree of a Refinery's or crew member's own; `None`: it has none.
+    /// The git worktree that is a Refinery's or crew member's own; `None`: there is none.
     ///
     /// # Errors
-    /// It cannot be looked into.
+    /// The directory cannot be looked at.
     pub fn worktree(&self, agent: &Agent) -> Result<Option<PathBuf>> {
         let rig = agent.rig().unwrap_or_default();
         let name = agent.name().unwrap_or_default();
@@ -142,8 +143,8 @@ impl Town {
     }
 
     /// The agent's working directory: the first of its places that exists, else its rig's, else
-    /// the town's root. Where it is not known which of them exist, it is the first one: nobody
-    /// is started there, see [`Town::lacks`].
+    /// the town's root. When they cannot be looked at it is the first place, where [`Town::lacks`]
+    /// keeps the agent from being started.
     pub fn workdir(&self, agent: &Agent) -> PathBuf {
         let found = self.found_workdir(agent);
         found.unwrap_or_else(|_| self.places(agent).next().unwrap_or_default())
@@ -158,7 +159,8 @@ impl Town {
         Ok(self.root.clone())
     }
 
-    /// Where the agent may work, the best first.
+    /// The directories that the agent may work in, the best first, ending with the rig's and the
+    /// town's.
     fn places(&self, agent: &Agent) -> impl Iterator<Item = PathBuf> {
         let rig = agent.rig().unwrap_or_default();
         let name = agent.name().unwrap_or_default();

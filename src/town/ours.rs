@@ -102,27 +102,28 @@ pub fn parse(text: &str) -> Result<File> {
 }
 
 /// Our settings, complete: what the file says, else the town's `operational` settings, else the
-/// default, which may follow the `gt` in use: classic is gt 0.1.0.
+/// default. Where the default follows the `gt` in use, "classic" is that of gt 0.1.0.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Ours {
     /// `deacon.stale`: the age from which a Deacon's heartbeat is stale. Classic 2 min, current
     /// 5 min. Town: `operational.deacon.heartbeat_stale_threshold`.
     pub stale: SignedDuration,
-    /// `deacon.very_stale`: the age from which it is very stale, never less than `stale`. Classic
+    /// `deacon.very_stale`: the age from which that is very stale, never less than `stale`. Classic
     /// 5 min, current 20 min. Town: `operational.deacon.heartbeat_very_stale_threshold`.
     pub very_stale: SignedDuration,
     /// `deacon.grace`: how long after its start the Deacon is not judged, and no Witness poked. 5 min.
     /// Town: `operational.daemon.deacon_grace_period`.
     pub grace: SignedDuration,
-    /// `deacon.pokes`: how many pokes must have brought nothing before the Deacon counts as stuck
-    /// and is restarted. 3; 0 never restarts it.
+    /// `deacon.pokes`: after how many pokes without effect the Deacon counts as stuck and is
+    /// restarted. 3; with 0 it never is.
     pub pokes: u32,
     /// `poke_witnesses`: whether Witnesses are poked at each tick. Classic yes, current no.
     pub poke_witnesses: bool,
     /// `poke_spacing`: the shortest time between two pokes of the Deacon, or of a Witness. 5 min.
     pub poke_spacing: SignedDuration,
-    /// `mayor`: whether the Mayor is kept running; `None`: as `mayor/daemon.json` has it, else as the `gt` in use does.
+    /// `mayor`: whether the Mayor is kept running; `None`: as `mayor/daemon.json` says, else as the
+    /// `gt` in use does.
     pub mayor: Option<bool>,
     /// `verify_requests`: whether `requesting_<action>` must be true in the agent's state.json for
     /// a request to be executed. No: no `gt` ever sets it.
@@ -132,7 +133,7 @@ pub struct Ours {
     pub request_max_age: SignedDuration,
     /// `presync_limit`: how long the sync of a worktree before a start may take in all. 60 s.
     pub presync_limit: SignedDuration,
-    /// After how many syncs in a row that did not work a person is told. 3.
+    /// After how many failed syncs in a row a person is told. 3.
     /// Town: `operational.daemon.sync_failure_escalation_threshold`.
     pub sync_failures: u32,
     /// How long one call of `bd` may take. 20 s, and at most 60 s, because a tick makes several.
@@ -143,39 +144,39 @@ pub struct Ours {
     pub spawn_deadline: SignedDuration,
     /// `retry_first`: the pause before an agent that gave up is tried again. 10 min.
     pub retry_first: SignedDuration,
-    /// `retry_longest`: what this pause grows to, never less than `retry_first`. 1 h.
+    /// `retry_longest`: the longest that this pause grows to, never less than `retry_first`. 1 h.
     pub retry_longest: SignedDuration,
     /// `alert_mail`: whether alerts are mailed to the Mayor too. Yes.
     pub alert_mail: bool,
     /// `closed_sessions`: what becomes of an agent of a patrol whose session somebody closed.
     pub closed_sessions: Closed,
-    /// `closed_pause`: how long after that it is started again. 10 s.
+    /// `closed_pause`: how long after its session was closed an agent is started again. 10 s.
     pub closed_pause: SignedDuration,
     /// `tick_interval`: the time from one tick to the next while somebody works, at most 1 h.
     /// 5 min. Town: `operational.daemon.recovery_heartbeat_interval`, else `heartbeat.interval` of
     /// `mayor/daemon.json`.
     pub tick_interval: SignedDuration,
-    /// How many deaths close to each other are one event. 3.
+    /// How many agents must die within `mass_death_window` to be told of as one event. 3.
     /// Town: `operational.daemon.mass_death_threshold`.
     pub mass_deaths: u32,
-    /// How close. 30 s. Town: `operational.daemon.mass_death_window`.
+    /// See `mass_deaths`. 30 s. Town: `operational.daemon.mass_death_window`.
     pub mass_death_window: SignedDuration,
-    /// `session_keys`: whether the keys of gt, prefix n, p and a, are bound on the tmux server. No.
+    /// `session_keys`: whether gt's keys (prefix n, p and a) are bound on the tmux server. No.
     pub session_keys: bool,
     /// `terminal.asks`: how long an agent may wait for a person's answer until the person is told. 2 min.
     pub asks: SignedDuration,
     /// `terminal.busy`: how long an agent may work without a pause until a person is told. 12 h.
     pub busy: SignedDuration,
-    /// `terminal.trust_town`: whether the question if a directory is trusted is answered with yes where
-    /// the directory is the agent's own and the town's. No.
+    /// `terminal.trust_town`: whether an agent's question "do you trust this directory?" is
+    /// answered with yes for its own directory in the town. No.
     pub trust_town: bool,
-    /// `terminal.accept_bypass`: whether the warning of an agent that is started to run without asking
-    /// for permissions is accepted for the person. No.
+    /// `terminal.accept_bypass`: whether the warning that an agent shows when it is started to run
+    /// without asking for permissions is accepted for the person. No.
     pub accept_bypass: bool,
 }
 
 impl Default for Ours {
-    /// Those of a classic town that says nothing.
+    /// The settings of a classic town without configuration.
     fn default() -> Ours {
         let (file, town) = (File::default(), Settings::default());
         Ours::new(&file, &town, &Blocks::default(), Dialect::OLDEST)
@@ -188,8 +189,8 @@ impl Ours {
         Ours::complete(file, town, patrols, dialect, &mut Vec::new())
     }
 
-    /// As [`Ours::new`]; adds to `problems` each value that is out of its range, or that the town gives
-    /// and that cannot be used, in words.
+    /// As [`Ours::new`]; adds to `problems`, in words, each value that is out of its range, and
+    /// each value of the town's that cannot be used.
     pub fn complete(
         file: &File,
         town: &Settings,
@@ -309,7 +310,7 @@ fn told<T>(given: Result<Option<T>, String>, problems: &mut Vec<String>) -> Opti
     })
 }
 
-/// The value of a setting, or that end of its range which is next to it; then a problem says so.
+/// The value of a setting, brought into its range; a problem says if that changed the value.
 fn within<T: Ord + Copy + fmt::Display>(
     name: &str,
     value: T,

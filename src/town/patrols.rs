@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::dialect::Dialect;
 use super::json::{self, nullable};
+use super::near::{self, Places};
 use super::rigs::Rigs;
 use super::settings::{NO_DURATION, unusable};
 use crate::agent::{Agent, Role};
@@ -18,7 +19,15 @@ use crate::agent::{Agent, Role};
 /// The file, below the town's root.
 pub const FILE: &str = "mayor/daemon.json";
 
-/// The patrols that we know, as the file has them; `None` where it says nothing.
+/// The words that have a meaning in the file.
+const WORDS: Places = &[
+    ("", &["heartbeat", "patrols"]),
+    ("heartbeat", &["interval"]),
+    ("patrols", &["mayor", "deacon", "witness", "refinery"]),
+    ("patrols.*", &["enabled", "rigs"]),
+];
+
+/// The patrols that we know, as the file has them; `None` for one that it does not have.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct Blocks {
@@ -28,9 +37,11 @@ pub struct Blocks {
     mayor: Option<Block>,
     #[serde(skip)]
     heartbeat: Option<Heartbeat>,
+    #[serde(skip)]
+    slips: Vec<String>,
 }
 
-/// How often the town is looked after.
+/// How often the daemon ticks.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 struct Heartbeat {
@@ -41,7 +52,7 @@ impl Blocks {
     /// The time between two ticks, if the file has one.
     ///
     /// # Errors
-    /// It has something else there, in words.
+    /// The file has no usable duration there; the error says what it has.
     pub(super) fn interval(&self) -> Result<Option<SignedDuration>, String> {
         let given = self.heartbeat.as_ref().map(|beat| &beat.interval);
         let Some(value) = given.filter(|value| !value.is_null()) else {
@@ -52,8 +63,13 @@ impl Blocks {
         length.map(Some).ok_or_else(unusable)
     }
 
-    /// Rigs that patrols of theirs are switched on for and that are not registered, each once. A typo
-    /// there switches the patrol off for the rig that is meant.
+    /// A message for each slip of the pen in the file, see [`near`].
+    pub fn slips(&self) -> &[String] {
+        &self.slips
+    }
+
+    /// The rigs that patrols are switched on for and that are not registered: a typo there switches
+    /// the patrol off for the rig that is meant.
     pub fn unknown_rigs(&self, rigs: &Rigs) -> BTreeSet<&str> {
         let blocks = [&self.witness, &self.refinery].into_iter().flatten();
         let named = blocks.filter(|block| block.enabled).flat_map(|b| &b.rigs);
@@ -66,7 +82,7 @@ impl Blocks {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 struct Block {
-    /// As in Go, a block that does not say is off.
+    /// As in Go, `false` when the block has no such key.
     #[serde(deserialize_with = "nullable")]
     enabled: bool,
     /// Empty: all rigs.
@@ -89,11 +105,12 @@ pub fn parse(text: &str) -> Result<Blocks> {
     let file: File = json::parse(text)?;
     Ok(Blocks {
         heartbeat: file.heartbeat,
+        slips: near::of_json(FILE, text, WORDS),
         ..file.patrols
     })
 }
 
-/// Which agents are wanted, all settings together.
+/// Which agents are wanted, by all settings together.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Patrols {
     blocks: Blocks,
@@ -103,7 +120,8 @@ pub struct Patrols {
 
 impl Patrols {
     /// Joins the file with `disabled_patrols` of the town's settings and our own `mayor` setting.
-    /// Without either, the Mayor is kept running where the `gt` in use does it, the others always.
+    /// Where none of them says, the Mayor is kept running if the `gt` in use does that, and the
+    /// others always.
     pub fn new(
         blocks: Blocks,
         disabled: BTreeSet<String>,
@@ -254,6 +272,45 @@ mod tests {
             let blocks = parse(text).unwrap();
             let got: Vec<&str> = blocks.unknown_rigs(&rigs).into_iter().collect();
             assert_eq!(got, want, "{text}");
+        }
+    }
+
+    #[test]
+    fn only_near_misses_in_patrols_are_told() {
+        for (text, want) in [
+            ("", &[][..]),
+            ("[]", &[]),
+            // All that gt 1.2 knows, and what it may know tomorrow.
+            (
+                r#"{"type":"daemon-patrol-config","version":1,"env":{"A":"b"},
+                    "heartbeat":{"enabled":true,"interval":"3m"},"patrols":{"mayor":{},
+                    "refinery":{"enabled":true,"interval":"5m","agent":"x","rigs":[]},
+                    "witness":{},"deacon":{},"handler":{},"dolt_server":{"port":1},
+                    "dolt_remotes":{"databases":[],"remote":"x","branch":"y"},"dolt_backup":{},
+                    "jsonl_git_backup":{},"wisp_reaper":{},"doctor_dog":{},"compactor_dog":{},
+                    "checkpoint_dog":{},"scheduled_maintenance":{},"main_branch_test":{},
+                    "quota_dog":{},"restart_tracker":{"initial_backoff":1},"polecats":{}}}"#,
+                &[],
+            ),
+            (
+                r#"{"patrols":{"witnes":{"enabled":false},"refinery":{"enabeld":true}},"Patrols":1}"#,
+                &[
+                    "'Patrols', ",
+                    "'witnes' in 'patrols', ",
+                    "'enabeld' in 'patrols.refinery', ",
+                ],
+            ),
+            (
+                r#"{"patrols":{"witness":{"enabled":true,"rig":["a"]}}}"#,
+                &["'rig' in 'patrols.witness', "],
+            ),
+        ] {
+            let got = near::of_json(FILE, text, WORDS);
+            assert_eq!(got.len(), want.len(), "{got:?}");
+            for (got, want) in got.iter().zip(want) {
+                let want = want.strip_suffix(", ").unwrap();
+                assert!(got.starts_with(&format!("'{}' has {want},", FILE)), "{got}");
+            }
         }
     }
 

@@ -1,5 +1,5 @@
-//! `spawn/pending.json`: spawned polecats that wait for their first word, an array; an empty one
-//! is written `null`. The files in `daemon/spawn/new` have one of its elements each.
+//! `spawn/pending.json`: an array of the spawned polecats that wait for their first words; an empty
+//! one is written `null`. Each file in `daemon/spawn/new` has one such element.
 //!
 //! `[{"rig":"gastown","polecat":"nux","session":"gt-gastown-nux","issue":"gt-1",
 //!   "spawned_at":"2025-12-28T10:14:00Z","mail_id":"gt-msg7"}]`

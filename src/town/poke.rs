@@ -1,4 +1,4 @@
-//! `daemon/poke`: a file that is written there starts a tick. `gt-heartbeat.path` watches it.
+//! `daemon/poke`: writing a file there starts a tick. `gt-heartbeat.path` watches the directory.
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
@@ -9,18 +9,18 @@ use nix::fcntl::OFlag;
 /// The directory, below the town's root.
 pub const DIR: &str = "daemon/poke";
 
-/// Has a tick run soon, for an agent that has ended and is to come back later. The regular tick
-/// does the same, so nothing depends on it, and it need not be durable.
+/// Has a tick run soon, for an agent that has ended and is to come back later. Nothing depends on
+/// this: the regular tick does the same.
 pub fn heartbeat(root: &Path) {
     touch(&root.join(DIR).join("agent"));
 }
 
-/// The file that is written when a session appears.
+/// The file that tmux has written when a session appears.
 pub fn of_sessions(root: &Path) -> PathBuf {
     root.join(DIR).join("session")
 }
 
-/// Makes a file there, which only its user can read, or writes the one that is there.
+/// Writes an empty file that only its user can read.
 pub fn touch(file: &Path) {
     let opened = OpenOptions::new()
         .create(true)

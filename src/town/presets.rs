@@ -5,7 +5,7 @@
 pub(super) enum Prompt {
     /// Not known.
     Unknown,
-    /// It does not: the prompt is typed once it is ready.
+    /// Not there: the prompt is typed once the agent is ready.
     Typed,
     /// As the last argument.
     Last,
@@ -20,21 +20,21 @@ pub(super) struct Preset {
     pub command: &'static str,
     pub args: &'static [&'static str],
     pub env: &'static [(&'static str, &'static str)],
-    /// Names of its processes, by which `gt` takes it for alive. Those from npm begin as `node`.
+    /// Names of the agent's processes, by which `gt` finds it alive. Programs from npm are `node`.
     pub processes: &'static [&'static str],
-    /// The file below its working directory that current `gt` puts its hooks into.
+    /// The file below the working directory that current `gt` puts the agent's hooks into.
     pub hooks: Option<&'static str>,
-    /// The option that names that file, for programs that do not look for it. One that is not
-    /// there would keep them from starting.
+    /// The option that names that file, for a program that does not look for it. The program does
+    /// not start if the file is not there.
     pub hooks_option: Option<&'static str>,
-    /// The variable that tells what it runs the number of its session.
+    /// The variable by which the agent tells its commands the id of its session.
     pub session_id: Option<&'static str>,
     pub ready_prompt: Option<&'static str>,
     pub ready_delay_ms: Option<u64>,
     pub prompt: Prompt,
 }
 
-/// What all have that say nothing else.
+/// The defaults of a preset.
 const PLAIN: Preset = Preset {
     name: "",
     command: "",
@@ -49,15 +49,15 @@ const PLAIN: Preset = Preset {
     prompt: Prompt::Last,
 };
 
-/// The table of current Gas Town. `groq-compound` is left out: it is claude with a provider in its
-/// environment, which a town writes down itself.
+/// The presets of current Gas Town, but for `groq-compound`: that is claude with a provider in its
+/// environment, which a town can set itself.
 pub(super) const PRESETS: &[Preset] = &[
     Preset {
         name: "claude",
         command: "claude",
         args: &["--dangerously-skip-permissions"],
-        // What a person starts in its view of agents runs in one server for all: with the identity
-        // and in the unit of the agent that came first, and ends with that one.
+        // Without this, agents that a person starts in Claude's view of agents would all run in one
+        // server: with the identity and in the unit of the first agent, and they would end with it.
         env: &[("CLAUDE_CODE_DISABLE_AGENT_VIEW", "1")],
         processes: &["node", "claude"],
         hooks: Some(".claude/settings.json"),
@@ -80,8 +80,8 @@ pub(super) const PRESETS: &[Preset] = &[
     Preset {
         name: "codex",
         command: "codex",
-        // Codex of today shares one server among all that are started: it would run with the
-        // identity and in the unit of the agent that came first. Codex before that takes the option too.
+        // Without this option, all of today's codex processes share one server, which runs with the
+        // identity and in the unit of the first agent. Older codex accepts the option too.
         args: &[
             "--dangerously-bypass-approvals-and-sandbox",
             "-c",

@@ -5,24 +5,24 @@ use std::collections::BTreeMap;
 
 use anyhow::{Result, anyhow};
 
-use super::Town;
 use super::presets::{PRESETS, Preset, Prompt, preset};
 use super::settings::{self, Custom};
 use super::sources::Sources;
+use super::{Town, near};
 use crate::agent::{Agent, Role};
 
-/// The program where no setting names one.
+/// The program when no setting names one.
 const DEFAULT: &str = "claude";
 
-/// How hard Claude thinks where no setting says.
+/// How hard Claude thinks when no setting says.
 const DEFAULT_EFFORT: &str = "high";
 
 /// What an agent's program looks like.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Appearance {
-    /// The preset that the program is, or is built upon: how that draws its screen is known.
+    /// The preset that the program is, or is based on.
     pub kind: Option<&'static str>,
-    /// How its screen line begins when it waits for input.
+    /// What its input line begins with when it waits for input.
     pub ready_prompt: Option<String>,
 }
 
@@ -32,14 +32,14 @@ pub(super) struct Program {
     pub name: String,
     pub argv: Vec<String>,
     pub env: BTreeMap<String, String>,
-    /// Names of its processes, by which `gt` takes it for alive.
+    /// The names of its processes, by which `gt` finds it alive.
     pub processes: Vec<String>,
     pub ready_prompt: Option<String>,
     pub ready_delay_ms: Option<u64>,
     pub prompt: Prompt,
-    /// What it is, if that is known, apart from its command line.
+    /// The preset that the program is, or is based on.
     pub base: Option<&'static Preset>,
-    /// Whether its arguments are those of `base`.
+    /// Whether the arguments are not set by a person.
     pub has_usual_arguments: bool,
     /// `CLAUDE_CODE_EFFORT_LEVEL`.
     pub effort: String,
@@ -49,7 +49,7 @@ fn entry<'a, T>(map: &'a settings::Map<T>, key: &str) -> Option<&'a T> {
     map.get(key)?.as_ref()
 }
 
-/// As in Go, an empty text is none.
+/// The text at a key; as in Go, an empty one counts as none.
 fn named<'a>(map: &'a settings::Map<String>, key: &str) -> Option<&'a str> {
     entry(map, key)
         .map(String::as_str)
@@ -57,11 +57,11 @@ fn named<'a>(map: &'a settings::Map<String>, key: &str) -> Option<&'a str> {
 }
 
 impl Town {
-    /// The program of this agent, by the first setting that says so, from the narrowest.
+    /// The program of this agent. The narrowest setting decides: crew member, role, rig, town.
     ///
     /// # Errors
-    /// A settings file is broken and it is not known what it last said, or it names a program
-    /// that is nowhere defined or has no command.
+    /// A settings file is broken and there is no last good copy of it, or it names a program that
+    /// is nowhere defined or has no command.
     pub(super) fn program(&self, agent: &Agent) -> Result<Program> {
         let of_rig = self.rig_sources(agent);
         let rig = of_rig.settings.known()?;
@@ -122,9 +122,13 @@ impl Town {
                 known.dedup();
                 let dir = agent.rig().filter(|_| in_rig).unwrap_or_default();
                 Err(anyhow!(
-                    "{key} in '{}' names the agent {name:?}, which is not defined; \
+                    "{key} in '{}' names the agent {name:?}, which is not defined{}; \
                      define it under 'agents' there or use one of {}",
                     self.path(dir).join(settings::FILE).display(),
+                    match near::meant(name, known.iter().copied()) {
+                        Some(meant) => format!(" (did you mean '{meant}'?)"),
+                        None => String::new(),
+                    },
                     known.join(", ").replace(char::is_control, " ")
                 ))
             }
@@ -136,7 +140,7 @@ impl Town {
         match agent.rig().map(|rig| (rig, self.sources_of(rig))) {
             None => Cow::Owned(Sources::default()),
             Some((_, Some(sources))) => Cow::Borrowed(sources),
-            // Not registered, or not known to be: its settings count all the same.
+            // A rig that is not registered, or whose registry is broken, may have settings too.
             Some((rig, None)) => Cow::Owned(Sources::load(&self.root, &format!("{rig}/"))),
         }
     }
@@ -150,7 +154,7 @@ impl Program {
         }
     }
 
-    /// It is called by another command than that of what it is based on, so nothing is known of it.
+    /// Forgets what the program is based on: its command is that of another, unknown one.
     pub fn forget_base(&mut self) {
         self.base = None;
         self.prompt = Prompt::Unknown;
@@ -162,7 +166,8 @@ pub(super) fn is_claude(base: Option<&Preset>) -> bool {
     base.is_some_and(|base| base.name == "claude")
 }
 
-/// A custom program, completed by the preset that it names, replaces, or calls.
+/// A program as settings define it, completed by a preset: the one that it names as its provider,
+/// else the one of the same name, else the one with the same command.
 fn complete(
     name: &str,
     base: Option<&'static Preset>,

@@ -16,10 +16,10 @@ pub const FILE: &str = "mayor/rigs.json";
 /// The prefix of a rig that has none of its own.
 const DEFAULT_PREFIX: &str = "gt";
 
-/// The branch of a rig that does not say.
+/// The branch of a rig whose configuration names none.
 const DEFAULT_BRANCH: &str = "main";
 
-/// The rigs with valid names, and what is wrong with others.
+/// The rigs with valid names, and what is wrong with the others.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Rigs {
     prefixes: BTreeMap<String, String>,
@@ -77,12 +77,10 @@ pub fn parse(text: &str) -> Result<Rigs> {
     Ok(rigs)
 }
 
-/// Reads a rig's own `config.json`: the branch that its worktrees follow, `main` where it does
-/// not say.
+/// Reads a rig's own `config.json`: the branch that its worktrees follow, by default `main`.
 ///
 /// # Errors
-/// The text is not the JSON of a rig's configuration, or the branch is not a name that git would
-/// take for a branch.
+/// The text is not the JSON of a rig's configuration, or the branch is not a plain branch name.
 pub fn parse_branch(text: &str) -> Result<String> {
     #[derive(Deserialize)]
     struct File {
@@ -93,7 +91,7 @@ pub fn parse_branch(text: &str) -> Result<String> {
     if branch.is_empty() {
         return Ok(DEFAULT_BRANCH.into());
     }
-    // Each part as strict as a name, so that it is neither an option nor a range of commits.
+    // git would take other texts for an option or a range of commits.
     let sound = branch.split('/').all(agent::is_valid_name) && !branch.contains("..");
     ensure!(
         sound,
@@ -118,14 +116,14 @@ impl Rigs {
         self.prefixes.is_empty()
     }
 
-    /// The prefix of a rig's beads, without the dash that some towns write after it; `gt` for a rig
-    /// that has none or is unknown.
+    /// The prefix of a rig's beads, without the dash that some registries have behind it; `gt` for
+    /// a rig that has none or is unknown.
     pub fn prefix(&self, rig: &str) -> &str {
         let prefix = self.session_prefix(rig);
         prefix.strip_suffix('-').unwrap_or(prefix)
     }
 
-    /// The prefix of a rig's sessions, as it is written: there `gt` leaves that dash where it is.
+    /// The prefix of a rig's sessions, as the registry has it: here `gt` keeps the dash.
     pub fn session_prefix(&self, rig: &str) -> &str {
         self.prefixes
             .get(rig)

@@ -1,4 +1,4 @@
-//! What the files of [`roles`](super::roles) change of an agent's environment and command.
+//! How the files of [`roles`](super::roles) change an agent's environment and command.
 
 use anyhow::{Result, bail, ensure};
 
@@ -7,16 +7,16 @@ use super::program::{Program, is_claude};
 use super::roles::{DIR, RoleFile};
 use crate::agent::Agent;
 
-/// What `gt` itself has as the command of every role. It says nothing about arguments or models,
-/// so settings decide.
+/// The command that `gt` writes for every role by itself. Nobody has chosen it, so the settings
+/// decide.
 const USUAL: &str = "claude --dangerously-skip-permissions";
 
 impl Town {
-    /// What the files say of the agent's role, the town's completed by the rig's, with
-    /// placeholders filled.
+    /// The town's and the rig's files for the agent's role as one: the rig's wins, key by key, and
+    /// the placeholders in variables are filled.
     ///
     /// # Errors
-    /// A file is broken and it is not known what it last said.
+    /// A file is broken, and there is no last good copy of it.
     pub(super) fn role_file(&self, agent: &Agent) -> Result<RoleFile> {
         let mut merged = RoleFile::default();
         if !self.dialect.has_role_files() {
@@ -51,11 +51,11 @@ impl Town {
             .replace("{prefix}", self.rigs().session_prefix(rig))
     }
 
-    /// Has a role's own command take the place of its program's, as in `gt` for Claude alone:
-    /// another program has been chosen by settings, and its command line with it.
+    /// Puts the role's `start_command`, if it has one, in the place of the program's command line.
+    /// As in `gt`, only for Claude: who has chosen another program has chosen its command line too.
     ///
     /// # Errors
-    /// The command is none without a shell.
+    /// The command needs a shell.
     pub(super) fn with_command(
         &self,
         agent: &Agent,

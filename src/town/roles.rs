@@ -7,8 +7,8 @@
 //! TEAM = "{rig}"
 //! ```
 //!
-//! The rig's file goes before the town's, key by key. Placeholders are `{town}`, `{rig}`, `{name}`,
-//! `{role}` and `{prefix}`. Other keys are those of `gt` alone.
+//! The rig's file wins over the town's, key by key. Placeholders are `{town}`, `{rig}`, `{name}`,
+//! `{role}` and `{prefix}`. Only `gt` reads other keys.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -51,7 +51,7 @@ pub fn parse(text: &str) -> Result<RoleFile> {
 /// [`Sources::load`](super::sources::Sources::load).
 ///
 /// # Errors
-/// It is not known whether there is such a directory.
+/// The directory cannot be looked at.
 pub(super) fn load(root: &Path, dir: &str) -> Result<BTreeMap<&'static str, Kept<RoleFile>>> {
     if !files::is_dir(&root.join(dir).join(DIR))? {
         return Ok(BTreeMap::new());

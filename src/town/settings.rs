@@ -1,5 +1,5 @@
-//! `settings/config.json` and `settings/agents.json`, of the town and of a rig: which agent runs
-//! for whom, how it is called, and thresholds of the town. Written by `gt` and by people.
+//! `settings/config.json` and `settings/agents.json`, of the town and of a rig: which program each
+//! agent runs, with which command line, and thresholds of the town. Written by `gt` and by people.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,18 +19,19 @@ pub const ACCOUNTS_FILE: &str = "mayor/accounts.json";
 /// The agent registry, below the root of the town or of a rig.
 pub const AGENTS_FILE: &str = "settings/agents.json";
 
-/// As Go reads one: a value may be `null`.
+/// A map as Go reads one: a value may be `null`.
 pub type Map<T> = BTreeMap<String, Option<T>>;
 
-/// What we read of a settings file. The town's has other keys than a rig's; each lacks some.
+/// What we read of a settings file. Some keys are only in the town's file, and some only in a
+/// rig's.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct Settings {
     /// The town's agent for all roles that have no other.
     pub default_agent: Option<String>,
-    /// The rig's.
+    /// The rig's agent for all roles that have no other.
     pub agent: Option<String>,
-    /// The rig's, in place instead of by name.
+    /// The same, defined here instead of named.
     pub runtime: Option<Custom>,
     /// Agents by name.
     #[serde(deserialize_with = "nullable")]
@@ -50,27 +51,28 @@ pub struct Settings {
     /// Patrols that are off whatever `mayor/daemon.json` says.
     #[serde(deserialize_with = "nullable")]
     pub disabled_patrols: BTreeSet<String>,
-    /// Thresholds by section and key. Free-form: as in Go, a wrong one counts as missing; it is told.
+    /// Thresholds by section and key. As in Go, one of the wrong kind counts as missing; a problem
+    /// says so.
     pub operational: Value,
 }
 
-/// What is said of a value that should be a duration.
+/// The words for a value that should be a duration, see [`unusable`].
 pub(super) const NO_DURATION: &str = "no duration that can be used";
 
 impl Settings {
-    /// A whole number of `operational.<section>.<key>`, if there is one.
+    /// The whole number at `operational.<section>.<key>`, if there is one.
     ///
     /// # Errors
-    /// There is something else: which key has what, in words.
+    /// Something else is there; the error says what.
     pub fn number(&self, section: &str, key: &str) -> Result<Option<u32>, String> {
         let usable = |value: &Value| value.as_u64().and_then(|number| number.try_into().ok());
         self.threshold(section, key, "no whole number that can be used", usable)
     }
 
-    /// A duration of `operational.<section>.<key>`, if there is one.
+    /// The duration at `operational.<section>.<key>`, if there is one.
     ///
     /// # Errors
-    /// As of [`Settings::number`].
+    /// As for [`Settings::number`].
     pub fn duration(&self, section: &str, key: &str) -> Result<Option<SignedDuration>, String> {
         let usable = |value: &Value| json::duration(value.as_str()?).ok();
         self.threshold(section, key, NO_DURATION, usable)
@@ -97,17 +99,17 @@ impl Settings {
 /// How much of a value that cannot be used is shown, in characters.
 const SHOWN: usize = 60;
 
-/// What is said of a value that cannot be used.
+/// The message about a value that cannot be used.
 pub(super) fn unusable(name: &str, value: &Value, what: &str, file: &str) -> String {
     let shown: String = value.to_string().chars().take(SHOWN).collect();
     format!("'{name}' is {shown}, {what}, so it counts as missing; mend it in '{file}'")
 }
 
-/// How an agent is called, as far as a file says; the rest comes from the preset it is based on.
+/// How an agent's program is run, as far as a file says; the preset it is based on has the rest.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct Custom {
-    /// The preset it is based on.
+    /// The preset that this agent is based on.
     pub provider: Option<String>,
     /// The program: an absolute path, or a name for PATH.
     pub command: Option<String>,
@@ -116,15 +118,15 @@ pub struct Custom {
     /// Variables that are set for it.
     #[serde(deserialize_with = "nullable")]
     pub env: Map<String>,
-    /// Names by which `gt` finds it among processes.
+    /// The names of its processes, by which `gt` finds it alive.
     pub process_names: Option<Vec<String>>,
-    /// `arg`: takes a first prompt as its last argument; `none`: does not.
+    /// `arg`: the program takes its first prompt as the last argument; `none`: it does not.
     pub prompt_mode: Option<String>,
-    /// How its prompt for input begins.
+    /// What its input line begins with when it waits for input.
     pub ready_prompt_prefix: Option<String>,
-    /// Milliseconds after which it counts as ready when there is no such prompt.
+    /// Milliseconds after its start from which it counts as ready, if its screen does not tell.
     pub ready_delay_ms: Option<u64>,
-    /// The same facts, where older files have them.
+    /// Where older files have some of these keys.
     pub tmux: Option<Tmux>,
     /// Put before the command.
     #[serde(deserialize_with = "nullable")]
@@ -179,7 +181,7 @@ pub fn parse_accounts(text: &str) -> Result<Option<String>> {
     }
     let mut file: File = json::parse(text)?;
     let account = file.default.and_then(|name| file.accounts.remove(&name));
-    // What is wrong with the others concerns nobody.
+    // Only the default account is read, so that a mistake in another does no harm.
     let account: Option<Account> = account.flatten().map(serde_json::from_value).transpose()?;
     let dir = account.and_then(|account| account.config_dir);
     Ok(dir.filter(|dir| !dir.is_empty()))

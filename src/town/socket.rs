@@ -1,4 +1,4 @@
-//! What a `gt` calls the tmux socket of a town, by the town's directory.
+//! The names that releases of `gt` give a town's tmux socket, after the town's directory.
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -22,7 +22,7 @@ pub(super) fn base(root: &Path) -> String {
     }
 }
 
-/// That name and a hash of the directory's real path, so that two towns never share a server.
+/// [`base`] with a hash of the directory's real path, so that two towns never share a server.
 pub(super) fn hashed(root: &Path) -> String {
     let base = base(root);
     let real = root.canonicalize().unwrap_or_else(|_| root.to_path_buf());

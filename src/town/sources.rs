@@ -1,4 +1,4 @@
-//! The files by which people say how agents are run, of the town or of one rig.
+//! The files in which people say how agents are run, for the town or for one rig.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
@@ -11,7 +11,7 @@ use super::roles::{self, RoleFile};
 use super::settings::{self, Custom, Map, Settings};
 use crate::files;
 
-/// The directory of all but roles.
+/// The directory of all these files but the roles.
 const SETTINGS: &str = "settings";
 
 /// The settings file, the agent registry and the roles of the town or of a rig.
@@ -20,14 +20,14 @@ pub(super) struct Sources {
     pub settings: Kept<Settings>,
     pub registry: Kept<Map<Custom>>,
     pub roles: BTreeMap<&'static str, Kept<RoleFile>>,
-    /// Why it is not known whether any role has a file.
+    /// Why the directory of roles cannot be looked at.
     pub roles_error: Option<String>,
-    /// The names in the directory, if they are known.
+    /// The names in the directory that these were loaded from, if it could be listed.
     listed: Option<BTreeSet<OsString>>,
 }
 
 impl Sources {
-    /// Reads all in `dir`, which is empty or ends with a slash, below the town's root.
+    /// Reads the files in `dir`, below the town's root: empty, or a rig with a slash behind it.
     pub fn load(root: &Path, dir: &str) -> Sources {
         let none = Sources {
             settings: Kept::missing(),
@@ -55,13 +55,13 @@ impl Sources {
         }
     }
 
-    /// Whether the directory had nothing of that name when all was read.
+    /// Whether the directory certainly had nothing of that name when the files were read.
     pub fn lacks(&self, name: &str) -> bool {
         let listed = self.listed.as_ref();
         listed.is_some_and(|names| !names.contains(OsStr::new(name)))
     }
 
-    /// Why they cannot be used now.
+    /// For each file, why it cannot be used now.
     pub fn errors(&self) -> impl Iterator<Item = &Option<String>> {
         let roles = self.roles.values().map(|role| &role.error);
         [
@@ -73,7 +73,7 @@ impl Sources {
         .chain(roles)
     }
 
-    /// Keeps what they say now; see [`Kept::keep_if`].
+    /// Keeps what the files say now, see [`Kept::keep_if`].
     pub fn keep(&self, root: &Path, dir: &str, is_usable: impl Fn() -> bool) -> Result<()> {
         let file = |name| format!("{dir}{name}");
         self.settings

@@ -19,15 +19,15 @@ pub const FILE: &str = "daemon/state.json";
 pub struct State {
     /// Whether the town was up at the last tick.
     pub running: bool,
-    /// The process of the last tick, which is gone.
+    /// The process of the last tick, which has ended.
     pub pid: i64,
     /// When the town came up.
     pub started_at: Option<Timestamp>,
     /// When the last tick was complete.
     pub last_heartbeat: Option<Timestamp>,
-    /// How many ticks were complete.
+    /// How many ticks have been completed.
     pub heartbeat_count: i64,
-    /// Since when they have been counted; a key of ours.
+    /// Since when ticks have been counted; the Go daemon has no such key.
     pub counted_since: Option<Timestamp>,
     file: Object,
 }
@@ -61,7 +61,7 @@ fn path(town: &Town) -> PathBuf {
 /// The state; the zero state when there is no file.
 ///
 /// # Errors
-/// The file is there and cannot be used, named.
+/// The file is there and cannot be used; the error names it.
 pub fn load(town: &Town) -> Result<State> {
     let path = path(town);
     match files::read(&path)? {

@@ -1,5 +1,6 @@
-//! `.beads-wisp/config/<rig>.json`: what is different for a rig on this machine: parked, docked,
-//! not restarted. Written by `gt rig park` and `gt rig config`, and by `gastownctl park`.
+//! `.beads-wisp/config/<rig>.json`: settings of a rig for this machine only: whether it is parked
+//! or docked, and whether its agents are restarted. Written by `gt rig park`, `gt rig config` and
+//! `gastownctl park`.
 //!
 //! `{"rig":"gastown","values":{"status":"parked","auto_restart":false},"blocked":[]}`
 
@@ -20,7 +21,7 @@ pub const DIR: &str = ".beads-wisp/config";
 pub struct Wisp {
     /// `parked`, `docked`, or anything else, which has no meaning here.
     pub status: Option<String>,
-    /// Whether the rig's agents may be started by themselves.
+    /// Whether the rig's agents may be started without a person who asks for it.
     pub auto_restart: bool,
 }
 
@@ -36,7 +37,7 @@ impl Default for Wisp {
 /// Reads the file.
 ///
 /// # Errors
-/// The text is not an object, or what it says of the status is not a text.
+/// The text is not an object, or a value in it is of the wrong kind.
 pub fn parse(text: &str) -> Result<Wisp> {
     let file = Object::parse(text)?;
     let values: Object = file.get("values")?.unwrap_or_default();
@@ -73,7 +74,7 @@ pub fn name(rig: &str) -> String {
 /// What the rig's file says; without a file the rig is neither parked nor docked.
 ///
 /// # Errors
-/// The file is there and cannot be used, named.
+/// The file is there and cannot be used; the error names it.
 pub fn load(town: &Town, rig: &str) -> Result<Wisp> {
     let path = path(town, rig)?;
     match files::read(&path)? {
