@@ -16,7 +16,7 @@ use crate::town::{Town, marks};
 /// journal. Configuration errors pass: the start itself reports them, and fails visibly.
 ///
 /// # Errors
-/// The kernel has no room for a file that tells of signals.
+/// The kernel has no room for a file descriptor that receives signals.
 pub fn check(instance: Option<&str>) -> Result<Exit> {
     let term = Term::blocked()?;
     let Some(reason) = refusal(instance).filter(|_| !term.has_come()) else {
@@ -33,8 +33,8 @@ pub fn check(instance: Option<&str>) -> Result<Exit> {
     Ok(Exit::Failure)
 }
 
-/// SIGTERM, which comes where the start is stopped while it is checked. A condition that dies of it
-/// would have the manager call the stopped unit failed.
+/// Catches SIGTERM, which systemd sends when somebody stops the unit while this check runs. If the
+/// check died of the signal, systemd would call the stopped unit failed.
 struct Term(SignalFd);
 
 impl Term {
@@ -51,7 +51,8 @@ impl Term {
     }
 }
 
-/// Polecats give up one after the other: whatever ends them would end this one, too.
+/// Why a polecat is not to be started: so many of its rig gave up that whatever ends them would end
+/// this one, too.
 pub fn storm(agent: &Agent) -> Option<String> {
     let rig = agent.rig().filter(|_| agent.role() == Role::Polecat)?;
     let count = Systemd::connect()
@@ -60,7 +61,7 @@ pub fn storm(agent: &Agent) -> Option<String> {
     (count >= alert::STORM).then(|| alert::storm(rig, count))
 }
 
-/// Why a start of the agent, or without one of the tmux server, is refused.
+/// Why a start of the agent is refused; without an instance, why one of the tmux server is.
 pub fn refusal(instance: Option<&str>) -> Option<String> {
     if let Ok(true) = Systemd::connect().and_then(|s| s.town_is_stopped()) {
         return Some("the town is stopped; start it with 'gastownctl up'".into());
@@ -73,7 +74,7 @@ pub fn refusal(instance: Option<&str>) -> Option<String> {
     if let Some(refusal) = marks::refusal(&town, &agent) {
         return Some(refusal.to_string());
     }
-    // Where tmux fails, so does the start, which says why.
+    // If tmux fails here, the start fails, too, and says why.
     let elsewhere = whose::elsewhere(&town, &agent).ok().flatten();
     if let Some(place) = elsewhere {
         return Some(format!("it runs already, in {place}, and never twice"));

@@ -1,5 +1,5 @@
 //! `gt-agent exec`: waits in the pane until it has been moved into the unit, then becomes the
-//! agent. The socket to `gt-agent run` closes on a successful exec; a failure is said on it.
+//! agent. The socket to `gt-agent run` closes on a successful exec; a failure is written to it.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
@@ -32,8 +32,8 @@ pub struct Release {
 /// Becomes the agent. Returns only when that failed.
 ///
 /// # Errors
-/// The socket, the secrets file or the agent's program is not usable. It has been reported to
-/// `gt-agent run` already, where that was possible.
+/// The socket, the secrets file or the agent's program is not usable. The error has been reported
+/// to `gt-agent run` already, if that was possible.
 pub fn exec(socket: &Path) -> Result<()> {
     let mut stream = UnixStream::connect(socket)
         .with_context(|| format!("Failed to connect to '{}'", socket.display()))?;
@@ -61,7 +61,7 @@ fn become_agent(line: &str) -> anyhow::Error {
     }
 }
 
-/// Where an agent's program is looked for that has these variables.
+/// The directories where the program of an agent with these variables is looked for.
 ///
 /// # Errors
 /// There is no home directory.

@@ -1,5 +1,5 @@
-//! What every start of an agent needs, looked at without starting it: who is about to stop an agent
-//! that runs, in order to start it again, looks first.
+//! Checks what every start of an agent needs, without starting it. Whoever stops a running agent in
+//! order to start it again checks first.
 
 use std::path::{Path, PathBuf};
 
@@ -13,11 +13,11 @@ use crate::tools;
 use crate::town::launch::Launch;
 use crate::town::{Town, settings};
 
-/// Looks whether a start of the agent could come to anything now. Marks are another matter.
+/// Checks whether a start of the agent could succeed now. Does not look at its marks.
 ///
 /// # Errors
-/// Every start fails as things are: why, and what mends it. Where [`files::may_pass`] says so of the
-/// error, that may be over without anybody's doing.
+/// Why every start would fail now, and what mends that. An error of which [`files::may_pass`] is true
+/// may go away by itself.
 pub fn check(town: &Town, agent: &Agent) -> Result<()> {
     if let Some(lack) = town.lack(agent).or_else(|| check::storm(agent)) {
         bail!(lack);
@@ -34,7 +34,7 @@ pub fn check(town: &Town, agent: &Agent) -> Result<()> {
     }
 }
 
-/// Why an agent is neither restarted nor cycled, by what [`check`] says.
+/// The message that an agent is neither restarted nor cycled; `why` is the error of [`check`].
 pub fn lost(agent: &Agent, why: &anyhow::Error) -> String {
     format!("{agent} is not stopped, for it could not be started again: {why:#}")
 }
@@ -54,7 +54,7 @@ pub fn program(town: &Town, agent: &Agent, launch: &Launch) -> Option<PathBuf> {
     })
 }
 
-/// What mends that an agent's program is not found.
+/// What to do when an agent's program is not found.
 pub fn cure(town: &Town, agent: &Agent, program: &str) -> String {
     if !Path::new(program).is_absolute() {
         let file = town.path(settings::FILE);
@@ -90,7 +90,7 @@ mod tests {
         for (command, env, want) in [
             ("/bin/sh", "", Ok(())),
             ("sh", "", Ok(())),
-            // From where it works, and by a PATH of its own.
+            // Relative to the agent's directory, and by a PATH of its own.
             ("./own", "", Ok(())),
             ("own", r#""PATH":"ROOT/deacon""#, Ok(())),
             ("own", "", Err("ln -s /path/to/own ~/.local/bin/")),

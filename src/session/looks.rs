@@ -1,4 +1,4 @@
-//! What a session that we make looks like to a person who attaches to it: as `gt` makes its own.
+//! What a session that we make looks like to a person who attaches to it: like one that `gt` makes.
 
 use std::path::{Path, PathBuf};
 
@@ -7,11 +7,11 @@ use crate::tmux::Key;
 use crate::tools::{self, search_path};
 use crate::town;
 
-/// How often `gt` is asked for the right side of the bar, in seconds, while somebody is attached:
-/// tmux asks for no other session.
+/// How often tmux runs `gt` for the right side of the bar, in seconds. It does so only for sessions
+/// that somebody is attached to.
 const INTERVAL: &str = "5";
 
-/// `gt`, where it can be named in a command of tmux, which is a shell's.
+/// The path of `gt`; `None` also if a shell, by which tmux runs it, would not take it literally.
 pub fn gt() -> Option<PathBuf> {
     let path = tools::find("gt", &search_path(&town::home().ok()?))?;
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._+-".contains(c);
@@ -55,8 +55,8 @@ pub fn options(agent: &Agent, session: &str, gt: Option<&Path>) -> Vec<(&'static
 }
 
 /// Keys that `gt` binds on a server, after the prefix: to the next and the previous session of its
-/// kind, and to the feed. In other people's sessions they stay what they are. A session may have been
-/// renamed to what a shell would run, so its name is quoted.
+/// kind, and to the feed. In sessions that are not Gas Town's they keep their usual meaning. A session
+/// may have been renamed to what a shell would run, so its name is quoted.
 pub fn keys(gt: &Path) -> [Key; 3] {
     [
         ("n", "cycle next --session #{q:session_name}", "next-window"),

@@ -6,9 +6,12 @@ use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use jiff::Timestamp;
 use nix::errno::Errno;
 use nix::sys::signal::kill;
+use nix::time::{ClockId, clock_gettime};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::files::small_file;
@@ -24,12 +27,14 @@ struct Stat {
     group: u32,
     /// The foreground process group of the controlling terminal.
     foreground: u32,
+    /// Stopped by a signal, until one lets it go on.
+    is_stopped: bool,
 }
 
 /// A file descriptor that becomes readable when the process ends; `None` when it has.
 ///
 /// # Errors
-/// The kernel gives none, for want of room: this says nothing of the process.
+/// The kernel has no room for another descriptor; the process may live or not.
 pub fn watch(pid: u32) -> io::Result<Option<OwnedFd>> {
     let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else {
         return Ok(None);
@@ -39,6 +44,11 @@ pub fn watch(pid: u32) -> io::Result<Option<OwnedFd>> {
         Err(rustix::io::Errno::SRCH) => Ok(None),
         Err(e) => Err(e.into()),
     }
+}
+
+/// Whether a process is stopped by a signal, as by SIGSTOP, until SIGCONT.
+pub fn is_stopped(pid: u32) -> bool {
+    stat(pid).is_some_and(|stat| stat.is_stopped)
 }
 
 /// Whether a process has ended and its status was collected.
@@ -51,8 +61,8 @@ pub fn tree(root: u32) -> Vec<u32> {
     tree_among(root, all())
 }
 
-/// A process and its descendants in its control group, parents first. It takes no look at the
-/// rest of the machine.
+/// A process and its descendants in its control group, parents first. Does not read the machine's
+/// other processes.
 pub fn unit_tree(root: u32) -> Vec<u32> {
     match members(root) {
         Some(pids) => tree_among(root, pids.into_iter()),
@@ -76,8 +86,9 @@ fn tree_among(root: u32, pids: impl Iterator<Item = u32>) -> Vec<u32> {
     found
 }
 
-/// Whether we report for the agent of a pane of this tmux server, and not for another one that the
-/// agent has started: between the pane and the program whose hook called us is no further shell.
+/// Whether the hook that called us is that of an agent in a pane of this tmux server, and not that of
+/// another program which the agent has started: no shell is between the pane's process and the
+/// program whose hook it is.
 pub fn is_agents_own(server: u32) -> bool {
     let mut chain = Vec::new();
     let mut pid = std::process::id();
@@ -91,8 +102,9 @@ pub fn is_agents_own(server: u32) -> bool {
     false
 }
 
-/// Whether such a chain, ourselves first and the pane's process last, is that of a hook, by which
-/// of them are shells: shells that run the hook, the program, its launchers; the last may be any.
+/// Whether the processes from us up to the pane's process are those of an agent's hook. `shells` says
+/// which of them are shells: some that run the hook may come first, then the program and its
+/// launchers, which are no shells; the last, the pane's, may be one.
 fn is_hook_chain(shells: &[bool]) -> bool {
     let program = shells.iter().skip(1).position(|shell| !shell);
     let above = program.map_or(&[][..], |at| &shells[at + 2..]);
@@ -141,12 +153,12 @@ pub fn was_started_in(pid: u32, pane: &str, server: u32) -> bool {
 /// `<socket path>,<server pid>,<session number>`.
 pub fn names_pane(environment: &HashMap<String, String>, pane: &str, server: u32) -> bool {
     let value = |key: &str| environment.get(key).map(String::as_str);
-    let is_its = value("TMUX").is_some_and(|tmux| is_inside(tmux, server));
-    value("TMUX_PANE") == Some(pane) && is_its
+    let names_server = value("TMUX").is_some_and(|tmux| is_inside(tmux, server));
+    value("TMUX_PANE") == Some(pane) && names_server
 }
 
-/// The environment that a process was started with, as far as it is text; `None`: it has ended, or
-/// does not let itself be looked at.
+/// The environment that a process was started with, as far as it is text; `None`: the process has
+/// ended, or we may not read it.
 pub fn environment(pid: u32) -> Option<HashMap<String, String>> {
     let bytes = fs::read(format!("/proc/{pid}/environ")).ok()?;
     let variables = bytes
@@ -166,7 +178,7 @@ fn all() -> impl Iterator<Item = u32> {
     entries.filter_map(|e| e.file_name().to_str()?.parse().ok())
 }
 
-/// Whether a process is in the cgroup of a unit.
+/// Whether a process lives, and is in the cgroup of a unit.
 pub fn is_in(pid: u32, unit: &str) -> bool {
     belongs(pid, unit) == Some(true) && stat(pid).is_some()
 }
@@ -176,7 +188,7 @@ pub fn is_outside(pid: u32, unit: &str) -> bool {
     belongs(pid, unit) == Some(false) && stat(pid).is_some()
 }
 
-/// `None`: there is no such process.
+/// Whether a process is in the cgroup of a unit; `None`: there is no such process.
 fn belongs(pid: u32, unit: &str) -> Option<bool> {
     let text = small_file(format!("/proc/{pid}/cgroup"))?;
     let part = format!("/{unit}");
@@ -190,8 +202,8 @@ pub fn is_in_scope(pid: u32) -> bool {
         .is_some_and(|text| text.lines().any(|line| line.contains("/tmux-spawn-")))
 }
 
-/// How many processes of our own cgroup the kernel has killed for want of memory; 0 where it does
-/// not count them, which it does with unified cgroups only.
+/// How many processes of our own cgroup the kernel has killed for want of memory; 0 without unified
+/// cgroups, where the kernel does not count them.
 pub fn oom_kills() -> u64 {
     let count = || -> Option<u64> {
         let own = small_file("/proc/self/cgroup")?;
@@ -204,25 +216,39 @@ pub fn oom_kills() -> u64 {
     count().unwrap_or(0)
 }
 
-/// The CPU time that processes and their children that have ended have used, in nanoseconds. One
-/// that has gone meanwhile counts as nothing.
+/// The CPU time that processes and their ended children have used, in nanoseconds. A process that
+/// has ended meanwhile counts as nothing.
 pub fn cpu_nsec(pids: &[u32]) -> u64 {
-    let ticks = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK);
-    let per_second = ticks.ok().flatten().and_then(|n| u64::try_from(n).ok());
-    let nsec = 1_000_000_000 / per_second.unwrap_or(100).max(1);
     let used = |pid: &u32| cpu_ticks(&small_file(format!("/proc/{pid}/stat"))?);
-    pids.iter().filter_map(used).sum::<u64>() * nsec
+    pids.iter().filter_map(used).sum::<u64>() * tick_nsec()
 }
 
-/// Of a line of `/proc/<pid>/stat`: user and system time, its own and its children's.
+/// A tick of the times in `/proc/<pid>/stat`, in nanoseconds.
+fn tick_nsec() -> u64 {
+    let ticks = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK);
+    let per_second = ticks.ok().flatten().and_then(|n| u64::try_from(n).ok());
+    1_000_000_000 / per_second.unwrap_or(100).max(1)
+}
+
+/// From a line of `/proc/<pid>/stat`: user and system time of the process and its ended children.
 fn cpu_ticks(stat: &str) -> Option<u64> {
+    Some(numbers::<4>(stat, 11)?.iter().sum())
+}
+
+/// When a process was started; `None`: there is none.
+pub fn started(pid: u32) -> Option<Timestamp> {
+    const FIELD: usize = 19;
+    let [ticks] = numbers(&small_file(format!("/proc/{pid}/stat"))?, FIELD)?;
+    let booted = Duration::from(clock_gettime(ClockId::CLOCK_BOOTTIME).ok()?);
+    let ago = booted.saturating_sub(Duration::from_nanos(ticks.checked_mul(tick_nsec())?));
+    Some(Timestamp::now() - ago)
+}
+
+/// `N` numbers of a line of `/proc/<pid>/stat`, beginning `first` fields after the command's name.
+fn numbers<const N: usize>(stat: &str, first: usize) -> Option<[u64; N]> {
     let fields = stat.rsplit_once(')')?.1.split_whitespace();
-    let times: Vec<u64> = fields
-        .skip(11)
-        .take(4)
-        .filter_map(|n| n.parse().ok())
-        .collect();
-    (times.len() == 4).then(|| times.iter().sum())
+    let numbers = fields.skip(first).take(N).map(|n| n.parse().ok());
+    numbers.collect::<Option<Vec<u64>>>()?.try_into().ok()
 }
 
 /// What runs in a pane whose first process is `pid`.
@@ -258,7 +284,7 @@ pub fn head(pid: u32) -> Head {
 }
 
 /// The socket that a tmux server, or a gt-agent that watches one, was started for, by name or path;
-/// `None`: it does not say, or it is neither.
+/// `None`: its arguments do not say, or it is neither of the two.
 pub fn tmux_socket(pid: u32) -> Option<String> {
     let arguments = arguments(pid);
     let name = arguments.first()?.rsplit('/').next()?;
@@ -307,7 +333,8 @@ fn stat(pid: u32) -> Option<Stat> {
 /// process any more: it has no children and cannot be moved.
 fn parse_stat(text: &str) -> Option<Stat> {
     let mut fields = text.rsplit_once(')')?.1.split_whitespace();
-    if matches!(fields.next()?, "Z" | "X") {
+    let state = fields.next()?;
+    if matches!(state, "Z" | "X") {
         return None;
     }
     let parent = fields.next()?.parse().ok()?;
@@ -318,6 +345,7 @@ fn parse_stat(text: &str) -> Option<Stat> {
         parent,
         group,
         foreground: foreground.try_into().unwrap_or(0),
+        is_stopped: state == "T",
     })
 }
 
@@ -333,14 +361,29 @@ mod tests {
             Some(Stat {
                 parent: 99,
                 group: 812,
-                foreground: 900
+                foreground: 900,
+                is_stopped: false,
             })
         );
+        let stopped = parse_stat("812 (a) T 99 812 812 34816 900").unwrap();
+        assert!(stopped.is_stopped);
+        // Stopped by a debugger, which lets it go on.
+        let traced = parse_stat("812 (a) t 99 812 812 34816 900").unwrap();
+        assert!(!traced.is_stopped);
         assert_eq!(parse_stat("812 (done) Z 99 812 812 34816 900"), None);
         assert_eq!(parse_stat("garbage"), None);
         let line = "812 (a) b (c) S 99 812 812 34816 900 4194304 1 2 3 4 50 6 7 8 20 0";
         assert_eq!(cpu_ticks(line), Some(71));
         assert_eq!(cpu_ticks("812 (a) S 1"), None);
+        let mut child = std::process::Command::new("sleep")
+            .arg("9")
+            .spawn()
+            .unwrap();
+        let age = Timestamp::now().duration_since(started(child.id()).unwrap());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(age.abs().as_secs() < 5, "{age}");
+        assert_eq!(started(child.id()), None);
     }
 
     #[test]
@@ -391,7 +434,7 @@ mod tests {
         assert!(watch(child.id()).unwrap().is_some() && !has_ended(child.id()));
         assert!(is_outside(child.id(), "no.service"));
         child.kill().unwrap();
-        // Nobody has asked for its status yet; there is nothing to be moved any more.
+        // A zombie: nobody has asked for its status yet, and there is nothing left to be moved.
         while stat(child.id()).is_some() {
             std::thread::yield_now();
         }

@@ -12,8 +12,8 @@ pub const UNIT: &str = "gastown-daemon.service";
 
 /// What says that the town's Go daemon runs, and what ends it; `None`: nothing says so.
 ///
-/// It holds a lock on `daemon/daemon.lock`, and the first releases only write their pid. The lock
-/// is looked for in `/proc/locks`, not tried: that would make a start of the daemon fail.
+/// The daemon holds a lock on `daemon/daemon.lock`; its first releases only write their pid. We look
+/// for the lock in `/proc/locks` and do not try to take it: that could make a daemon's start fail.
 pub fn go_daemon(town: &Town) -> Option<(String, String)> {
     let noted = || {
         let text = files::read(&town.path("daemon/daemon.pid")).ok()??;

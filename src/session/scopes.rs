@@ -2,7 +2,7 @@
 //! its unit, and is to end with the agent all the same. Such a process keeps the environment that it
 //! was started with, which names the agent's pane; the scope ends as a whole, whatever else is in it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use anyhow::Result;
@@ -13,16 +13,19 @@ use crate::agent::Agent;
 use crate::systemd::{Systemd, Unit, Verb};
 use crate::tmux::Pane;
 
-/// tmux asks for these, and what is in them has a pane of its own.
+/// The pattern of all scopes.
+pub const SCOPES: &str = "*.scope";
+
+/// How the scopes are called that tmux asks for; what is in them has a pane of its own.
 const OF_TMUX: &str = "tmux-spawn-";
 
 /// The scope that the manager itself is in.
 const OF_MANAGER: &str = "init.scope";
 
-/// How many times at most it is looked for scopes that were made meanwhile.
+/// How many times at most we look for scopes, for more may be made while we end the first ones.
 const ROUNDS: usize = 10;
 
-/// The pause between two looks, in which what was killed ends.
+/// The pause between two looks, in which the killed processes end.
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// The scopes of the user manager in which something may run that an agent has started, each with
@@ -31,16 +34,27 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// # Errors
 /// The manager does not answer.
 pub fn all(systemd: &Systemd) -> Result<Vec<(Unit, Vec<u32>)>> {
-    let units = systemd.units(&["*.scope"])?.into_values();
-    let units = units.filter(|unit| unit.name != OF_MANAGER && !unit.name.starts_with(OF_TMUX));
-    let with_processes = |unit: Unit| {
+    with_processes(systemd, &systemd.units(&[SCOPES])?)
+}
+
+/// The scopes that [`all`] gives, out of these units.
+fn with_processes(
+    systemd: &Systemd,
+    units: &BTreeMap<String, Unit>,
+) -> Result<Vec<(Unit, Vec<u32>)>> {
+    let may_be_agents = |unit: &&Unit| {
+        let name = unit.name.as_str();
+        name.ends_with(".scope") && name != OF_MANAGER && !name.starts_with(OF_TMUX)
+    };
+    let with_pids = |unit: Unit| {
         let processes = systemd.processes(&unit.name)?;
         Ok((unit, processes.into_iter().map(|(pid, _)| pid).collect()))
     };
-    units.map(with_processes).collect()
+    let units = units.values().filter(may_be_agents).cloned();
+    units.map(with_pids).collect()
 }
 
-/// Those scopes that agents which run have made, each with its agent.
+/// Of these scopes, the ones that agents have made which still run, each with its agent.
 pub fn of_agents<'a>(scopes: &'a [(Unit, Vec<u32>)], panes: &[Pane]) -> Vec<(Agent, &'a Unit)> {
     let with_agent = |(unit, pids): &'a (Unit, Vec<u32>)| {
         if panes.iter().any(|pane| pids.contains(&pane.server)) {
@@ -60,29 +74,40 @@ pub fn pane_in<'a>(environment: &HashMap<String, String>, panes: &'a [Pane]) -> 
     panes.find(|pane| process::names_pane(environment, &pane.id, pane.server))
 }
 
-/// The scopes with a process that was started in a pane of a tmux server. That of the server itself,
-/// which somebody may have started in one, is not such a scope: other panes are in it too.
+/// The scopes among units that have a process which was started in a pane of a tmux server. A scope
+/// that the server itself is in is left out: the server's other panes are in it, too.
 ///
 /// # Errors
 /// The manager does not answer.
-pub fn of_pane(systemd: &Systemd, pane: &str, server: u32) -> Result<Vec<Unit>> {
+fn of_pane(
+    systemd: &Systemd,
+    units: &BTreeMap<String, Unit>,
+    pane: &str,
+    server: u32,
+) -> Result<Vec<Unit>> {
     let was_started = |&pid: &u32| process::was_started_in(pid, pane, server);
     let is_its = |pids: &[u32]| !pids.contains(&server) && pids.iter().any(was_started);
-    let all = all(systemd)?.into_iter();
-    Ok(all
+    let scopes = with_processes(systemd, units)?.into_iter();
+    Ok(scopes
         .filter(|(_, pids)| is_its(pids))
         .map(|(unit, _)| unit)
         .collect())
 }
 
-/// Kills what runs in the scopes of a pane, and gives these.
+/// Kills what runs in the scopes of a pane, and returns these scopes. `units` has all scopes as they
+/// are now.
 ///
 /// # Errors
 /// The manager does not answer.
-pub fn end(systemd: &Systemd, pane: &str, server: u32) -> Result<Vec<Unit>> {
+pub fn end(
+    systemd: &Systemd,
+    mut units: BTreeMap<String, Unit>,
+    pane: &str,
+    server: u32,
+) -> Result<Vec<Unit>> {
     let mut ended: Vec<Unit> = Vec::new();
     for _ in 0..ROUNDS {
-        let found = of_pane(systemd, pane, server)?;
+        let found = of_pane(systemd, &units, pane, server)?;
         if found.is_empty() {
             break;
         }
@@ -96,6 +121,7 @@ pub fn end(systemd: &Systemd, pane: &str, server: u32) -> Result<Vec<Unit>> {
             }
         }
         std::thread::sleep(PAUSE);
+        units = systemd.units(&[SCOPES])?;
     }
     Ok(ended)
 }

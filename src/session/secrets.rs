@@ -1,9 +1,9 @@
 //! `~/.config/gastown/secrets.env`: what agents need and nobody else may read.
 //!
-//! Our own agents get it at their start. What others start in our tmux server, such as `gt sling`,
-//! gets it from the server's environment: the server is started with it, and is told what changes,
-//! by its socket. It stands in no command line. The environment of a server and of its processes
-//! is readable by its user only.
+//! Our own agents get these variables at their start. What others, such as `gt sling`, start in our
+//! tmux server gets them from the server's environment: the server is started with them, and is told
+//! of changes by its socket. They stand in no command line. The environment of a server and of its
+//! processes is readable by its user only.
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -20,7 +20,8 @@ use crate::{files, town};
 /// The file, below the home directory.
 const FILE: &str = ".config/gastown/secrets.env";
 
-/// What our server has been given: below the runtime directory, which ends with the manager.
+/// The note of what our server has been given, below the runtime directory, which is removed when the
+/// user manager ends.
 const GIVEN: &str = "gastown/server-environment.json";
 
 /// A note of what a server has, without a value.
@@ -34,10 +35,10 @@ struct Given {
     names: BTreeSet<String>,
 }
 
-/// KEY=VALUE lines of the file, which must be readable by us alone; none when it is not there.
+/// KEY=VALUE lines of the file, which must be readable by us alone; none if there is no file.
 ///
 /// # Errors
-/// Others can read it, or it cannot be used.
+/// Others can read the file, or it cannot be read or parsed.
 pub fn load() -> Result<Vec<(String, String)>> {
     let path = path()?;
     if !files::is_there(&path)? {
@@ -56,8 +57,8 @@ pub fn load() -> Result<Vec<(String, String)>> {
     town::env_file::parse(&text).with_context(|| format!("Failed to parse '{}'", path.display()))
 }
 
-/// What of it is for the server: all but who somebody is. Notes that the server has it, which is
-/// about to be this process.
+/// The variables that the tmux server gets: all but those of a single process, session or agent.
+/// Notes that the server, which this process is about to become, has them.
 pub fn for_server() -> Vec<(String, String)> {
     let stamp = stamp();
     let secrets = shareable().unwrap_or_else(|e| {
@@ -75,8 +76,8 @@ pub fn for_server() -> Vec<(String, String)> {
     secrets
 }
 
-/// Tells our server what has changed in the file since it was told; one that is not ours is left
-/// as it is. Costs no call of tmux when nothing has.
+/// Tells our server what has changed in the file since the server was told last; a server that is
+/// not ours is left as it is. Does not call tmux if nothing has changed.
 ///
 /// # Errors
 /// The file cannot be used, or tmux fails: then the next call tries again.
@@ -93,7 +94,7 @@ pub fn refresh(tmux: &Tmux) -> Result<()> {
     let names: BTreeSet<String> = secrets.iter().map(|(key, _)| key.clone()).collect();
     let mut gone: Vec<&str> = given.names.difference(&names).map(String::as_str).collect();
     if !gone.is_empty() {
-        // What is taken out of the file has the manager's value again, if the manager has one.
+        // A variable that was taken out of the file gets the manager's value again, if it has one.
         let manager = Systemd::connect()?.environment()?;
         for (key, value) in manager.iter().filter_map(|line| line.split_once('=')) {
             if let Some(at) = gone.iter().position(|name| *name == key) {

@@ -7,13 +7,14 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::process::pidfd_send_signal;
 
 use super::{process, secrets};
+use crate::agent::UNITS;
 use crate::environment;
 use crate::exit::Exit;
 use crate::files;
@@ -21,7 +22,7 @@ use crate::heartbeat::changes;
 use crate::lifecycle;
 use crate::spool::SPOOLS;
 use crate::systemd::{Systemd, Verb, stop_note};
-use crate::tmux::{self, Dress, Pane, Terminal, Tmux};
+use crate::tmux::{self, Dress, Pane, Terminal, Tmux, TmuxError};
 use crate::tools::gt;
 use crate::town::dialect::SOCKET_FILE;
 use crate::town::{self, Town, left, poke};
@@ -29,8 +30,8 @@ use crate::town::{self, Town, left, poke};
 /// The unit of our tmux server.
 pub const SERVICE: &str = "gt-tmux.service";
 
-/// The session that keeps the server from being empty, and whose its pane is: no unit instance,
-/// and no name that any gt takes for its own.
+/// The session that keeps the server from being empty, and the owner that its pane is marked with. It
+/// is no agent's instance, and no gt takes it for a session of its own.
 const PARKED: &str = "gastown";
 
 /// How long a new server may take until it answers.
@@ -39,7 +40,7 @@ const READY_LIMIT: Duration = Duration::from_secs(30);
 /// How long a server whose socket was removed may take to make it anew.
 const SOCKET_LIMIT: Duration = Duration::from_secs(10);
 
-/// How often it is asked.
+/// The pause between two questions whether a server answers.
 const READY_POLL: Duration = Duration::from_millis(10);
 
 /// How long the tmux service may take to stop.
@@ -63,7 +64,7 @@ pub fn tmux_server() -> Result<Exit> {
     if town.socket() != tmux.socket() || !files::is_there(&socket_file)? {
         let written = files::write(&socket_file, format!("{}\n", tmux.socket()).as_bytes());
         match written {
-            // Without the file the others take the socket that the settings ask for.
+            // Without the file our other programs use the socket that the settings ask for.
             Err(e) if town.socket() == tmux.socket() => log::warn!("{e:#}"),
             written => written?,
         }
@@ -73,7 +74,7 @@ pub fn tmux_server() -> Result<Exit> {
             "Using the tmux server that already answers on socket '{}' (process {pid})",
             tmux.socket()
         );
-        // By its arguments others see which socket that is.
+        // From these arguments `served` reads which socket that is.
         let mut watch = Command::new(program());
         let watch = watch.args(["tmux-watch", "-L", tmux.socket(), &pid.to_string()]);
         return Err(anyhow!(watch.exec()).context("Failed to execute gt-agent"));
@@ -120,8 +121,8 @@ pub(super) fn program() -> String {
     std::env::args().next().unwrap_or_default()
 }
 
-/// The server that the town is to use. Agents that still run on another one, which the town used
-/// before, keep it there; what ended sessions have left is cleared away.
+/// The server that the town is to use. While agents still run on the one that the town used before,
+/// it is that one; else the panes that ended agents have left there are closed.
 fn server_to_be(town: &Town) -> Result<Tmux> {
     let (old, new) = (town.socket(), town.wanted_socket());
     if old != new {
@@ -136,11 +137,11 @@ fn server_to_be(town: &Town) -> Result<Tmux> {
     Ok(Tmux::on(new))
 }
 
-/// Waits until the server answers, gives panes the environment that ours does without, and sees
-/// to it that every gt can use it.
+/// Waits until the server answers, gives new panes the variables that our server itself does without,
+/// and sees to it that every gt can use the server.
 ///
 /// # Errors
-/// It does not answer within 30 seconds, or has no room for a session.
+/// The server does not answer within 30 seconds, or has no room for a session.
 pub fn tmux_ready() -> Result<Exit> {
     let town = Town::load()?;
     let tmux = Tmux::on(town.socket());
@@ -168,7 +169,7 @@ fn is_parked(pane: &Pane) -> bool {
     pane.owner.as_deref() == Some(PARKED)
 }
 
-/// Puts a session of ours on an empty server: gt before v0.5 cannot start anything on one without.
+/// Puts a session of ours on an empty server, where gt before v0.5 cannot start anything.
 /// No agent runs in it, nobody attaches to it, and it ends with the server.
 fn park(tmux: &Tmux) -> Result<()> {
     let argv = ["sleep".to_string(), "infinity".to_string()];
@@ -194,7 +195,7 @@ fn wait_for_server(tmux: &Tmux, process: Option<u32>, limit: Duration) -> Result
     loop {
         match tmux.server() {
             Ok(Some(pid)) => return Ok(pid),
-            // One that has much to do, or just begins, may answer the next time.
+            // A server that has much to do, or just begins, may answer the next time.
             Err(e) if Instant::now() >= deadline => return Err(e.into()),
             Ok(None) | Err(_) => {}
         }
@@ -202,7 +203,8 @@ fn wait_for_server(tmux: &Tmux, process: Option<u32>, limit: Duration) -> Result
             bail!("The tmux server has ended; see 'journalctl --user -u gt-tmux'");
         }
         if Instant::now() >= deadline {
-            bail!("The tmux server does not answer; see 'journalctl --user -u gt-tmux'");
+            return Err(TmuxError::NoServer)
+                .context("The tmux server does not answer; see 'journalctl --user -u gt-tmux'");
         }
         std::thread::sleep(READY_POLL);
     }
@@ -226,16 +228,16 @@ pub fn is_lost(systemd: &Systemd, tmux: &Tmux) -> Result<bool> {
         && served(systemd)?.as_deref() == Some(tmux.socket()))
 }
 
-/// Has our server make its socket anew where that was removed; tells whether it was.
+/// Has our server make its socket anew if something has removed it; tells whether it was removed.
 ///
 /// # Errors
-/// As for [`is_lost`]; or it does not answer all the same.
+/// As for [`is_lost`]; or the server does not answer all the same.
 pub fn find_again(systemd: &Systemd, tmux: &Tmux) -> Result<bool> {
-    let is_lost = !tmux.is_listening() && is_lost(systemd, tmux)?;
-    if is_lost {
+    let was_lost = !tmux.is_listening() && is_lost(systemd, tmux)?;
+    if was_lost {
         remake_socket(systemd, tmux)?;
     }
-    Ok(is_lost)
+    Ok(was_lost)
 }
 
 /// Whether our server has started: one that is just starting has no socket yet, and would die of
@@ -257,8 +259,8 @@ fn remake_socket(systemd: &Systemd, tmux: &Tmux) -> Result<()> {
     wait_for_server(tmux, None, limit).map(drop)
 }
 
-/// Has a server answer on the socket: one that lost it makes it anew, and where a restart of the
-/// whole town has ended it, it is started again.
+/// Sees to it that a server answers on the socket: one that lost its socket makes it anew, and one
+/// that has ended, as in a restart of the whole town, is started again.
 ///
 /// # Errors
 /// tmux or the manager does not answer, or the service has given up.
@@ -276,7 +278,9 @@ pub fn restore_socket(tmux: &Tmux) -> Result<()> {
         None => {
             let after = systemd.run(Verb::Start, SERVICE, READY_LIMIT * 2)?;
             if after.text("ActiveState").as_deref() == Some("failed") {
-                bail!("{SERVICE} has failed, so there is no terminal; run 'gastownctl recover'");
+                return Err(TmuxError::NoServer).context(format!(
+                    "{SERVICE} has failed, so there is no terminal; run 'gastownctl recover'"
+                ));
             }
         }
     }
@@ -307,7 +311,7 @@ pub fn town_start() -> Result<Exit> {
     left::forget_closed(&town)?;
     lifecycle::forget_read(&town)?;
     let systemd = Systemd::connect()?;
-    for agent in systemd.units(&["gt-agent@*.service"])?.keys() {
+    for agent in systemd.units(&[UNITS])?.keys() {
         systemd.reset_failed(agent)?;
     }
     Ok(Exit::Ok)
@@ -319,7 +323,7 @@ pub fn town_start() -> Result<Exit> {
 /// # Errors
 /// An agent is still there, or the server does not stop.
 pub fn town_stop() -> Result<Exit> {
-    // What fails keeps nothing else up, and is told in the end.
+    // A step that fails does not keep the others from being done; all failures are told in the end.
     let mut failures = Vec::new();
     if let Some(note) = stop_note() {
         keep(&mut failures, files::write(&note, b""));
@@ -341,13 +345,13 @@ pub fn town_stop() -> Result<Exit> {
         .collect();
     let deadline = Instant::now() + STOP_LIMIT;
     for stop in stops {
-        // One that does not stop is told of below, and keeps no other up.
+        // An agent that does not stop is told of below; the others are waited for all the same.
         let limit = deadline.saturating_duration_since(Instant::now());
         if let Err(e) = stop.and_then(|job| systemd.wait(&job, limit)) {
             log::warn!("{e:#}");
         }
     }
-    // The server's own word, for the town may be gone by now, or be another one.
+    // By the server's arguments, for the town may be gone by now, or be another one.
     let socket = keep(&mut failures, served(&systemd)).flatten();
     let socket = socket.or_else(|| Some(Town::load().ok()?.socket().to_string()));
     let other = socket.map_or(Ok(None), |socket| close_ours(&systemd, &Tmux::on(&socket)));
@@ -357,7 +361,7 @@ pub fn town_stop() -> Result<Exit> {
         }
         Ok(None) => {
             let stopped = systemd.run(Verb::Stop, SERVICE, STOP_LIMIT);
-            // The next start looks anew where the town is to be.
+            // The next start decides anew which socket the town uses.
             if keep(&mut failures, stopped).is_some()
                 && let Ok(town) = Town::load()
             {
@@ -376,7 +380,7 @@ pub fn town_stop() -> Result<Exit> {
     told(&failures)
 }
 
-/// What came out, if anything did; else the reason is kept.
+/// The result, if there is one; else adds the error to the failures.
 fn keep<T>(failures: &mut Vec<String>, result: Result<T>) -> Option<T> {
     let kept = result.map_err(|e| failures.push(format!("{e:#}")));
     kept.ok()
@@ -409,7 +413,7 @@ fn ids(panes: &[Pane]) -> Vec<(&str, u32)> {
 }
 
 fn running(systemd: &Systemd) -> Result<Vec<String>> {
-    let units = systemd.units(&["gt-agent@*.service"])?;
+    let units = systemd.units(&[UNITS])?;
     Ok(units
         .into_values()
         .filter(|unit| !unit.is_down())

@@ -1,5 +1,5 @@
-//! Whose session it is. A name alone does not tell: the Deacon of every town is called the same,
-//! and a `gt` of another release gives it another name, or another tmux server.
+//! Which agent and town a session belongs to. Its name alone does not tell: the Deacon of every town
+//! is called the same, and a `gt` of another release uses another name, or another tmux server.
 
 use std::collections::HashMap;
 use std::fs;
@@ -19,9 +19,9 @@ pub struct Names {
     instance: String,
     root: PathBuf,
     dir: PathBuf,
-    /// The session that it is to have.
+    /// The name that the agent's session is to have.
     pub session: String,
-    /// What other releases of `gt` call it.
+    /// The names that other releases of `gt` give that session.
     pub others: Vec<String>,
 }
 
@@ -34,7 +34,7 @@ pub enum Found<'a> {
     Session(&'a Pane),
     /// A session with the agent's name belongs to somebody else: to whom.
     Taken(String),
-    /// It has none here.
+    /// The agent has no terminal here.
     Nowhere,
 }
 
@@ -42,14 +42,14 @@ pub enum Found<'a> {
 #[derive(Debug, PartialEq, Eq)]
 enum Whose {
     Ours,
-    /// This town's.
+    /// To another town, with this root.
     Theirs(PathBuf),
     /// Nothing tells.
     Unknown,
 }
 
 impl Names {
-    /// Those of an agent of the town.
+    /// The names of an agent of the town.
     pub fn of(town: &Town, agent: &Agent) -> Names {
         Names {
             instance: agent.instance(),
@@ -61,7 +61,7 @@ impl Names {
         }
     }
 
-    /// All that its session may be called.
+    /// All names that the agent's session may have.
     pub fn sessions(&self) -> Vec<&str> {
         let others = self.others.iter().map(String::as_str);
         std::iter::once(self.session.as_str())
@@ -94,8 +94,8 @@ impl Names {
         self.other(panes).map_or(Found::Nowhere, Found::Session)
     }
 
-    /// Where the agent runs on a server beside the pane that has its mark, in words: a `gt` of
-    /// another release starts one under another name.
+    /// Where on a server the agent runs a second time, beside the pane that has its mark, in words: a
+    /// `gt` of another release starts it under another name.
     pub fn beside(&self, socket: &str, panes: &Index<'_>) -> Option<String> {
         let Found::Own(_) = self.find(panes) else {
             return None;
@@ -113,7 +113,7 @@ impl Names {
         pane.session == self.session || self.others.contains(&pane.session)
     }
 
-    /// Whether it certainly is this agent of this town that runs in a pane.
+    /// Whether certainly this agent of this town runs in a pane.
     fn runs_in(&self, pane: &Pane) -> bool {
         let Head::Process(pid) = process::head(pane.pid) else {
             return false;
@@ -121,8 +121,8 @@ impl Names {
         !pane.dead && whose(&self.root, pid) == Whose::Ours && self.is_agent(pid)
     }
 
-    /// Whether a process says that it is the agent; where it says nothing, it works where the
-    /// agent does.
+    /// Whether a process says that it is the agent; if it says nothing, whether it works in the
+    /// agent's directory.
     fn is_agent(&self, pid: u32) -> bool {
         let environment = process::environment(pid).unwrap_or_default();
         match environment.get("BD_ACTOR").map(|actor| Agent::parse(actor)) {
@@ -132,8 +132,8 @@ impl Names {
     }
 }
 
-/// The tmux servers, other than the one in use, on which a `gt` of another release would have the
-/// town's sessions; without those that are not there.
+/// The tmux servers that exist, other than the one in use, on which a `gt` of another release would
+/// have the town's sessions.
 #[derive(Debug, Default)]
 pub struct OtherServers(Vec<(String, Vec<Pane>)>);
 
@@ -189,10 +189,11 @@ fn place(socket: &str, pane: &Pane) -> String {
     )
 }
 
-/// Where the agent runs so that its unit cannot take it over, in words: it is not to be started.
+/// Where the agent runs on another server, from which its unit cannot take it over, in words: then it
+/// must not be started.
 ///
 /// # Errors
-/// tmux fails: then it is not known.
+/// tmux fails: then it is not known where the agent runs.
 pub fn elsewhere(town: &Town, agent: &Agent) -> Result<Option<String>, TmuxError> {
     let names = Names::of(town, agent);
     let Some(place) = OtherServers::look(town)?.find(&names) else {
@@ -221,8 +222,8 @@ fn is_there(socket: &str) -> bool {
     meta.is_ok_and(|meta| meta.file_type().is_socket())
 }
 
-/// By the town that a pane's process, or what runs in the foreground of its shell, names in its
-/// environment, else by the one in whose directory it works.
+/// To which town a pane's process belongs: to the one that it, or what runs in the foreground of its
+/// shell, names in its environment, else to the one in whose directory it works.
 fn whose(root: &Path, pid: u32) -> Whose {
     let head = match process::head(pid) {
         Head::Process(head) if head != pid => vec![head, pid],

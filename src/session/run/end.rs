@@ -5,54 +5,64 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use jiff::{SignedDuration, Timestamp};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use sd_notify::NotifyState;
 
 use super::{MOVE_ROUNDS, Run, town_of};
+use crate::agent::{Agent, UNITS};
 use crate::exit::Exit;
 use crate::journal;
 use crate::printable;
 use crate::session::process::{self, Head};
-use crate::session::{scopes, server};
+use crate::session::scopes::{self, SCOPES};
+use crate::session::server;
 use crate::systemd::{Systemd, TARGET, Unit};
 use crate::tmux::{Pane, TmuxError};
 use crate::tools;
-use crate::town::left::Left;
+use crate::town::left::{Left, Note};
 use crate::town::{Town, marks};
 
 /// How long tmux may take to collect the status of a process that has ended.
 const REAP_LIMIT: Duration = Duration::from_secs(3);
 
-/// How often it is asked for it.
+/// The longest pause between two times that tmux is asked for that status.
 const REAP_POLL: Duration = Duration::from_millis(10);
 
-/// The pause before it is asked a second time; it doubles up to [`REAP_POLL`].
+/// The pause before tmux is asked a second time; it doubles up to [`REAP_POLL`].
 const FIRST_REAP_POLL: Duration = Duration::from_millis(1);
 
-/// When it is tried again to watch a process, where the kernel had no room for that.
+/// The pause before we try again to watch a process, if the kernel had no room for that.
 const WATCH_RETRY: Duration = Duration::from_secs(2);
 
-/// How long a tmux server may give no answer until the status of an agent is given up, or its start:
-/// so long that one that hangs for ever does not have agents give up, which five starts within 15
-/// minutes do.
+/// How long a tmux server may give no answer until we give up an agent's start, or the question how
+/// the agent ended. So long that a server which hangs for ever does not make agents give up, as five
+/// starts within 15 minutes would.
 pub(super) const SILENCE_LIMIT: Duration = Duration::from_secs(300);
 
-/// How long after an end by SIGTERM or Ctrl-C the session may be closed.
+/// How long after an agent's end by SIGTERM or Ctrl-C we wait for somebody to close its session.
 const CLOSE_LIMIT: Duration = Duration::from_secs(10);
 
-/// How long the end of a server may be seen after that of its terminals.
+/// How long after its terminals have hung up a server may take to end.
 const SERVER_END: Duration = Duration::from_millis(500);
 
-/// Units whose stop is one of the town, and stops agents along with it.
+/// How long after the end of a server in somebody's session our own stop may come, when the machine
+/// stops.
+const STOP_FOLLOWS: Duration = Duration::from_secs(3);
+
+/// The longest time from one session to the next when somebody closes them all, as `gt down` does.
+const CLOSING: SignedDuration = SignedDuration::from_secs(30);
+
+/// Units whose stop is a stop of the town, and stops its agents, too.
 const TOWN_UNITS: [&str; 4] = [TARGET, "gastown.slice", "gt-town.service", server::SERVICE];
 
-/// How an agent ended whose tmux server did.
-pub(super) const SERVER_GONE: &str = "the tmux server has gone";
-
-/// How often that is looked at.
+/// How often we look whether a session was closed, or whether a silent server answers.
 const CLOSE_POLL: Duration = Duration::from_millis(100);
+
+/// Why it is not known how an agent ended whose tmux server has ended.
+pub(super) const SERVER_GONE: &str = "the tmux server has gone";
 
 /// After this an agent that ignored SIGTERM gets SIGHUP, which interactive shells heed.
 const HANGUP_AFTER: Duration = Duration::from_secs(3);
@@ -71,8 +81,11 @@ pub(super) enum End {
     OutOfMemory,
     /// A person, or a tool such as `gt stop`, closed its session.
     Closed,
-    /// The shell that somebody else has started it from is idle again.
+    /// It ended, and the shell that somebody else had started it from is idle again.
     LeftShell,
+    /// Somebody sent a signal to its service, as `systemctl kill` does. That is no stop, so systemd
+    /// starts it again.
+    Signalled,
     /// The status is not known; why.
     Unknown(&'static str),
 }
@@ -84,6 +97,7 @@ impl End {
             End::Exited(status) => u8::try_from(*status).unwrap_or(1),
             End::Killed(signal) => u8::try_from(128 + signal).unwrap_or(1),
             End::OutOfMemory => 128 + Signal::SIGKILL as u8,
+            End::Signalled => 128 + Signal::SIGTERM as u8,
             End::Closed => 0,
             End::LeftShell | End::Unknown(_) => 1,
         }
@@ -100,19 +114,22 @@ impl std::fmt::Display for End {
             },
             End::OutOfMemory => f.write_str("ran out of memory: the kernel killed a process of it"),
             End::Closed => f.write_str("ended: somebody closed its session"),
-            End::LeftShell => f.write_str("ended: it left its shell"),
+            End::LeftShell => f.write_str("ended: its shell is idle again"),
+            End::Signalled => {
+                f.write_str("ended: somebody sent a signal to its service, which was not to stop")
+            }
             End::Unknown(why) => write!(f, "ended: {why}"),
         }
     }
 }
 
-/// What a unit says of itself begins with, when its agent has failed.
+/// How the status text of a unit begins whose agent has failed.
 const LAST_WORDS: &str = "Last words: ";
 
 /// The most of an agent's last words that its unit repeats, in characters.
 const WORDS: usize = 160;
 
-/// What a line has that tells why a program ends, in lower case.
+/// Words of a line, in lower case, by which it seems to tell why a program ended.
 const COMPLAINTS: &[&str] = &[
     "error",
     "fail",
@@ -133,8 +150,8 @@ const COMPLAINTS: &[&str] = &[
     "timed out",
 ];
 
-/// The line of a screen that tells why a program has ended: of the last lines with words in a row that
-/// complain the first, else the last with words. What complains further up was said before.
+/// The line of a screen that tells why a program has ended: the first of the last complaints that
+/// follow each other, else the last line with words. Complaints further up were about something else.
 fn last_words(screen: &str) -> Option<String> {
     let said = |line: &&str| line.contains(char::is_alphanumeric);
     let mut lines = screen.lines().map(str::trim).filter(said).rev();
@@ -148,7 +165,7 @@ fn last_words(screen: &str) -> Option<String> {
     Some(printable::line(line).chars().take(WORDS).collect())
 }
 
-/// What a message about an end adds of the screen. There is none where the session was closed.
+/// The part of a message about an end that shows the screen. A session that was closed has none.
 fn last_lines(screen: &str) -> String {
     match screen.trim() {
         "" => String::new(),
@@ -159,21 +176,30 @@ fn last_lines(screen: &str) -> String {
 /// Why an agent has failed, by what its unit says of itself: the last words of its program, or
 /// why there was no start. `status` is how gt-agent ended.
 pub fn why_failed(status_text: &str, status: i32) -> Option<String> {
-    const NOT_STARTED: i32 = 127;
+    const FAILED: i32 = NOT_STARTED as i32;
     const BAD_CONFIG: i32 = Exit::BadConfig as i32;
     if let Some(words) = status_text.strip_prefix(LAST_WORDS) {
         return Some(format!("'{}'", printable::line(words)));
     }
     // While an agent runs, this text says where it runs.
     let is_why = !status_text.is_empty() && town_of(status_text).is_none();
-    (is_why && matches!(status, NOT_STARTED | BAD_CONFIG)).then(|| printable::line(status_text))
+    (is_why && matches!(status, FAILED | BAD_CONFIG)).then(|| printable::line(status_text))
 }
 
-/// Whether an agent gave up because gt-agent itself could not use the town or its configuration, by
-/// what its unit says of itself. A program that ends with status 78 of its own says something else.
-pub fn is_misconfigured(status_text: &str, status: i32) -> bool {
+/// gt-agent's exit status when its agent could not be started, such as for want of a program.
+pub(super) const NOT_STARTED: u8 = 127;
+
+/// Whether an agent gave up because gt-agent itself could not use the town or its configuration, or
+/// could not start it, by what its unit says of itself. A program that ends with such a status of its
+/// own says something else.
+pub fn is_unstartable(status_text: &str, status: i32) -> bool {
     let why = Exit::BadConfig;
-    status == why as i32 && status_text.starts_with(&format!("{why}: "))
+    if status == why as i32 {
+        return status_text.starts_with(&format!("{why}: "));
+    }
+    status == i32::from(NOT_STARTED)
+        && !status_text.starts_with(LAST_WORDS)
+        && why_failed(status_text, status).is_some()
 }
 
 /// What woke us.
@@ -241,15 +267,15 @@ impl Run {
         })
     }
 
-    /// The agent's pane. While its server lives and does not answer, nobody can tell whether the pane
-    /// is gone, and how the agent ended is not lost: one that hangs may go on, and one whose socket
-    /// was removed makes it anew on SIGUSR1.
+    /// The agent's pane. Waits while its server lives but does not answer, for only the server can
+    /// tell how the agent ended: one that hangs may go on, and one whose socket was removed makes it
+    /// anew on SIGUSR1.
     fn own_pane(&self) -> Result<Option<Pane>, TmuxError> {
         let deadline = Instant::now() + SILENCE_LIMIT;
         let mut is_told = false;
         loop {
             let error = match self.tmux.pane(&self.pane) {
-                // Another server on its socket gives the same id to a pane of its own.
+                // Another server that has taken the socket may have a pane with the same id.
                 Ok(found) => return Ok(found.filter(|pane| pane.server == self.server)),
                 Err(e) => e,
             };
@@ -272,15 +298,20 @@ impl Run {
         }
     }
 
-    /// What there is after the end of the watched process; `None`: meanwhile we are to stop.
-    pub(super) fn after(&self) -> Result<Option<After>> {
-        let after = self.after_end().and_then(|after| match after {
-            After::Ended(end) => self.or_closed(end),
-            After::Respawned(_) => Ok(Some(after)),
-        });
+    /// What there is after the end of the watched process, or of its server; `None`: meanwhile we are
+    /// to stop.
+    pub(super) fn after(&self, event: Event) -> Result<Option<After>> {
+        let after = match event {
+            Event::ServerEnded => Ok(Some(After::Ended(self.closed()))),
+            _ => self.after_end().and_then(|after| match after {
+                After::Ended(end) => self.or_closed(end),
+                After::Respawned(_) => Ok(Some(after)),
+            }),
+        };
         match after {
             // tmux has not told, and need not any more.
             Err(_) if self.is_to_stop() => Ok(None),
+            Ok(Some(After::Ended(End::Unknown(SERVER_GONE)))) if self.is_to_stop() => Ok(None),
             after => after,
         }
     }
@@ -293,7 +324,7 @@ impl Run {
             let Some(pane) = self.own_pane()? else {
                 return Ok(After::Ended(self.closed()));
             };
-            // From its first answer on.
+            // The time runs from tmux's first answer on.
             let deadline = *deadline.get_or_insert_with(|| Instant::now() + REAP_LIMIT);
             match (pane.signal, pane.status) {
                 (Some(signal), _) => {
@@ -323,9 +354,9 @@ impl Run {
         }
     }
 
-    /// What it means that the pane is gone. The terminals of a server of ours that dies hang up
-    /// before its own end can be seen; and another one may have taken its socket.
-    fn closed(&self) -> End {
+    /// What it means that the pane is gone. The terminals of a server that dies hang up before its own
+    /// end can be seen; and another server may have taken its socket.
+    pub(super) fn closed(&self) -> End {
         let has_ended = || match process::watch(self.server) {
             Ok(Some(server)) => {
                 let mut fds = [PollFd::new(server.as_fd(), PollFlags::POLLIN)];
@@ -334,10 +365,36 @@ impl Run {
             ended => ended.is_ok(),
         };
         let is_another = || matches!(self.tmux.server(), Ok(Some(pid)) if pid != self.server);
-        match self.is_own_server && (has_ended() || is_another()) {
+        match (has_ended() || is_another()) && (self.is_own_server || self.is_lost_with_others()) {
             true => End::Unknown(SERVER_GONE),
             false => End::Closed,
         }
+    }
+
+    /// Whether a server that is not the town's own, and so ends with its last session, has ended by
+    /// itself or with the machine, and nobody closed its sessions one after the other: agents beside
+    /// this one ran on it, and are to be started again.
+    fn is_lost_with_others(&self) -> bool {
+        // A stop of the machine ends such a server and our unit at about the same time.
+        if self.is_to_stop_within(STOP_FOLLOWS) {
+            return true;
+        }
+        let Ok(units) = Systemd::connect().and_then(|systemd| systemd.units(&[UNITS])) else {
+            return false;
+        };
+        let others: Vec<&Unit> = units
+            .values()
+            .filter(|unit| unit.name != self.unit)
+            .collect();
+        let town = Town::load().ok();
+        let is_closed = |unit: &&Unit| {
+            let agent = Agent::from_unit(&unit.name).ok();
+            let note = agent
+                .zip(town.as_ref())
+                .map(|(agent, town)| Note::of(town, &agent).load());
+            matches!(note, Some(Ok(Some(Left::Closed(at)))) if Timestamp::now().duration_since(at) < CLOSING)
+        };
+        others.iter().any(|unit| !unit.is_down()) && !others.iter().any(is_closed)
     }
 
     /// The process that somebody has started in the pane after the agent: in its place, or from the
@@ -349,9 +406,9 @@ impl Run {
         }
     }
 
-    /// Whether somebody ended the agent on purpose: `gt` ends the processes of a session by Ctrl-C
-    /// and SIGTERM, and closes it up to eight seconds later. A person may start another one in the
-    /// shell that it was started from. `None`: meanwhile we are to stop.
+    /// Waits to see whether somebody ended the agent on purpose: `gt` ends the processes of a session
+    /// by Ctrl-C and SIGTERM, and closes the session up to eight seconds later; a person may start
+    /// another agent in the shell that this one was started from. `None`: meanwhile we are to stop.
     fn or_closed(&self, end: End) -> Result<Option<After>> {
         const ASKED: [i32; 3] = [
             Signal::SIGTERM as i32,
@@ -361,7 +418,7 @@ impl Run {
         let was_asked = match end {
             End::Killed(signal) => ASKED.contains(&signal),
             End::Exited(status) => ASKED.contains(&(status - 128)),
-            // Its shell knows how it ended, and does not tell.
+            // Only the shell knows how the agent ended.
             End::LeftShell => true,
             _ => false,
         };
@@ -405,8 +462,8 @@ impl Run {
         }
     }
 
+    /// Ends the agent because we got a signal. The signal was a stop only if systemd says so.
     pub(super) fn stop(&self) -> Result<u8> {
-        let _ = sd_notify::notify(&[NotifyState::Stopping]);
         let has_note = !matches!(self.note.load(), Ok(None));
         if has_note && self.is_alone() {
             self.forget_note();
@@ -414,11 +471,26 @@ impl Run {
         if process::oom_kills() > self.oom_kills && self.is_out_of_memory() {
             self.report(&End::OutOfMemory);
             self.end_agent();
+            self.end_scopes(&self.pane, self.server);
             return Ok(End::OutOfMemory.status());
         }
         self.end_agent();
         self.await_reaped();
-        if !self.keeps_pane() {
+        // Asked as late as possible, for a restart may have become a stop meanwhile; and in one call,
+        // for many agents ask at once when a town stops.
+        let units = match self.ask() {
+            Some((systemd, units)) => {
+                let ended = scopes::end(&systemd, units.clone(), &self.pane, self.server);
+                self.log_scopes(ended);
+                units
+            }
+            None => BTreeMap::new(),
+        };
+        if !is_stopping(&units, &self.unit) {
+            self.report(&End::Signalled);
+            return Ok(End::Signalled.status());
+        }
+        if !keeps_pane(&units, &self.unit) {
             self.close_pane();
         }
         log::info!(message_id = journal::AGENT_STOPPED, gt_agent:% = self.agent;
@@ -482,9 +554,15 @@ impl Run {
         Ok(())
     }
 
-    /// Kills what an agent that has ended left in scopes beside its unit; `pane` was its.
+    /// Kills what an agent that has ended left in scopes beside its unit; `pane` was the agent's.
     pub(super) fn end_scopes(&self, pane: &str, server: u32) {
-        let ended = Systemd::connect().and_then(|systemd| scopes::end(&systemd, pane, server));
+        self.log_scopes(
+            Systemd::connect()
+                .and_then(|systemd| scopes::end(&systemd, systemd.units(&[SCOPES])?, pane, server)),
+        );
+    }
+
+    fn log_scopes(&self, ended: Result<Vec<Unit>>) {
         match ended {
             Ok(ended) => ended.iter().for_each(|scope| {
                 log::info!(gt_agent:% = self.agent; "Ended {}, which {} had started: {}",
@@ -512,20 +590,30 @@ impl Run {
         units.is_ok_and(|units| stops_alone(&units, &self.unit)) && matches!(refused(), Ok(None))
     }
 
-    /// Across a restart the pane stays, and with it whoever is attached. When the whole town
-    /// stops, `gt-town.service` closes all panes at once.
-    fn keeps_pane(&self) -> bool {
-        let units = Systemd::connect().and_then(|s| s.units(&[&self.unit, TARGET]));
-        let units = units.unwrap_or_else(|e| {
-            log::warn!("{e:#}, closing the pane");
-            BTreeMap::new()
-        });
-        let job = |unit: &str| units.get(unit).and_then(|unit| unit.job.as_deref());
-        matches!(job(&self.unit), Some("restart" | "start"))
-            || matches!(job(TARGET), Some("restart" | "stop"))
+    /// Our exit status when a signal ends us before the agent was started.
+    pub(super) fn stop_unstarted(&self) -> u8 {
+        let units = self.ask().map(|(_, units)| units).unwrap_or_default();
+        match is_stopping(&units, &self.unit) {
+            true => 0,
+            false => End::Signalled.status(),
+        }
     }
 
-    /// Ends the agent, with more force as time goes by. The rest of the cgroup is systemd's.
+    /// Asks the manager for the agent's unit, the town's target and all scopes; `None`: it does not
+    /// tell.
+    fn ask(&self) -> Option<(Systemd, BTreeMap<String, Unit>)> {
+        let asked = Systemd::connect().and_then(|systemd| {
+            let units = systemd.units(&[&self.unit, TARGET, SCOPES])?;
+            Ok((systemd, units))
+        });
+        asked
+            .inspect_err(|e| {
+                log::warn!(gt_agent:% = self.agent; "{e:#}, taking the signal for a stop of {}", self.unit);
+            })
+            .ok()
+    }
+
+    /// Ends the agent, with more force as time goes by. systemd ends the rest of the cgroup.
     pub(super) fn end_agent(&self) {
         let begin = Instant::now();
         for (signal, until) in [
@@ -542,7 +630,7 @@ impl Run {
                 let _ = kill(Pid::from_raw(pid.cast_signed()), signal);
             }
             let wait = until.saturating_sub(begin.elapsed());
-            // What cannot be watched gets all the time.
+            // A process that cannot be watched is given the whole time.
             let mut fds: Vec<PollFd> = end
                 .iter()
                 .map(|end| PollFd::new(end.as_fd(), PollFlags::POLLIN))
@@ -552,6 +640,22 @@ impl Run {
             }
         }
     }
+}
+
+/// Whether systemd is stopping the agent's unit, or does not tell.
+fn is_stopping(units: &BTreeMap<String, Unit>, agent: &str) -> bool {
+    units.get(agent).is_none_or(|unit| {
+        matches!(unit.job.as_deref(), Some("stop" | "restart"))
+            || !matches!(&*unit.active, "active" | "activating")
+    })
+}
+
+/// Whether the pane stays, and with it whoever is attached: across a restart. When the whole town
+/// stops, `gt-town.service` closes all panes at once.
+fn keeps_pane(units: &BTreeMap<String, Unit>, agent: &str) -> bool {
+    let job = |unit: &str| units.get(unit).and_then(|unit| unit.job.as_deref());
+    matches!(job(agent), Some("restart" | "start"))
+        || matches!(job(TARGET), Some("restart" | "stop"))
 }
 
 /// Whether an agent's unit is stopped, and the town is not: none of its units has a job. `units` are
@@ -568,23 +672,44 @@ fn stops_alone(units: &BTreeMap<String, Unit>, agent: &str) -> bool {
 mod tests {
     use super::*;
 
+    const AGENT: &str = "gt-agent@gastown-crew-max.service";
+
+    /// Units by name, state and job.
+    fn units(states: &[(&str, &str, Option<&str>)]) -> BTreeMap<String, Unit> {
+        let unit = |&(name, active, job): &(&str, &str, Option<&str>)| {
+            let unit = Unit {
+                name: name.into(),
+                description: String::new(),
+                active: active.into(),
+                sub: String::new(),
+                job: job.map(String::from),
+                load: "loaded".into(),
+            };
+            (name.to_string(), unit)
+        };
+        states.iter().map(unit).collect()
+    }
+
+    #[test]
+    fn a_signal_is_a_stop_only_where_systemd_knows_of_one() {
+        for (states, want) in [
+            (&[(AGENT, "active", None)][..], false),
+            (&[(AGENT, "activating", Some("start"))], false),
+            (&[(AGENT, "deactivating", Some("start"))], true),
+            (&[(AGENT, "active", Some("stop"))], true),
+            (&[(AGENT, "activating", Some("stop"))], true),
+            (&[(AGENT, "deactivating", Some("restart"))], true),
+            // Such as a limit that is reached.
+            (&[(AGENT, "deactivating", None)], true),
+            (&[(TARGET, "active", None)], true),
+        ] {
+            assert_eq!(is_stopping(&units(states), AGENT), want, "{states:?}");
+        }
+    }
+
     #[test]
     fn a_stop_of_the_town_is_nobodys_wish_for_one_agent() {
-        const AGENT: &str = "gt-agent@gastown-crew-max.service";
-        let alone = |states: &[(&str, &str, Option<&str>)]| {
-            let unit = |&(name, active, job): &(&str, &str, Option<&str>)| {
-                let unit = Unit {
-                    name: name.into(),
-                    description: String::new(),
-                    active: active.into(),
-                    sub: String::new(),
-                    job: job.map(String::from),
-                    load: "loaded".into(),
-                };
-                (name.to_string(), unit)
-            };
-            stops_alone(&states.iter().map(unit).collect(), AGENT)
-        };
+        let alone = |states: &[(&str, &str, Option<&str>)]| stops_alone(&units(states), AGENT);
         let stop = (AGENT, "deactivating", Some("stop"));
         assert!(alone(&[stop]));
         assert!(alone(&[stop, (TARGET, "active", None)]));
@@ -630,12 +755,15 @@ mod tests {
             ("", 78, None),
         ] {
             assert_eq!(why_failed(text, status).as_deref(), want, "{text}");
-            assert!(!is_misconfigured(text, status), "{text}");
+            let can_be = status == 127 && want.is_some();
+            assert_eq!(is_unstartable(text, status), can_be, "{text}");
         }
         let error = anyhow::anyhow!("There is no town").context(Exit::BadConfig);
         let text = format!("{error:#}");
-        assert!(is_misconfigured(&text, 78) && !is_misconfigured(&text, 1));
-        assert!(!is_misconfigured(&format!("{LAST_WORDS}{text}"), 78));
+        assert!(is_unstartable(&text, 78) && !is_unstartable(&text, 1));
+        for status in [78, 127] {
+            assert!(!is_unstartable(&format!("{LAST_WORDS}{text}"), status));
+        }
         assert_eq!(last_lines("\n "), "");
         assert_eq!(last_lines(" hm\n"), "; its last lines:\n hm\n");
         assert_eq!(last_words(&"x".repeat(1000)).map(|w| w.len()), Some(WORDS));

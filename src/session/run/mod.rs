@@ -13,25 +13,26 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use sd_notify::NotifyState;
 
-use self::end::{After, End, Event, SERVER_GONE, SILENCE_LIMIT};
-pub use self::end::{is_misconfigured, why_failed};
+use self::end::{After, End, Event, NOT_STARTED, SILENCE_LIMIT};
+pub use self::end::{is_unstartable, why_failed};
 use self::place::Place;
 use self::start::START_LIMIT;
 use super::whose::{Names, OtherServers};
-use super::{looks, process, secrets, server};
+use super::{fit, looks, process, secrets, server};
 use crate::agent::{Agent, Role};
 use crate::exit::{self, Exit};
 use crate::journal;
 use crate::lifecycle::{self, Action, Worktree};
 use crate::systemd::Systemd;
-use crate::tmux::{Dress, Pane, Terminal, Tmux, TmuxError};
+use crate::tmux::{Dress, Index, Pane, Terminal, Tmux, TmuxError};
+use crate::tools;
 use crate::town::first_words::{FirstWords, Occasion};
 use crate::town::launch::Launch;
 use crate::town::left::{Left, Note};
@@ -52,12 +53,19 @@ const LOOK_AFTER: Duration = Duration::from_secs(3);
 /// How many times at most the processes of a tree that forks meanwhile are moved.
 const MOVE_ROUNDS: usize = 10;
 
+/// How long an agent that is started again waits for its program, which an upgrade takes away for a
+/// while. After five such waits it gives up.
+const UPGRADE_LIMIT: Duration = Duration::from_secs(30);
+
+/// How often we look whether what an agent waits for is there.
+const RETRY: Duration = Duration::from_secs(2);
+
 struct Run {
     agent: Agent,
     instance: String,
     unit: String,
     names: Names,
-    /// The tmux servers on which it may run without our doing.
+    /// Other tmux servers, on which somebody else may have started the agent.
     others: OtherServers,
     /// The environment of the session itself, for what people start in it.
     identity: Vec<(String, String)>,
@@ -80,13 +88,13 @@ struct Run {
     /// The process whose end is the agent's end.
     pid: u32,
     server: u32,
-    /// Whether that is the server of the town's own unit, which ends with no session.
+    /// Whether `server` is that of the town's own unit, which does not end with its last session.
     is_own_server: bool,
     /// When to check once more that the process is still in the unit.
     look: Option<Instant>,
-    /// The connection by which the first start is made: an agent that runs needs none.
+    /// The connection to the manager for the first start; then it is closed.
     systemd: Option<Systemd>,
-    /// How many times it has begun in this run of its unit.
+    /// How many times the agent has begun in this run of its unit.
     starts: u64,
     /// What [`process::oom_kills`] said at the start.
     oom_kills: u64,
@@ -158,7 +166,7 @@ fn prepared_and_run(instance: &str) -> Result<u8> {
         note: Note::of(&town, &agent),
         agent,
     };
-    // Those that a patrol wants need no note to come back with the town.
+    // An agent that a patrol wants needs no note to come back with the town.
     let is_wanted = town
         .patrols()
         .is_ok_and(|patrols| patrols.wants(&run.agent));
@@ -170,20 +178,20 @@ fn prepared_and_run(instance: &str) -> Result<u8> {
     }
     let begun = run.patiently(|run| {
         run.others = OtherServers::look(&town)?;
-        run.begin(asked.is_some(), &mut worktree)
+        run.begin(&town, asked.is_some(), &mut worktree)
     });
     drop(town);
     match begun {
         Ok(true) => {}
-        Ok(false) => return Ok(0),
-        Err(_) if run.is_to_stop() => return Ok(0),
+        Ok(false) => return Ok(run.stop_unstarted()),
+        Err(_) if run.is_to_stop() => return Ok(run.stop_unstarted()),
         Err(e) => {
             let reason = format!("{e:#}");
             let _ = sd_notify::notify(&[NotifyState::Status(&reason)]);
             log::error!(message_id = journal::AGENT_NOT_STARTED, gt_agent:% = run.agent, gt_reason = reason.as_str();
                 "{} could not be started: {reason}", run.agent);
             if exit::of(&e) != Exit::TryAgain {
-                return Ok(127);
+                return Ok(NOT_STARTED);
             }
             run.note_waiting();
             return Ok(Exit::TryAgain as u8);
@@ -193,18 +201,21 @@ fn prepared_and_run(instance: &str) -> Result<u8> {
     if !is_wanted {
         run.save_note(Left::AtWork);
     }
-    let status = run.supervise();
-    // However it ended.
-    run.end_scopes(&run.pane, run.server);
-    let status = status?;
+    let status = match run.supervise().transpose() {
+        None => run.stop()?,
+        Some(ended) => {
+            run.end_scopes(&run.pane, run.server);
+            ended?
+        }
+    };
     if status == Exit::TryAgain as u8 {
         run.note_waiting();
     }
     Ok(status)
 }
 
-/// What the unit says of itself while its agent runs; `again`: that it was not started together with
-/// its unit, but as the start of that number, and then.
+/// The unit's status text while its agent runs; `again`: the number and time of the agent's start, if
+/// it was not started together with its unit.
 fn status_text(pid: u32, session: &str, root: &str, again: Option<Again>) -> String {
     let again = again.map_or_else(String::new, |Again { start, at }| {
         format!(" since {at:.0}, start {start} of its unit,")
@@ -223,7 +234,7 @@ pub struct Again {
 }
 
 impl Again {
-    /// By what the unit says of itself.
+    /// Reads it from the unit's status text; `None`: the agent was started together with its unit.
     pub fn parse(status_text: &str) -> Option<Again> {
         let (_, text) = status_text
             .strip_prefix("Process ")?
@@ -237,11 +248,17 @@ impl Again {
     }
 }
 
-/// The root of the town that a unit runs for, by what it says of itself; `None`: it does not say.
+/// The root of the town that a unit runs for, from its status text; `None`: the text does not say.
 pub fn town_of(status_text: &str) -> Option<&str> {
     // A session's name has no quotes, a root may.
     let (_, root) = status_text.split_once("' of town '")?;
     root.strip_suffix('\'')
+}
+
+/// The agent's process, from its unit's status text.
+pub fn process_of(status_text: &str) -> Option<u32> {
+    let (pid, _) = status_text.strip_prefix("Process ")?.split_once(' ')?;
+    pid.parse().ok()
 }
 
 /// Whether systemd starts the unit again because its last run failed.
@@ -262,19 +279,17 @@ fn catch_signals() -> Result<SignalFd> {
 }
 
 impl Run {
-    /// Does what takes calls of tmux, again while its server gives no answer: that is no failure of
-    /// the agent's, and a few of those make it give up.
+    /// Calls `act`, which calls tmux; and calls it again while the tmux server gives no answer, or,
+    /// before the first start, is not there. The agent does not fail for that: it gives up after a few
+    /// failures.
     fn patiently<T>(&mut self, mut act: impl FnMut(&mut Run) -> Result<T>) -> Result<T> {
         let deadline = Instant::now() + SILENCE_LIMIT;
         let mut is_told = false;
         loop {
             let error = match act(self) {
-                Err(e) if matches!(e.downcast_ref(), Some(TmuxError::Silent(_))) => e,
+                Err(e) if self.may_pass(&e) => e,
                 done => return done,
             };
-            if self.is_to_stop() || Instant::now() >= deadline {
-                return Err(error);
-            }
             if !std::mem::replace(&mut is_told, true) {
                 log::warn!(gt_agent:% = self.agent; "{} starts as soon as tmux answers: {error}", self.agent);
             }
@@ -283,13 +298,33 @@ impl Run {
                 NotifyState::Status("Waiting for an answer of the tmux server"),
                 NotifyState::ExtendTimeoutUsec(limit),
             ]);
+            // `act` has the manager start a server that is not there, so it has to wait for one.
+            let has_server =
+                || matches!(self.tmux.server(), Ok(Some(_)) | Err(TmuxError::Silent(_)));
+            loop {
+                if self.is_to_stop_within(RETRY) || Instant::now() >= deadline {
+                    return Err(error);
+                }
+                if has_server() {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Whether an error of tmux may be over without anybody's doing.
+    fn may_pass(&self, error: &anyhow::Error) -> bool {
+        match error.downcast_ref() {
+            Some(TmuxError::Silent(_)) => true,
+            Some(TmuxError::NoServer) => self.server == 0,
+            _ => false,
         }
     }
 
     /// Finds the agent's place and has a process in it that belongs to the unit; `false`: we are
     /// to stop again already. Where a request `asked` for this start, an agent that still runs is
     /// ended first, and a new one is started.
-    fn begin(&mut self, asked: bool, worktree: &mut Option<Worktree>) -> Result<bool> {
+    fn begin(&mut self, town: &Town, asked: bool, worktree: &mut Option<Worktree>) -> Result<bool> {
         let mut place = self.place()?;
         if let (Place::Running(pane, pid), true) = (&place, asked) {
             self.take_over(pane, *pid)?;
@@ -307,10 +342,29 @@ impl Run {
             }
             place = self.place()?;
         }
+        let is_again = self.occasion == Occasion::Crash;
+        if is_again && !matches!(place, Place::Running(..)) && self.has_waited_for_program(town) {
+            if self.is_to_stop() {
+                return Ok(false);
+            }
+            place = self.place()?;
+        }
+        if let Place::Guest(pane) = &place {
+            // In that session this agent would be taken for the other one.
+            self.tmux.kill_panes(&[(&pane.id, pane.server)])?;
+            place = self.place()?;
+        }
         match place {
             Place::Running(pane, pid) => self.adopt(&pane, pid)?,
+            Place::Guest(pane) => bail!(
+                "its pane is in session '{}' of another agent, and cannot be closed; run \
+                 'tmux -L {} kill-pane -t {}'",
+                pane.session,
+                self.tmux.socket(),
+                pane.id
+            ),
             Place::Dead(Pane { id, server, .. }) => {
-                // A gt-agent that was killed could not.
+                // A gt-agent that was killed could not end them itself.
                 self.end_scopes(&id, server);
                 self.start(&Terminal::Pane { id: &id, server })?;
             }
@@ -332,7 +386,7 @@ impl Run {
         Ok(true)
     }
 
-    /// The looks of gt's, for a session that we make.
+    /// The looks of a session that we make: those of one of gt's.
     fn dress(&self) -> Dress {
         let gt = looks::gt();
         let keys = gt
@@ -355,9 +409,36 @@ impl Run {
         worktree.sync(self.signals.as_fd());
     }
 
+    /// Waits a while for a program that is not there; whether it had to.
+    fn has_waited_for_program(&self, town: &Town) -> bool {
+        let is_there = || fit::program(town, &self.agent, &self.launch).is_some();
+        if is_there() {
+            return false;
+        }
+        let name = self.launch.argv.first().map_or("", String::as_str);
+        log::warn!(gt_agent:% = self.agent;
+            "{} is to start, and its program '{name}' is not there; waiting up to {} s for it", self.agent,
+            UPGRADE_LIMIT.as_secs());
+        let limit = (UPGRADE_LIMIT + START_LIMIT * 2).as_micros();
+        let _ = sd_notify::notify(&[
+            NotifyState::Status(&format!(
+                "Waiting for the program '{name}', which is not there"
+            )),
+            NotifyState::ExtendTimeoutUsec(u32::try_from(limit).unwrap_or(u32::MAX)),
+        ]);
+        let deadline = Instant::now() + UPGRADE_LIMIT;
+        while !is_there() && Instant::now() < deadline && !self.is_to_stop_within(RETRY) {}
+        true
+    }
+
     pub(super) fn is_to_stop(&self) -> bool {
+        self.is_to_stop_within(Duration::ZERO)
+    }
+
+    /// Waits up to `limit` for a signal to stop; tells whether one has come.
+    pub(super) fn is_to_stop_within(&self, limit: Duration) -> bool {
         let mut fds = [PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
-        poll(&mut fds, PollTimeout::ZERO).is_ok_and(|n| n > 0)
+        poll(&mut fds, tools::timeout(limit)).is_ok_and(|n| n > 0)
     }
 
     /// Notes that the agent asks to be left alone for a while; the tick plans when it is tried
@@ -372,7 +453,21 @@ impl Run {
         self.pid = pid;
         self.server = pane.server;
         self.is_own_server = process::is_in(pane.server, server::SERVICE);
-        self.session.clone_from(&pane.session);
+        self.session = self.session_of(pane);
+    }
+
+    /// The session that a pane is in: of several that a person has grouped, the one that is called as
+    /// the agent's is. tmux names the one that was used last.
+    fn session_of(&self, pane: &Pane) -> String {
+        let own = &self.names.session;
+        if pane.session != *own
+            && let Ok(panes) = self.tmux.panes_of(&self.instance, &[own])
+            && let Some(named) = Index::of(&panes).own(&self.instance, own)
+            && named.id == pane.id
+        {
+            return named.session.clone();
+        }
+        pane.session.clone()
     }
 
     fn ready(&mut self) {
@@ -405,25 +500,22 @@ impl Run {
         Ok(None)
     }
 
-    /// Waits for ends until one is final.
-    fn supervise(&mut self) -> Result<u8> {
+    /// Waits for ends until one is final, and gives the exit status for it; `None`: we are to stop.
+    fn supervise(&mut self) -> Result<Option<u8>> {
         let mut clean: VecDeque<Instant> = VecDeque::new();
         loop {
-            match self.next_event()? {
-                Event::Stop => return self.stop(),
-                Event::ServerEnded => {
-                    self.end_agent();
-                    self.report(&End::Unknown(SERVER_GONE));
-                    return Ok(1);
-                }
+            let event = self.next_event()?;
+            match event {
+                Event::Stop => return Ok(None),
+                Event::ServerEnded => self.end_agent(),
                 Event::Look => {
                     self.stay();
                     continue;
                 }
                 Event::AgentEnded => {}
             }
-            let Some(after) = self.after()? else {
-                return self.stop();
+            let Some(after) = self.after(event)? else {
+                return Ok(None);
             };
             let end = match after {
                 After::Respawned(pid) => {
@@ -442,17 +534,17 @@ impl Run {
             if end == End::Closed {
                 self.save_note(Left::Closed(Timestamp::now()));
                 poke::heartbeat(Path::new(&self.town));
-                return Ok(0);
+                return Ok(Some(0));
             }
             // A polecat has no patrol to go on with: its work is done.
             let is_final = matches!(self.agent.role(), Role::Polecat | Role::Dog | Role::Boot);
             if is_final && end == End::Exited(0) {
                 self.forget_note();
                 self.close_pane();
-                return Ok(0);
+                return Ok(Some(0));
             }
             if end != End::Exited(0) {
-                return Ok(end.status());
+                return Ok(Some(end.status()));
             }
             let now = Instant::now();
             clean.push_back(now);
@@ -464,21 +556,21 @@ impl Run {
                 log::error!(message_id = journal::AGENT_NOT_STARTED, gt_agent:% = self.agent;
                     "{}: {why}", self.agent);
                 let _ = sd_notify::notify(&[NotifyState::Status(&why)]);
-                // Each start may cost its user money, and another one ends as these did.
-                return Ok(Exit::BadConfig as u8);
+                // Each start may cost its user money, and the next one would end as these did.
+                return Ok(Some(Exit::BadConfig as u8));
             }
             self.end_leftovers()?;
             if let Some(refusal) = self.renew()? {
                 log::warn!(message_id = journal::AGENT_REFUSED, gt_agent:% = self.agent, gt_reason:% = refusal;
                     "{} is not started again: {refusal}", self.agent);
                 self.close_pane();
-                return Ok(0);
+                return Ok(Some(0));
             }
             let (id, server) = (&self.pane.clone(), self.server);
             self.occasion = Occasion::Start;
             let started = self.patiently(|run| run.start(&Terminal::Pane { id, server }));
             if started.is_err() && self.is_to_stop() {
-                return self.stop();
+                return Ok(None);
             }
             started?;
         }
@@ -496,6 +588,7 @@ mod tests {
             for again in [None, Some(Again { start: 3, at })] {
                 let text = status_text(7, "gt-deacon", root, again);
                 assert_eq!(town_of(&text), Some(root));
+                assert_eq!(process_of(&text), Some(7));
                 assert_eq!(Again::parse(&text), again, "{text}");
             }
         }

@@ -14,20 +14,22 @@ use crate::systemd::Systemd;
 use crate::tmux::{Index, Pane, TmuxError};
 
 /// The scopes that tmux asks for.
-const SCOPES: &str = "tmux-spawn-*.scope";
+const TMUX_SCOPES: &str = "tmux-spawn-*.scope";
 
-/// How long it may take until the manager has made them.
+/// How long it may take until the manager has made these scopes.
 const SCOPE_LIMIT: Duration = Duration::from_secs(10);
 
-/// How often it is asked.
+/// How often the manager is asked.
 const SCOPE_POLL: Duration = Duration::from_millis(5);
 
 /// Where an agent's pane is, or is to be.
 pub(super) enum Place {
-    /// Here, with this process at work in it.
+    /// In this pane, with this process at work in it.
     Running(Pane, u32),
-    /// This pane is left of it.
+    /// In this pane, which an agent that has ended has left.
     Dead(Pane),
+    /// Such a pane, which somebody has moved into the session of another agent.
+    Guest(Pane),
     /// Its session is there, without a pane for it.
     Window,
     /// It has no session.
@@ -56,6 +58,7 @@ impl Run {
                 Head::Process(pid) if !pane.dead && !is_orphan(pid) => {
                     Place::Running(pane.clone(), pid)
                 }
+                _ if pane.is_guest(&self.instance) => Place::Guest(pane.clone()),
                 _ => Place::Dead(pane.clone()),
             }),
             Found::Taken(whose) => bail!("session '{}' is {whose}", self.names.session),
@@ -144,7 +147,10 @@ impl Run {
     pub(super) fn attach(&self, systemd: &Systemd, pids: &[u32]) -> Result<()> {
         let deadline = Instant::now() + SCOPE_LIMIT;
         let is_apart = |pid: &u32| process::is_in_scope(*pid);
-        while !pids.iter().all(is_apart) && systemd.has_jobs(SCOPES)? && Instant::now() < deadline {
+        while !pids.iter().all(is_apart)
+            && systemd.has_jobs(TMUX_SCOPES)?
+            && Instant::now() < deadline
+        {
             std::thread::sleep(SCOPE_POLL);
         }
         systemd.attach(&self.unit, pids)

@@ -26,7 +26,7 @@ use crate::zone;
 /// How long the pane may take to call back, and an exec to succeed or fail.
 pub(super) const START_LIMIT: Duration = Duration::from_secs(20);
 
-/// How often it is looked whether a pane that does not call back is still there.
+/// How often we look whether a pane that does not call back is still there.
 const CALL_POLL: Duration = Duration::from_millis(500);
 
 impl Run {
@@ -35,8 +35,10 @@ impl Run {
     pub(super) fn start(&mut self, terminal: &Terminal<'_>) -> Result<()> {
         let (listener, path) = listen()?;
         let argv = exec_command(&self.instance, &path);
-        let (dir, names) = (&self.dir, self.names_pane);
-        let opened = self.tmux.open(terminal, &self.instance, names, dir, &argv);
+        let (dir, names_pane) = (&self.dir, self.names_pane);
+        let opened = self
+            .tmux
+            .open(terminal, &self.instance, names_pane, dir, &argv);
         let called = opened.map_err(anyhow::Error::from).and_then(|pane| {
             // Meanwhile the pane's process begins.
             let systemd = self.systemd.take().map_or_else(Systemd::connect, Ok)?;
@@ -96,7 +98,7 @@ impl Run {
         Ok(self.tmux.note_words(&self.pane, pid, &words)?)
     }
 
-    /// Waits until the pane's process calls: it and nobody else.
+    /// Waits until the pane's process calls; calls of other processes are dropped.
     fn await_call(&self, listener: &UnixListener, mut pane: Pane) -> Result<(UnixStream, Pane)> {
         let deadline = Instant::now() + START_LIMIT;
         while Instant::now() < deadline {
