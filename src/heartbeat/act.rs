@@ -32,6 +32,9 @@ const CHANGED: &str = "gt-heartbeat-changed";
 const TOOL_LIMIT: Duration = Duration::from_secs(180);
 
 /// Why a text is not typed where it would not be seen, so that nobody could tell whether it is taken.
+const UNSEEN: &str = "what was typed there last did not show, so nothing more is typed until its screen changes, and \
+     nothing at all after the third time; 'ready_prompt_prefix' in the settings tells what its input line begins with";
+
 const NO_ROOM: &str = "its window is too small to show a text; attach to it from a larger one";
 
 /// How soon a tick of which a part failed is followed by the next one.
@@ -58,7 +61,7 @@ pub fn act(
             "Nobody is judged this time: {gap}");
     }
     // A mail that is not sent yet must not count as sent if this run is killed.
-    acting.told_of(&plan.steps, false);
+    acting.set_told(&plan.steps, false);
     // First, because an action that is not remembered would be done again by each tick.
     if !plan.steps.is_empty() {
         let remembered = acting.memory.save(world.town);
@@ -69,7 +72,7 @@ pub fn act(
                 .into_iter()
                 .partition(|step| step.action.is_counted());
             let agents = counted.iter().filter_map(|step: &Step| step.action.agent());
-            agents.for_each(|agent| acting.forget(agent));
+            agents.for_each(|agent| acting.restore_record(agent));
         }
     }
     acting.steps(&plan.steps);
@@ -134,7 +137,7 @@ struct Acting<'a> {
     failures: Vec<String>,
 }
 
-/// Whether somebody has just closed the session of an agent of a rig, which may be docked so.
+/// Whether somebody has just closed the session of an agent of a rig, as `gt rig dock` does.
 fn closes(observed: &Observed, now: Timestamp) -> bool {
     let pause = observed.rules.closed_pause;
     let is_recent = |since| (SignedDuration::ZERO..=pause).contains(&now.duration_since(since));
@@ -144,8 +147,8 @@ fn closes(observed: &Observed, now: Timestamp) -> bool {
     })
 }
 
-/// How long until a mail that could not be sent is tried again: ever longer, by how long the last of
-/// those is down of whom it tells.
+/// How long until a mail that could not be sent is tried again: ever longer, as long as the agent that
+/// it tells of has been down; of several agents, the one that went down last.
 fn mail_pause(observed: &Observed, steps: &[Step], now: Timestamp) -> SignedDuration {
     let down = |step: &Step| match &step.action {
         Action::Tell { agent, .. } => observed.agents.get(agent)?.unit.down,
@@ -166,8 +169,8 @@ impl Acting<'_> {
         result.is_ok()
     }
 
-    /// What an agent's record was before the plan: an action that failed did not happen.
-    fn forget(&mut self, agent: &Agent) {
+    /// Gives an agent the record that it had before the plan: an action that failed did not happen.
+    fn restore_record(&mut self, agent: &Agent) {
         match self.observed.memory.agents.get(agent) {
             Some(before) => _ = self.memory.agents.insert(agent.clone(), before.clone()),
             None => _ = self.memory.agents.remove(agent),
@@ -188,21 +191,21 @@ impl Acting<'_> {
             let result = self.step(&step.action);
             let Some(result) = result else { continue };
             if self.note(result.map(drop)) {
-                self.told(step);
+                self.log_done(step);
             } else if let Some(agent) = step.action.agent() {
-                self.forget(agent);
+                self.restore_record(agent);
             }
         }
     }
 
-    /// Whether an agent is frozen now. An emergency stop freezes first and sets its mark then, so
-    /// this tick may have seen the agent before the one and the mark after the other.
+    /// Whether an agent is frozen now. An emergency stop first freezes the agent and then sets its
+    /// mark, so this tick may have seen the agent before it was frozen, and the mark.
     fn is_frozen(&self, agent: &Agent) -> bool {
         let now = self.world.systemd.properties(&agent.unit());
         now.is_ok_and(|unit| unit.is_frozen())
     }
 
-    /// `None`: not one of the manager's.
+    /// Has the manager do a step; `None`: the step is none of the manager's.
     fn step(&self, action: &Action) -> Option<Result<()>> {
         let systemd = self.world.systemd;
         let queue = |verb, unit: &str| systemd.queue(verb, unit).map(drop);
@@ -231,7 +234,7 @@ impl Acting<'_> {
         })
     }
 
-    fn told(&self, step: &Step) {
+    fn log_done(&self, step: &Step) {
         let (id, level) = match &step.action {
             Action::Start { .. } | Action::Restore { .. } => {
                 (journal::TICK_STARTED, log::Level::Info)
@@ -252,8 +255,7 @@ impl Acting<'_> {
             .agent()
             .map(Agent::to_string)
             .unwrap_or_default();
-        let action = step.action.to_string();
-        log::log!(level, message_id = id, gt_agent = agent.as_str(), gt_action = action.as_str(),
+        log::log!(level, message_id = id, gt_agent = agent.as_str(), gt_action:% = step.action.name(),
             gt_reason = step.reason.as_str(); "{}: {}", step.action.done(), step.reason);
     }
 
@@ -269,7 +271,7 @@ impl Acting<'_> {
             };
             let reader = observe::reader(self.world.town, agent);
             match answer::agree(&self.world.tmux, pane, &reader, &question) {
-                Ok(true) => self.told(&Step {
+                Ok(true) => self.log_done(&Step {
                     reason: format!(
                         "it asked '{}'",
                         question.headline().replace(char::is_control, " ")
@@ -284,10 +286,10 @@ impl Acting<'_> {
         }
     }
 
-    /// All that is to be typed, at once.
+    /// Types all that is to be typed, at once.
     fn pokes(&mut self, plan: &Plan) {
         for (agent, why) in &plan.waits {
-            waits(agent, why);
+            log_wait(agent, why);
         }
         for (agent, how) in &plan.disagreements {
             let name = agent.to_string();
@@ -319,47 +321,54 @@ impl Acting<'_> {
             let name = agent.to_string();
             match outcome {
                 Ok(Outcome::Told) => {
-                    self.told(step);
+                    self.log_done(step);
                     if let Action::Instruct { pane, .. } = &step.action {
                         let forgot = self.world.tmux.forget_words(pane);
                         self.note(forgot.map_err(anyhow::Error::from));
                     }
                 }
                 Ok(Outcome::NoRoom) => {
-                    self.forget(agent);
-                    self.waits(agent, NO_ROOM.into());
+                    self.restore_record(agent);
+                    self.note_wait(agent, NO_ROOM.into());
                 }
                 Ok(Outcome::Taken(hold)) => {
-                    self.forget(agent);
-                    self.waits(agent, hold.words().into());
+                    self.restore_record(agent);
+                    self.note_wait(agent, hold.words().into());
                 }
-                // The next tick goes on with it.
+                // The poke counts as one that was not answered: the screen stands still.
+                Ok(Outcome::Unseen) => {
+                    let before = self.observed.memory.agents.get(agent);
+                    let before = before.and_then(|record| record.pokes.waits.clone());
+                    self.memory.record(agent).pokes.waits = before;
+                    self.note_wait(agent, UNSEEN.into());
+                }
+                // The next tick goes on with the first words.
                 Ok(_) if matches!(step.action, Action::Instruct { .. }) => {}
-                // It was typed, so it counts: no sign of it is what a stuck agent gives.
+                // The poke was typed, so it counts: a stuck agent gives no sign of it.
                 Ok(Outcome::NotShown | Outcome::NotTaken) => {
                     log::warn!(message_id = journal::POKE_UNANSWERED, gt_agent = name.as_str(),
                         gt_reason = step.reason.as_str();
                         "Poked {agent}, but its screen does not show that it was taken");
                 }
                 Ok(Outcome::Waits(state)) => {
-                    self.forget(agent);
+                    self.restore_record(agent);
                     let why = pokes::why_unfit(&state).unwrap_or_else(|| "it was too slow".into());
-                    self.waits(agent, why);
+                    self.note_wait(agent, why);
                 }
-                Ok(Outcome::Gone) => self.forget(agent),
+                Ok(Outcome::Gone) => self.restore_record(agent),
                 Err(e) => {
                     self.note(Err(anyhow::anyhow!("Failed to poke {agent}: {e}")));
-                    self.forget(agent);
+                    self.restore_record(agent);
                 }
             }
         }
     }
 
     /// Tells why nothing is typed to an agent, when that begins.
-    fn waits(&mut self, agent: &Agent, why: String) {
+    fn note_wait(&mut self, agent: &Agent, why: String) {
         let waits_for = &mut self.memory.record(agent).pokes.waits;
         if waits_for.replace(why.clone()).as_ref() != Some(&why) {
-            waits(agent, &why);
+            log_wait(agent, &why);
         }
     }
 
@@ -435,7 +444,7 @@ impl Acting<'_> {
                 continue;
             };
             match bd::mark_dead(&tools, self.world.town, bead, listed.elapsed()) {
-                Ok(true) => self.told(&step),
+                Ok(true) => self.log_done(&step),
                 Ok(false) => {}
                 Err(e) => _ = self.note(Err(e)),
             }
@@ -460,7 +469,7 @@ impl Acting<'_> {
         let rigs: BTreeSet<String> = rigs
             .filter_map(|agent| agent.rig().map(String::from))
             .collect();
-        let hooked = |dir: &Path| match bd::hooked(tools, town, dir) {
+        let ask = |dir: &Path| match bd::hooked(tools, town, dir) {
             Ok(hooked) => hooked,
             Err(e) => {
                 log::warn!("What is on hooks is as it was: {e:#}");
@@ -470,14 +479,14 @@ impl Acting<'_> {
         if rigs.is_empty() {
             return;
         }
-        let Some(of_town) = hooked(town.root()) else {
+        let Some(of_town) = ask(town.root()) else {
             return;
         };
         for rig in rigs {
             if begin.elapsed() > TOOL_LIMIT {
                 return;
             }
-            let Some(mut hooked) = hooked(&town.path(&rig)) else {
+            let Some(mut hooked) = ask(&town.path(&rig)) else {
                 continue;
             };
             hooked.extend_from_slice(&of_town);
@@ -504,7 +513,7 @@ impl Acting<'_> {
     }
 
     /// Notes whether the Witnesses have been told of the crashes that are to be told.
-    fn told_of(&mut self, steps: &[Step], told: bool) {
+    fn set_told(&mut self, steps: &[Step], told: bool) {
         for step in steps {
             if let Action::Tell { agent, .. } = &step.action {
                 self.memory.record(agent).told = told;
@@ -512,13 +521,13 @@ impl Acting<'_> {
         }
     }
 
-    /// Mails the Witness of its rig that a polecat crashed, in the words of current `gt`. What is
-    /// not known to be sent is tried again by the next tick. Tells whether all are.
+    /// Mails the Witness of its rig that a polecat crashed, in the words of current `gt`. The next
+    /// tick tries again those that were perhaps not sent. Tells whether all were sent.
     fn mails(&mut self, steps: &[Step], begin: Instant) -> bool {
         let Ok(home) = home() else { return true };
         let tools = Tools::locate(&home);
         if tools.path("gt").is_none() {
-            self.told_of(steps, true);
+            self.set_told(steps, true);
             return true;
         }
         for step in steps {
@@ -531,7 +540,7 @@ impl Acting<'_> {
             let seen = self.observed.agents.get(agent);
             let gave_up = seen.filter(|seen| seen.unit.is_failed());
             let what_next = match gave_up {
-                // Of one that runs again, the manager tells nothing of how the last run ended.
+                // If it runs again, the manager does not tell how its last run ended.
                 None => "systemd starts it again, up to five times within 15 minutes".into(),
                 Some(seen) => {
                     let why = alert::end(&seen.unit.result, seen.unit.status);
@@ -555,9 +564,9 @@ impl Acting<'_> {
             ) {
                 Ok(()) => {
                     self.memory.record(agent).told = true;
-                    self.told(step);
+                    self.log_done(step);
                 }
-                // A `gt` that hangs would take its whole limit for each.
+                // A `gt` that hangs would take its whole time limit for each mail.
                 Err(e) => {
                     log::warn!("Failed to tell {to} that {agent} crashed, trying again: {e}");
                     return false;
@@ -586,8 +595,8 @@ impl Acting<'_> {
         }
     }
 
-    /// Has what the units cannot name bring the next tick forward: emergency stops, and activity in
-    /// an idle town.
+    /// Has a transient path unit bring the next tick forward for what the installed ones cannot name:
+    /// emergency stops, and activity in an idle town.
     fn watch(&mut self, plan: &Plan) {
         let (town, systemd) = (self.world.town, self.world.systemd);
         self.note(changes::make_directories(town));
@@ -615,7 +624,7 @@ impl Acting<'_> {
     }
 }
 
-fn waits(agent: &Agent, why: &str) {
+fn log_wait(agent: &Agent, why: &str) {
     let name = agent.to_string();
     log::info!(message_id = journal::POKE_WAITS, gt_agent = name.as_str(), gt_reason = why;
         "The poke of {agent} waits: {why}");

@@ -39,7 +39,7 @@ const FILES: [&str; 7] = [
     poke::DIR,
 ];
 
-/// An emergency stop of the town is called so, that of a rig so with a dot and the rig's name.
+/// The file of the town's emergency stop; that of a rig has a dot and the rig's name after it.
 const STOP: &str = "ESTOP";
 
 /// The most emergency stops of rigs that are watched one by one, for each takes an inotify
@@ -52,7 +52,7 @@ const ENTRIES: usize = 1000;
 /// How often one look has a tick done, while the files go on changing or the ticks fail.
 const ROUNDS: usize = 6;
 
-/// The pause between two of them; it doubles each time when the last tick has not taken note of
+/// The pause between two such ticks; it doubles each time when the last tick has not taken note of
 /// the files.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -159,7 +159,8 @@ fn absent(stops: &BTreeSet<String>) -> Option<String> {
 /// letters; each node gives those that leave the tree there.
 fn alternatives(rigs: &[&str]) -> Vec<String> {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-    // Whatever begins like a name that is no rig's is passed over with it.
+    // A name with other characters counts up to the first of them; every name that begins like that
+    // is passed over with it.
     let odd: BTreeSet<&str> = rigs
         .iter()
         .filter_map(|rig| rig.find(|c| !is_plain(c)).map(|at| &rig[..at]))
@@ -197,8 +198,8 @@ fn alternatives(rigs: &[&str]) -> Vec<String> {
     patterns
 }
 
-/// Has a tick done if the last one has not seen what is there now. Ends when one has, or after a
-/// few: then the next change, or the next tick, goes on.
+/// Has a tick done if the last one has not seen the files as they are now. Ends when one has, or after
+/// a few ticks: then the next change, or the next tick, goes on.
 ///
 /// # Errors
 /// There is no town or no manager, or another tick does not end.
@@ -236,8 +237,8 @@ pub fn look() -> Result<Exit> {
     Ok(Exit::Ok)
 }
 
-/// Whether somebody else than we has done something since the last tick. The status line of `gt`
-/// writes one of the files every few seconds, too.
+/// Whether somebody other than us has done something since the last tick. The status line of `gt`
+/// writes one of the files every few seconds, too, which does not count.
 fn is_active(town: &Town, ticked: Option<Timestamp>) -> bool {
     let commanded = activity::modified(&town.path(activity::FILE));
     (commanded > ticked && activity::is_somebodys(town))

@@ -11,6 +11,7 @@ use crate::agent::{Agent, Role};
 use crate::alert::{self, unit_key};
 use crate::job::KILLED;
 use crate::lifecycle::presync;
+use crate::printable;
 use crate::town::left::Left;
 use crate::town::ours::{Closed, Ours};
 
@@ -20,22 +21,25 @@ const GAP_MSEC: i64 = 30_000;
 /// An agent that has been up for this long counts as back.
 const BACK: SignedDuration = SignedDuration::from_secs(20);
 
-/// How long a polecat that is down may have work on its hook: who slings it hooks it first and
-/// makes the session then, and who is done takes a moment to clear the hook.
+/// How long a polecat that is down may have work on its hook: whoever slings work hooks it first and
+/// makes the session then, and a polecat that is done takes a moment to clear its hook.
 const HOOKED: SignedDuration = SignedDuration::from_mins(2);
 
-/// A run that begins later than this after a start is not due to it.
+/// A run that begins later than this after a start is not due to that start.
 const BEGINS: SignedDuration = SignedDuration::from_mins(2);
 
-/// When it is looked whether a unit of ours that was started again stays up: what has ended it, such
-/// as too few inotify instances, may last.
+/// When we look whether a unit of ours that was started again stays up: the cause of its end, such as
+/// too few inotify instances, may last.
 const KEPT: SignedDuration = SignedDuration::from_mins(1);
+
+/// For how long after an agent gave up we look each minute whether it can be started again.
+const MENDS: SignedDuration = SignedDuration::from_hours(1);
 
 /// For how long an agent that gave up and is gone counts as one that gave up: polecats that give up
 /// under ever new names, each removed by somebody, are a storm too.
 const COUNTS: SignedDuration = SignedDuration::from_hours(1);
 
-/// How often it is looked whether an agent has ended that runs where its unit cannot have it.
+/// How often we look whether an agent has ended that runs where its unit cannot take it over.
 const ELSEWHERE: SignedDuration = SignedDuration::from_secs(50);
 
 /// For how long after its session appeared an agent may begin in it.
@@ -46,6 +50,9 @@ const SECOND: SignedDuration = SignedDuration::from_secs(1);
 
 /// The condition that the Deacon has been silent for long.
 pub(super) const SILENT: &str = "deacon";
+
+/// Why the unit of an agent is started that somebody else has started.
+const OUTSIDE: &str = "it runs outside of its unit, which takes it over";
 
 /// This many unusable answers of `bd` or `tmux` in a row are worth an alert.
 const FAILURES: u32 = 3;
@@ -71,7 +78,7 @@ pub(super) struct Deciding<'a> {
     pub(super) memory: Memory,
 }
 
-/// Decides.
+/// Makes the plan of a tick from what it has seen.
 pub fn decide(seen: &Observed, now: Timestamp) -> Plan {
     let mut memory = seen.memory.clone();
     let gap = gap(memory.clocks.as_ref(), seen.clocks.as_ref());
@@ -137,7 +144,7 @@ impl Deciding<'_> {
         };
         let worktrees = self.seen.alerts.keys().filter(is_there);
         self.pending.extend(worktrees.cloned());
-        // Only a heartbeat ends the silence of a Deacon that is to run, or a person who has it rest.
+        // Only a heartbeat, or a person who has it rest, ends the silence of a Deacon that is to run.
         let deacon = self.seen.agents.get(&Agent::deacon());
         let rests = |deacon: &Seen| {
             let refusal = deacon.refusal.as_ref();
@@ -170,8 +177,8 @@ impl Deciding<'_> {
         }
     }
 
-    /// One of our own units: those that wait for something are to be up, the others are to
-    /// have done their last job.
+    /// Judges one of our own units: one that waits for something is to be up, any other one is not to
+    /// have failed.
     fn own(&mut self, name: &str, unit: &UnitState) {
         let is_kept = KEPT_UNITS.contains(&name);
         let is_look = LOOKS.contains(&name);
@@ -186,7 +193,7 @@ impl Deciding<'_> {
             return;
         }
         if unit.is_failed() && is_look {
-            // Started anew below; should it fail again, that start says so.
+            // It is started anew below; should it fail again, its `OnFailure=` begins the alert.
             self.pending.insert(key);
         } else if unit.is_failed() {
             let summary = alert::failed(name, &alert::end(&unit.result, unit.status));
@@ -213,8 +220,8 @@ impl Deciding<'_> {
         self.steps.push(Step { action, reason });
     }
 
-    /// Of an agent that starts about now. An open alert about it ends when it has been up for a
-    /// while, and a Deacon has a grace: look then.
+    /// Plans the next look at an agent that starts about now: when an open alert about it may end, for
+    /// it has been up for a while, and when a Deacon's grace is over.
     fn look_again(&mut self, agent: &Agent, key: &str, after: SignedDuration) {
         self.pending.insert(key.to_string());
         if agent.role() == Role::Deacon {
@@ -263,7 +270,7 @@ impl Deciding<'_> {
             if unit.is_down() {
                 self.pending.insert(key);
                 if starts {
-                    // Nothing tells of its end, after which no pause is due.
+                    // Nothing tells us of its end, so we look for that, and start it without a pause.
                     let (count, at) = (0, self.now);
                     self.memory.record(agent).retry = Some(Retry { count, at });
                     let what = format!("whether {agent} has ended where it runs");
@@ -297,7 +304,7 @@ impl Deciding<'_> {
             return self.leave(agent, refused.reason.clone());
         }
         let left = seen.left.filter(|_| !unit.is_failed() && !seen.outside);
-        // Whom somebody has started goes on, whatever the patrols want.
+        // An agent that somebody has started goes on, whatever the patrols want.
         let goes_on = !agent.role().is_patrol() && !seen.dismissed && !seen.gone;
         if let Some(Left::Waiting(since)) = left
             && (seen.wanted || goes_on)
@@ -312,6 +319,16 @@ impl Deciding<'_> {
         {
             return;
         }
+        // Each start would be refused; a disk may be away, which nothing watches.
+        if let Some(rig) = agent.rig().filter(|_| seen.gone) {
+            let why = format!(
+                "the town has no directory '{rig}'; bring it back, or take {rig} out of 'mayor/rigs.json'"
+            );
+            self.conditions
+                .insert(key, alert::cannot_start(agent, &why));
+            self.at(now + 10 * KEPT, format!("whether {rig} is back"));
+            return self.leave(agent, why);
+        }
         if unit.is_failed() {
             if self.mended(agent, seen) {
                 return;
@@ -319,7 +336,11 @@ impl Deciding<'_> {
             self.failed(agent, seen);
             return self.retry(agent, unit.down, "it gave up");
         }
-        self.start(agent, "it is to run and does not");
+        let why = match seen.outside {
+            true => OUTSIDE,
+            false => "it is to run and does not",
+        };
+        self.start(agent, why);
     }
 
     fn start(&mut self, agent: &Agent, reason: &str) {
@@ -329,8 +350,8 @@ impl Deciding<'_> {
         self.push(Action::Start { agent }, reason);
     }
 
-    /// An agent that is down and that no patrol wants. Crew in a session of its own is its person's
-    /// to keep; crew, or a Mayor, that runs in a unit comes back with the town, as polecats do.
+    /// An agent that is down and that no patrol wants. Crew in a session of its own is left to its
+    /// person; crew, or a Mayor, that ran in a unit comes back with the town, as polecats do.
     fn worker(&mut self, agent: &Agent, seen: &Seen, left: Option<Left>) {
         self.memory.record(agent).retry = None;
         if seen.gone && seen.unit.is_failed() {
@@ -348,7 +369,7 @@ impl Deciding<'_> {
             return self.leave(agent, "too many polecats of its rig gave up");
         }
         if is_polecat && seen.outside {
-            self.start(agent, "it runs outside of its unit, which takes it over");
+            self.start(agent, OUTSIDE);
         } else if seen.unit.is_failed() {
             if seen.left != Some(Left::AtWork) || !self.mended(agent, seen) {
                 self.failed(agent, seen);
@@ -394,8 +415,8 @@ impl Deciding<'_> {
         }
     }
 
-    /// Work on the hooks of polecats that are down: each polecat is started for it, once until it
-    /// has run again for somebody else. An alert tells the issue that nobody can go on with.
+    /// Work on the hooks of polecats that are down: each polecat is started for it once, and once more
+    /// after it has run again for another reason. An alert tells of an issue that nobody can go on with.
     fn hooks(&mut self) {
         let hooks = std::mem::take(&mut self.memory.hooks);
         for (agent, mut hook) in hooks {
@@ -407,17 +428,17 @@ impl Deciding<'_> {
             }
             if seen.is_none_or(|seen| has_run_again(&hook, seen)) {
                 hook.started = None;
-                // Who closes it takes a moment to clear the hook, too.
+                // Whoever closes its session takes a moment to clear the hook, too.
                 if let Some(Left::Closed(at)) = seen.and_then(|seen| seen.left) {
                     hook.since = hook.since.max(at);
                 }
             }
-            // Who asked to wait, and who may not run, goes on later.
+            // A polecat that asked to wait, or may not run, goes on later.
             let waits = seen.is_some_and(|seen| {
                 let asked = matches!(seen.left, Some(Left::Waiting(_))) && !seen.unit.is_failed();
                 asked || seen.refusal.is_some()
             });
-            if !is_down || waits || self.started(&agent) {
+            if !is_down || waits || self.has_step(&agent) {
                 self.memory.hooks.insert(agent, hook);
                 continue;
             }
@@ -445,8 +466,8 @@ impl Deciding<'_> {
         }
     }
 
-    /// Nobody can go on with an issue. A polecat without a directory cannot be started: that is
-    /// another condition, for what to do is another.
+    /// Raises the condition that nobody can go on with an issue. A polecat without a directory cannot
+    /// be started: that is a condition of its own, because there is something else to do about it.
     fn stranded(&mut self, agent: &Agent, issue: &str, why: &str, can_start: bool) {
         let (kind, what_to_do) = match can_start {
             true => (
@@ -461,13 +482,13 @@ impl Deciding<'_> {
             .insert(format!("{kind}-{}", agent.instance()), summary);
     }
 
-    fn started(&self, agent: &Agent) -> bool {
+    fn has_step(&self, agent: &Agent) -> bool {
         self.steps
             .iter()
             .any(|step| step.action.agent() == Some(agent))
     }
 
-    /// An agent whose session somebody closed; `false`: its pause is over.
+    /// Leaves an agent whose session somebody closed; `false`: its pause is over.
     fn closed(&mut self, agent: &Agent, since: Timestamp) -> bool {
         let rules = &self.seen.rules;
         let back = since.min(self.now) + rules.closed_pause;
@@ -484,7 +505,7 @@ impl Deciding<'_> {
         if back <= self.now || since > self.now {
             return false;
         }
-        // `gt rig dock` closes sessions before it sets the label, which is asked for meanwhile.
+        // `gt rig dock` closes sessions before it sets the label; a tick in between asks for that.
         let half = since + rules.closed_pause / 2;
         let again = if agent.rig().is_some() && half > self.now {
             half
@@ -510,8 +531,9 @@ impl Deciding<'_> {
         self.conditions.insert(unit_key(&agent.unit()), summary);
     }
 
-    /// An agent that gave up since its town or its configuration could not be used is tried at once
-    /// when they can: once until it was up, or until they could not be used again. `false`: it is not.
+    /// Tries an agent that gave up because it could not be started, as soon as it can be started: only
+    /// once until it has been up, or could not be started again. `false`: it is not tried now. What an
+    /// upgrade takes away is soon back, so at first we look each minute.
     fn mended(&mut self, agent: &Agent, seen: &Seen) -> bool {
         let Some(usable) = seen.usable else {
             return false;
@@ -519,9 +541,13 @@ impl Deciding<'_> {
         let tried = std::mem::replace(&mut self.memory.record(agent).early, usable);
         let is_mended = usable && !tried;
         if is_mended {
-            let reason = "its town or its configuration, which it gave up for, can be used again";
+            let reason = "it gave up since it could not be started, and now it can be";
             self.try_again(agent, reason.into());
             self.at(self.now + BACK, format!("whether {agent} stays up"));
+        }
+        let down = seen.unit.down.map(|down| self.now.duration_since(down));
+        if !usable && down.is_some_and(|down| down < MENDS) {
+            self.at(self.now + KEPT, format!("whether {agent} can be started"));
         }
         is_mended
     }
@@ -580,9 +606,9 @@ impl Deciding<'_> {
         let key = unit_key(&agent.unit());
         let since = seen.unit.since.filter(|since| *since <= self.now);
         let up = since.map_or(CEILING, |since| self.now.duration_since(since));
-        let longest = self.seen.rules.retry_first;
+        let well_after = self.seen.rules.retry_first;
         let record = self.memory.record(agent);
-        if up >= longest {
+        if up >= well_after {
             record.retry = None;
             (record.crashed, record.told) = (false, false);
         }
@@ -657,11 +683,11 @@ impl Deciding<'_> {
         }
         let together = |first: usize| {
             let (time, _) = deaths[first];
-            let end = deaths[first..]
+            let count = deaths[first..]
                 .iter()
                 .take_while(|(other, _)| other.duration_since(time) <= rules.mass_death_window)
                 .count();
-            &deaths[first..first + end]
+            &deaths[first..first + count]
         };
         let dead = (0..deaths.len())
             .map(together)
@@ -678,7 +704,7 @@ impl Deciding<'_> {
             .collect();
         let back = |agent: &Agent| {
             let seen = self.seen.agents.get(agent);
-            // One that is down and has not failed has ended well since, or is started now.
+            // An agent that is down and has not failed has ended well since, or is started now.
             let is_well = |unit: &UnitState| !unit.is_changing() && !unit.is_failed();
             seen.is_none_or(|seen| is_well(&seen.unit) || seen.refusal.is_some() || seen.gone)
         };
@@ -690,7 +716,7 @@ impl Deciding<'_> {
                 "{} agents died within {} s of each other: {}",
                 names.len(),
                 rules.mass_death_window.as_secs(),
-                names.join(", ")
+                printable::names(&names)
             );
             self.conditions.insert("mass-death".into(), summary);
         }
@@ -794,7 +820,7 @@ impl Deciding<'_> {
     }
 }
 
-/// The pause before the next slow try, after so many.
+/// The pause before the next slow try, after `count` of them.
 fn pause(rules: &Ours, count: u32) -> SignedDuration {
     let grown = rules.retry_first.checked_mul(1 << count.min(10));
     grown.map_or(rules.retry_longest, |pause| pause.min(rules.retry_longest))

@@ -26,7 +26,7 @@ const FULL: SignedDuration = SignedDuration::from_mins(1);
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Memory {
-    /// Of the format.
+    /// The version of the format.
     pub version: u32,
     /// The clocks at the last tick.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -40,7 +40,7 @@ pub struct Memory {
     /// Since when they have been counted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub counted_since: Option<Timestamp>,
-    /// When the last tick was that did the expensive things too.
+    /// When a tick last did the expensive things, too.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub full: Option<Timestamp>,
     /// When the next tick is due.
@@ -66,7 +66,7 @@ pub struct Memory {
     /// Polecats that are down with work on their hooks, as `bd` last had it.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub hooks: BTreeMap<Agent, Hook>,
-    /// By agent.
+    /// What is kept of each agent.
     pub agents: BTreeMap<Agent, Record>,
 }
 
@@ -89,10 +89,10 @@ pub struct Record {
     /// Its next slow try.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry: Option<Retry>,
-    /// It was tried at once when its configuration could be used again, and has not been well since.
+    /// It was tried as soon as it could be started again, and has not been well since.
     #[serde(skip_serializing_if = "is_default")]
     pub early: bool,
-    /// When the run began that is stopped because its patrol is off. One that began later is
+    /// When the run began that is stopped because its patrol is off. A run that began later is
     /// somebody's wish.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dismissed: Option<Timestamp>,
@@ -155,10 +155,10 @@ pub struct Pokes {
     /// The CPU time that the agent had used before the last one, in nanoseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cpu: Option<u64>,
-    /// The number of its text.
+    /// The number of the last one's text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tip: Option<usize>,
-    /// Why the next one is due and is not typed.
+    /// Why the next one, which is due, is not typed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub waits: Option<String>,
 }
@@ -187,7 +187,7 @@ pub struct Retry {
 /// The clocks, to tell a suspend or a set clock from passing time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Clocks {
-    /// Of the running kernel.
+    /// The kernel's id of this boot.
     pub boot_id: String,
     /// CLOCK_MONOTONIC in milliseconds; it stops in suspend.
     pub monotonic: i64,
@@ -202,7 +202,7 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 }
 
 impl Memory {
-    /// The bookkeeping, for those who only look; broken, it says nothing.
+    /// The bookkeeping, for those who only look; a broken file counts as none.
     ///
     /// # Errors
     /// The file cannot be read.
@@ -239,8 +239,8 @@ impl Memory {
         full.checked_add(FULL).ok().filter(|_| since)
     }
 
-    /// Counts a complete tick. The file for `gt` has the count of ticks before there was one here;
-    /// a Go daemon that ran in between has put its own there, and forgotten since when is counted.
+    /// Counts a complete tick. If we have no count yet, that in the file for `gt` is taken over; a Go
+    /// daemon that ran since then has put its own count there, without the time since when it counts.
     pub fn count(&mut self, state: &mut State, now: Timestamp) {
         if self.ticks == 0 {
             self.ticks = state.heartbeat_count.max(0);

@@ -6,6 +6,7 @@
 //! - [`act`]: carries a plan out, and reports per step.
 //! - [`tips`]: what pokes say.
 //! - [`changes`]: what brings the next tick forward.
+//! - `pokes`: whom to remind, and when the Deacon is stuck.
 //! - `watch`: who waits for a person, or works for very long.
 
 pub mod act;
@@ -73,7 +74,7 @@ pub(crate) const JOB: Job = Job {
     lock_limit: Duration::from_secs(30),
     // No path unit starts it again at once, so it need not go on until the cause is mended.
     patience: Duration::from_secs(8),
-    // It starts who is down.
+    // It starts agents that are down, also while the disk is full.
     needs_disk: false,
     arms_first: true,
 };
@@ -139,7 +140,7 @@ fn tend(desk: &Desk<'_>) -> Result<Done> {
         plan.bring_forward(now, due, "beads and docked rigs");
     }
     let (failures, next) = act::act(&world, &observed, plan, full, begin);
-    // In units of their own, so that a tool that hangs in one delays no other.
+    // The jobs run in units of their own, so that a tool that hangs in one delays no other.
     let mut starts = match (full, cause) {
         (false, _) => Vec::new(),
         (true, Cause::Hand) => JOBS.to_vec(),
@@ -203,7 +204,7 @@ const WRITTEN: [(&str, usize); 7] = [
     (".runtime", 2),
 ];
 
-/// What a town of an earlier version left open to others.
+/// Makes private what an earlier version has left open to other users.
 fn take_from_others(town: &Town) {
     let daemon = town.path("daemon");
     if files::is_open_to_others(&daemon)

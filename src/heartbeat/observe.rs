@@ -16,12 +16,12 @@ use super::observed::{
 };
 use super::tips;
 use super::watch::ALERTS;
-use crate::agent::{Agent, Role};
+use crate::agent::{Agent, Role, UNITS};
 use crate::alert::{self, unit_key};
 use crate::digest::digest;
-use crate::exit::Exit;
 use crate::hooks::report::Report;
 use crate::lifecycle::presync;
+use crate::session::fit;
 use crate::session::process::{self, Head};
 use crate::session::rival;
 use crate::session::run;
@@ -129,7 +129,7 @@ fn observe_with(
     let (asked, others): (Vec<&Unit>, Vec<&Unit>) = known.partition(is_asked);
     let others: Vec<(String, UnitState)> = others.into_iter().map(plain).collect();
     observed.units.extend(others);
-    observed.units.extend(states(world.systemd, asked)?);
+    observed.units.extend(unit_states(world.systemd, asked)?);
     // The processes of the panes are looked at while tmux tells what they show.
     let panes = look
         .panes()
@@ -157,8 +157,8 @@ fn observe_with(
     Ok(observed)
 }
 
-/// Notes which of the units that this tick may start the manager does not start: a start that is
-/// tried all the same would fail every tick.
+/// Notes which units, of those that this tick may start, the manager refuses to start: if they were
+/// tried all the same, each tick would fail.
 fn refused_units(
     systemd: &Systemd,
     listed: &BTreeMap<String, Unit>,
@@ -218,9 +218,9 @@ pub fn beads(world: &World<'_>, tools: &Tools, before: &Observed) -> Result<Opti
     let Some(beads) = bd::agents(tools, world.town, &known)? else {
         return Ok(None);
     };
-    let units = world.systemd.units(&["gt-agent@*.service"])?;
+    let units = world.systemd.units(&[UNITS])?;
     let mut agents = agents(world, &units)?;
-    // What they show is not asked here.
+    // What the terminals show is not needed here.
     let panes = world.tmux.panes().and_then(|panes| trusted(world, panes));
     if let Err(e) = panes.and_then(|panes| add_panes(&panes, world.town, &mut agents)) {
         log::debug!("Failed to list the terminals: {e}");
@@ -249,19 +249,19 @@ pub fn agents(world: &World<'_>, units: &BTreeMap<String, Unit>) -> Result<BTree
     let theirs = units
         .values()
         .filter(|unit| Agent::from_unit(&unit.name).is_ok());
-    for (unit, state) in states(world.systemd, theirs.collect())? {
+    for (unit, state) in unit_states(world.systemd, theirs.collect())? {
         if let Ok(agent) = Agent::from_unit(&unit) {
             agents.entry(agent).or_default().unit = state;
         }
     }
-    // What is not known is a problem of the town.
+    // If the notes cannot be listed, the problems of the town say so.
     let noted = left::noted(town).unwrap_or_default().into_iter();
     let noted = noted.filter(|agent| !agent.role().is_worker());
     for agent in town.workers().into_iter().chain(noted) {
         agents.entry(agent).or_default();
     }
     let marks = Marks::listed(town);
-    let misconfigured = misconfigured(world.systemd, &agents);
+    let unstartable = unstartable(world.systemd, &agents);
     for (agent, seen) in &mut agents {
         seen.wanted = roster.contains(agent);
         let listed = |rig| town.rigs_error().is_some() || town.rigs().contains(rig);
@@ -274,12 +274,12 @@ pub fn agents(world: &World<'_>, units: &BTreeMap<String, Unit>) -> Result<BTree
                 patrols.is_some_and(|patrols| !patrols.wants(agent))
             }
         };
-        seen.usable = misconfigured
+        seen.usable = unstartable
             .contains(&agent.unit())
-            .then(|| town.launch(agent).is_ok());
+            .then(|| fit::check(town, agent).is_ok());
         let left = Note::of(town, agent).load();
         let mut refusal = marks.refusal(agent);
-        // Where its directory cannot be looked into, it would be started in another one.
+        // If its directory cannot be looked into, it would be started in another one.
         match left.and_then(|left| Ok((left, town.lacks(agent)?))) {
             Ok((left, lack)) => {
                 seen.left = left.filter(|_| seen.unit.is_down());
@@ -295,27 +295,29 @@ pub fn agents(world: &World<'_>, units: &BTreeMap<String, Unit>) -> Result<BTree
     Ok(agents)
 }
 
-/// The units of agents that gave up since gt-agent could not use their town or their configuration, by
-/// what they say of themselves; none where the manager does not tell.
-fn misconfigured(systemd: &Systemd, agents: &BTreeMap<Agent, Seen>) -> BTreeSet<String> {
+/// The units of agents that gave up since gt-agent could not use their town or their configuration, or
+/// could not start them, by what they say of themselves; none where the manager does not tell.
+fn unstartable(systemd: &Systemd, agents: &BTreeMap<Agent, Seen>) -> BTreeSet<String> {
     const TEXT: &str = "StatusText";
-    const STATUS: i32 = Exit::BadConfig as i32;
-    let is_one = |seen: &Seen| seen.unit.is_failed() && seen.unit.status == STATUS;
-    let units = agents.iter().filter(|(_, seen)| is_one(seen));
-    let units: Vec<String> = units.map(|(agent, _)| agent.unit()).collect();
-    if units.is_empty() {
+    let failed = agents.iter().filter(|(_, seen)| seen.unit.is_failed());
+    let failed: BTreeMap<String, i32> = failed
+        .map(|(agent, seen)| (agent.unit(), seen.unit.status))
+        .collect();
+    if failed.is_empty() {
         return BTreeSet::new();
     }
-    let names: Vec<&str> = units.iter().map(String::as_str).collect();
+    let names: Vec<&str> = failed.keys().map(String::as_str).collect();
     let read = systemd.read(&names, &[TEXT]).unwrap_or_default();
-    let says_so = |unit: &String| {
+    let says_so = |unit: &String, status| {
         let text = read.get(unit).and_then(|found| found.text(TEXT));
-        text.is_some_and(|text| run::is_misconfigured(&text, STATUS))
+        text.is_some_and(|text| run::is_unstartable(&text, status))
     };
-    units.into_iter().filter(says_so).collect()
+    let units = failed.into_iter();
+    let units = units.filter(|(unit, status)| says_so(unit, *status));
+    units.map(|(unit, _)| unit).collect()
 }
 
-fn states(systemd: &Systemd, units: Vec<&Unit>) -> Result<BTreeMap<String, UnitState>> {
+fn unit_states(systemd: &Systemd, units: Vec<&Unit>) -> Result<BTreeMap<String, UnitState>> {
     let names = [
         "Result",
         "ExecMainStatus",
@@ -353,8 +355,8 @@ fn plain(unit: &Unit) -> (String, UnitState) {
     (unit.name.clone(), state)
 }
 
-/// What tmux tells, where it can tell anything: a server whose socket is gone has sessions that
-/// nobody can list.
+/// The panes, if tmux could list them all: a server whose socket is gone has sessions that nobody
+/// can list.
 fn trusted(world: &World<'_>, panes: Vec<Pane>) -> Result<Vec<Pane>, TmuxError> {
     let is_lost = || server::is_lost(world.systemd, &world.tmux).unwrap_or(true);
     match panes.is_empty() && is_lost() {
@@ -438,20 +440,20 @@ fn is_watched(panes: &[Pane], agents: &BTreeMap<Agent, Seen>) -> bool {
 }
 
 fn terminal(seen: &mut Seen, sight: &Sight, town: &Town, agent: &Agent, report: Option<&Report>) {
-    let reader = reader(town, agent);
+    let reader = reader(town, agent).of_process(sight.pid);
     let (state, disagreement) = reader.judged(&sight.screen, report, Timestamp::now());
     seen.disagreement = disagreement;
     seen.words.clone_from(&sight.words);
     seen.pid = sight.pid;
     seen.screen = Some(shown(&sight.screen));
-    // What a new polecat begins with is for its spawn to finish, which may be at it just now.
+    // The first text of a new polecat is left to gt-spawn-trigger, which may be typing it just now.
     let of_spawn = sight.typed.as_ref().is_some_and(|typed| typed.text == WORD);
     let is_draft = state == State::Draft;
     let is_poke = || reader.holds(sight, &tips::all()) || reader.is_mixed(sight);
     seen.left_over = is_draft && !of_spawn && is_poke();
-    // What is ours there is taken back before a text is typed.
+    // A draft that is ours is taken back before a text is typed.
     let is_ours = || reader.holds(sight, &ours(town, agent));
-    let is_free = reader.takes(&state) || (is_draft && !of_spawn && is_ours());
+    let is_free = reader.takes(&sight.screen, &state) || (is_draft && !of_spawn && is_ours());
     seen.withheld = !(is_free || (state == State::Unknown && reader.is_blind()));
     seen.terminal = Some(state);
 }

@@ -45,7 +45,7 @@ pub struct Observed {
     pub rules: Ours,
     /// Somebody has stopped the town.
     pub stopped: bool,
-    /// Every agent that is wanted or has a unit.
+    /// Every agent of the patrols, every worker, and whoever has a unit or a note.
     pub agents: BTreeMap<Agent, Seen>,
     /// Our own units: those that are to be up, and those that failed, by name.
     pub units: BTreeMap<String, UnitState>,
@@ -87,8 +87,8 @@ pub struct Seen {
     pub refusal: Option<Refused>,
     /// Its unit.
     pub unit: UnitState,
-    /// Of one that gave up since its town or its configuration could not be used: whether they can
-    /// be used now.
+    /// Whether it can be started now, if it gave up because it could not be, such as for its
+    /// configuration or for want of its program.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub usable: Option<bool>,
     /// Its pane; `None`: none, or not known.
@@ -115,14 +115,14 @@ pub struct Seen {
     pub left_over: bool,
     /// Something lives in its terminal, in its unit or not.
     pub session: bool,
-    /// What runs there is a program, not a mere shell.
+    /// A program runs in its session, which does not have the mark of its unit.
     pub outside: bool,
     /// Where it runs without its unit's doing, on another tmux server than the town's or beside
     /// the pane that is its unit's, in words.
     pub elsewhere: Option<String>,
-    /// When the session appeared in which there is nothing but a shell yet.
+    /// When its session appeared, if there is nothing but a shell in it yet.
     pub appeared: Option<Timestamp>,
-    /// What its last run left, of an agent that is down.
+    /// What its last run left, if it is down.
     pub left: Option<Left>,
     /// The process of its pane, if something has taken it out of the unit.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -142,7 +142,7 @@ pub struct Refused {
 }
 
 impl Refused {
-    /// The file that would tell cannot be used: nothing is done, neither a start nor a stop.
+    /// The file that would tell cannot be used, so the agent is neither started nor stopped.
     pub fn is_unknown(&self) -> bool {
         self.mark == Mark::Unknown.name()
     }
@@ -160,7 +160,7 @@ impl Refused {
     }
 
     /// It says that the agent must not be started, not that it must not run. A parked rig takes no
-    /// new work; who is at work in it goes on.
+    /// new work; agents that are at work in it go on.
     pub fn lets_run(&self, agent: &Agent) -> bool {
         let is = |mark: Mark| self.mark == mark.name();
         self.is_unknown()
@@ -191,7 +191,7 @@ pub struct UnitState {
     pub restarts: u64,
     /// Somebody froze its processes.
     pub frozen: bool,
-    /// Why the manager does not start it, of a unit of ours that a tick may have to start.
+    /// Why the manager does not start it, if it is a unit of ours that a tick may have to start.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refused: Option<String>,
 }
@@ -243,9 +243,9 @@ pub enum Beat {
     /// There is none.
     #[default]
     Missing,
-    /// There is a file that says nothing.
+    /// There is a file, and it cannot be used.
     Unreadable,
-    /// Written then.
+    /// Written at this time.
     At(Timestamp),
 }
 
@@ -253,11 +253,11 @@ pub enum Beat {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Activity {
-    /// Nobody writes it down, or not readably.
+    /// It is not written down, or not readably.
     #[default]
     Missing,
     /// It was one of ours, or the status line's.
     Ours,
-    /// Somebody's, then.
+    /// It was somebody's, at this time.
     At(Timestamp),
 }

@@ -62,6 +62,12 @@ pub enum Action {
 }
 
 impl Action {
+    /// Its name in plans and in the journal.
+    pub fn name(&self) -> String {
+        let plan = serde_json::to_value(self).unwrap_or_default();
+        plan["action"].as_str().unwrap_or_default().into()
+    }
+
     /// The agent that it is about.
     pub fn agent(&self) -> Option<&Agent> {
         match self {
@@ -158,7 +164,7 @@ pub struct Next {
 /// What a tick does.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
-    /// In this order.
+    /// The things to do, in this order.
     pub steps: Vec<Step>,
     /// Agents that are left alone, and why.
     pub left: BTreeMap<Agent, String>,

@@ -11,13 +11,13 @@ use crate::agent::Agent;
 use crate::terminal::State;
 use crate::town::deacon::{Freshness, freshness};
 
-/// How long until a terminal is looked at again that was not fit for a poke.
+/// How long until we look again at a terminal that was not fit for a poke.
 const LOOK: SignedDuration = SignedDuration::from_mins(1);
 
-/// How long a program may take until it waits for its first words. So long it is looked often.
+/// How long a program may take until it waits for its first words. Until then we look often.
 const STARTS: SignedDuration = SignedDuration::from_mins(2);
 
-/// How often.
+/// How often we look whether a program waits for its first words.
 const SOON: SignedDuration = SignedDuration::from_secs(2);
 
 /// Why a text is not typed into a terminal in this state.
@@ -28,28 +28,28 @@ pub(super) fn why_unfit(state: &State) -> Option<String> {
             format!("it asks '{what}'")
         }
         State::Draft => "somebody has typed something there and not sent it".into(),
-        State::Busy => "it works, and a text would break into that".into(),
+        State::Busy => "it works, and a text would break into that or into its queue".into(),
         State::Shell => "its terminal shows a shell".into(),
         State::Unknown => "its terminal shows nothing that is known".into(),
         State::Free => return None,
     })
 }
 
-/// The last poke came while the program worked, which it has done since, so it waits in the
-/// program's queue: more of them would only pile up there.
+/// Whether the last poke came while the program worked, as it has done ever since. Then the poke waits
+/// in the program's queue, where more of them would only pile up.
 fn is_queued(record: &Record) -> bool {
     let watch = record.terminal.as_ref();
     let busy = watch.filter(|watch| watch.state == State::Busy);
     busy.is_some_and(|busy| record.pokes.last >= Some(busy.since))
 }
 
-/// A person has to do with why nothing is typed, so that is no sign of being stuck.
+/// Whether it is because of a person that nothing is typed, so that the agent need not be stuck.
 fn is_a_persons(state: &State) -> bool {
     matches!(state, State::Asks(_) | State::Draft | State::Shell)
 }
 
-/// An agent that uses more than this part of a CPU since the last poke is busy. A program that
-/// only redraws its screen uses a few hundredths.
+/// An agent that has used at least one part in so many of a CPU since the last poke is busy. A program
+/// that only redraws its screen uses a few hundredths.
 const BUSY_SHARE: u64 = 8;
 
 impl Deciding<'_> {
@@ -66,8 +66,8 @@ impl Deciding<'_> {
         why_unfit(state)
     }
 
-    /// The Deacon is poked when its heartbeat is very stale, and restarted when that, three
-    /// times, brought no sign of life at all.
+    /// The Deacon is poked when its heartbeat is very stale, and restarted when as many pokes as the
+    /// settings say brought no sign of life at all.
     pub(super) fn deacon(&mut self, agent: &Agent, seen: &Seen) {
         let (rules, now) = (&self.seen.rules, self.now);
         let before = self.memory.record(agent).pokes.clone();
@@ -149,7 +149,7 @@ impl Deciding<'_> {
         let answered = |now: &Shown, before: &Shown| !is_unchanged(before, now);
         match (&seen.screen, &pokes.screen) {
             (Some(now), Some(before)) if answered(now, before) => pokes.unanswered = 0,
-            // What is not seen is no evidence.
+            // A screen that is not seen is no evidence.
             (None, _) | (_, None) => pokes.unanswered = 0,
             _ => {}
         }
@@ -239,7 +239,7 @@ impl Deciding<'_> {
         self.push(Action::Poke { agent, pane, text }, age);
     }
 
-    /// A poke is due and cannot be typed; that is told when it begins.
+    /// Notes that a poke is due and cannot be typed; tells so when the reason is new.
     fn wait(&mut self, agent: &Agent, age: Option<&str>, why: &str) {
         let pokes = &mut self.memory.record(agent).pokes;
         if pokes.waits.replace(why.to_string()).as_deref() != Some(why) {
@@ -250,8 +250,8 @@ impl Deciding<'_> {
         self.leave(agent, format!("{age}its poke waits: {why}"));
     }
 
-    /// Where its program takes no first words as an argument they are typed, as soon as it waits
-    /// for some.
+    /// Types an agent its first words as soon as its program waits for them, if the program takes
+    /// none as an argument.
     pub(super) fn words(&mut self, agent: &Agent, seen: &Seen, up: SignedDuration) {
         let (Some(words), Some(pane)) = (&seen.words, &seen.pane) else {
             return;
@@ -266,7 +266,7 @@ impl Deciding<'_> {
         self.at(self.now + pause, format!("the first words of {agent}"));
     }
 
-    /// What was typed and not taken does not stay there until the next poke.
+    /// Takes back what was typed and not taken, so that it does not stand there until the next poke.
     pub(super) fn leftover(&mut self, agent: &Agent, seen: &Seen) {
         let is_poked = |step: &Step| match &step.action {
             Action::Poke { agent: a, .. } | Action::Instruct { agent: a, .. } => a == agent,
@@ -316,8 +316,8 @@ impl Deciding<'_> {
     }
 }
 
-/// Of a poke that nobody reads, the terminal itself may still show the text, which is not
-/// counted, and the Enter, which puts the cursor at the beginning of the next line.
+/// Whether a screen shows nothing new. When nobody reads a poke, the terminal itself may still show
+/// its text, which is not counted, and its Enter, which moves the cursor to the next line's beginning.
 fn is_unchanged(before: &Shown, now: &Shown) -> bool {
     let lines = now.position.checked_sub(before.position);
     before.hash == now.hash

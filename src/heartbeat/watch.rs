@@ -13,7 +13,7 @@ use crate::town::deacon::{Freshness, freshness};
 /// What the keys of alerts about terminals begin with; the agent's instance follows.
 pub(super) const ALERTS: [&str; 2] = ["asks-", "busy-"];
 
-/// How soon a state is looked at again that may have changed for a moment only.
+/// How soon we look again at a state that may have changed for a moment only.
 const SECOND_LOOK: SignedDuration = SignedDuration::from_secs(5);
 
 /// The most of a question and of its choices that an alert shows, in characters.
@@ -36,7 +36,7 @@ impl Deciding<'_> {
         }
         let is_open = self.seen.alerts.contains_key(&asks);
         let before = self.memory.record(agent).terminal.take();
-        // Time did not simply pass: nobody has waited for so long.
+        // After a gap, or when the clock was set back, nobody has waited as long as it seems.
         let before = before.filter(|before| self.gap.is_none() && before.since <= now);
         let watch = match before {
             Some(before) if before.state == *state => Watch {
@@ -73,7 +73,7 @@ impl Deciding<'_> {
         if seen.agreed
             && let Some(pane) = &seen.pane
         {
-            // What is shown for a moment is answered by nobody.
+            // A question that may show for a moment only is not answered yet.
             if since < now {
                 let (agent, pane) = (agent.clone(), pane.clone());
                 self.push(
@@ -99,7 +99,7 @@ impl Deciding<'_> {
                     );
                     self.conditions.insert(busy, summary);
                 }
-                // What works may come to ask.
+                // A program that works may come to ask something.
                 self.at(now + rules.asks, format!("whether {agent} asks something"));
             }
             State::Unknown if seen.withheld => {
@@ -109,7 +109,7 @@ impl Deciding<'_> {
         }
     }
 
-    /// The Deacon's heartbeat is as it should be.
+    /// Whether this is the Deacon, and its heartbeat is fresh.
     fn is_beating(&self, agent: &Agent) -> bool {
         let Beat::At(beat) = self.seen.heartbeat else {
             return false;
@@ -119,7 +119,7 @@ impl Deciding<'_> {
         agent.role() == Role::Deacon && fresh == Freshness::Fresh
     }
 
-    /// For so long the terminal has shown nothing that is known that a person should see it.
+    /// Whether the terminal has shown nothing that is known for so long that a person should see it.
     pub(super) fn is_lost(&mut self, agent: &Agent, seen: &Seen) -> bool {
         let (now, limit) = (self.now, self.seen.rules.asks);
         let watch = self.memory.record(agent).terminal.as_ref();
