@@ -2,8 +2,8 @@
 //!
 //! Producers put a file into `new/` by renaming it; a claim moves it to `cur/`; one that could not
 //! be done goes to `failed/`, with a `.reason` file beside it, and a `.dismissed` one when somebody
-//! has seen to it or nobody need. A file is always in one of them, so a crash at any moment loses
-//! nothing. Path units start a job while `new/` is not empty, so a claim takes everything out of it.
+//! has seen to it or nobody need. A file is always in one of the three, so a crash at any moment loses
+//! nothing. Path units start a job while `new/` is not empty, so a claim takes everything out of that.
 
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
@@ -31,35 +31,35 @@ pub const SPOOLS: [&str; 6] = [
     "daemon/spawn/failed",
 ];
 
-/// The most entries that are claimed at once.
+/// How many entries are claimed at once, at most.
 pub const CLAIM_LIMIT: usize = 1000;
 
-/// What the name of the file with the reason ends with.
+/// The ending of the file that says why an entry failed.
 const REASON: &str = ".reason";
 
-/// What the name of the file ends with that says that nobody need see to it any more.
+/// The ending of the file that says that nobody need see to a failed entry any more.
 const DISMISSED: &str = ".dismissed";
 
 /// A hidden file that is older than this was left by a producer that died.
 const STAGED_LIMIT: Duration = Duration::from_secs(3600);
 
-/// The longest name that [`Spool::put`] makes of a stem as it is, in bytes.
+/// The longest stem that [`Spool::put`] uses as it is, in bytes.
 const STEM_MAX: usize = 100;
 
 /// The longest name of a file in `cur/` and `failed/`, in bytes: the kernel allows 255, and
 /// [`DISMISSED`] is put behind it.
 const NAME_MAX: usize = 240;
 
-/// To how many bytes a longer name is cut, without number and `.json`.
+/// The length to which a longer name is cut, in bytes, without number and `.json`.
 const NAME_CUT: usize = 200;
 
-/// How many small numbers are tried for a file whose name is taken.
+/// How many numbers from 1 on are tried for a file whose name is taken.
 const NAMES_TRIED: u128 = 100;
 
-/// The most entries that `failed/` keeps.
+/// With more entries than this, `failed/` is tidied.
 pub const FAILED_MAX: usize = 10_000;
 
-/// How many entries of `failed/` are left when there were more.
+/// How many entries of `failed/` are left then.
 const FAILED_KEPT: usize = 9_000;
 
 /// A spool in a directory.
@@ -71,28 +71,28 @@ pub struct Spool {
 /// A claimed file.
 #[derive(Debug, Clone)]
 pub struct Entry {
-    /// Its name in `cur/`, fit to be shown.
+    /// The file's name in `cur/`, fit to be shown.
     pub name: String,
-    /// Where it is.
+    /// Where the file is.
     pub path: PathBuf,
-    /// What it says, or why it cannot be read.
+    /// What the file says, or why it cannot be read.
     pub text: Result<String, String>,
-    /// It cannot be read just now, as on a sick disk: it is not refused for that.
+    /// It cannot be read just now, as on a sick disk, and is not refused for that.
     pub unread: bool,
 }
 
 /// What a claim has found.
 #[derive(Debug)]
 pub struct Claimed {
-    /// What there is to do.
+    /// The entries to work on.
     pub entries: Vec<Entry>,
-    /// What may be read later, in `cur/`: no path unit starts the job again for that.
+    /// Entries in `cur/` that can perhaps be read later: no path unit starts the job again for them.
     pub unread: Vec<Entry>,
     /// Why something stays in `new/`, such as a directory that another user made.
     pub stuck: Option<anyhow::Error>,
 }
 
-/// How many files there are.
+/// How many files there are in each directory.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Counts {
     /// Not yet claimed.
@@ -126,9 +126,9 @@ impl Spool {
         self.dir.join(state)
     }
 
-    /// Moves up to `limit` files from `new/` to `cur/`, the oldest name first, and gives up to
-    /// `limit` of all that are there and can be read, leftovers of earlier runs among them. One that
-    /// cannot be moved, or read, keeps no other from being claimed.
+    /// Moves up to `limit` files from `new/` to `cur/`, the oldest name first. Returns up to `limit` of
+    /// all that are in `cur/` and can be read, leftovers of earlier runs among them. A file that cannot
+    /// be moved, or read, keeps no other from being claimed.
     ///
     /// # Errors
     /// A directory cannot be read.
@@ -136,10 +136,10 @@ impl Spool {
         self.claim_others(limit, |_| false)
     }
 
-    /// As [`Spool::claim`], but of what is in `cur/` already only those that are not `known`.
+    /// As [`Spool::claim`], but leaves out the files of `cur/` that are `known`.
     ///
     /// # Errors
-    /// As of that.
+    /// As for [`Spool::claim`].
     pub fn claim_others(&self, limit: usize, known: impl Fn(&Path) -> bool) -> Result<Claimed> {
         let new = self.dir("new");
         let (staged, ready): (Vec<_>, Vec<_>) = names(&new)?.into_iter().partition(is_staged);
@@ -173,7 +173,7 @@ impl Spool {
         self.those(state, |_| true)
     }
 
-    /// The same, of some only; no other is read.
+    /// As [`Spool::entries`], but only the files for which `is_one` is true; no other is read.
     fn those(
         &self,
         state: &str,
@@ -186,7 +186,7 @@ impl Spool {
         Ok(some.filter_map(|(path, name)| entry(path, &name)))
     }
 
-    /// How many files there are of one state, and the last of them by name; no other is read.
+    /// How many files of one state there are, and the last of them by name; no other is read.
     ///
     /// # Errors
     /// The directory cannot be read.
@@ -206,8 +206,8 @@ impl Spool {
         Ok(names.iter().map(|name| shown(name)).collect())
     }
 
-    /// Puts a file into `new/`, unless one of that name waits there or is being worked on. `stem`
-    /// may be anything: what is unfit for a file's name is escaped.
+    /// Puts a file into `new/`, unless one of that name is in `new/` or `cur/`. `stem` may be any
+    /// text, see [`file_name`].
     ///
     /// # Errors
     /// The file cannot be written, or it is not known whether it is there.
@@ -256,23 +256,23 @@ impl Spool {
         Ok(!names(&self.dir("new"))?.iter().all(is_staged))
     }
 
-    /// Whether there is anything to do, claimed or not; yes where that is not known.
+    /// Whether there is anything to do, claimed or not; yes if that is not known.
     pub fn has_work(&self) -> bool {
         let is_empty =
             |state| names(&self.dir(state)).is_ok_and(|names| names.iter().all(is_staged));
         !["new", "cur"].into_iter().all(is_empty)
     }
 
-    /// Moves an entry to `failed/`, with the reason beside it; gives its new path, and `None` where
-    /// somebody has taken it away.
+    /// Moves an entry to `failed/`, with the reason beside it, and gives its new path; `None`:
+    /// somebody has taken the entry away.
     ///
     /// # Errors
     /// The reason cannot be written or the file cannot be moved; then it is where it was.
     pub fn fail(&self, entry: &Entry, reason: &str) -> Result<Option<PathBuf>> {
-        // The reason first: who finds the entry in `failed/` finds why, even if we end in between.
+        // The reason first: whoever finds the entry in `failed/` finds why, even if we end in between.
         let text = format!("{reason}\n");
         let explain = |path: &Path| {
-            // An earlier file of this name, which somebody has taken out by hand, may have left its mark.
+            // Somebody may have taken out an earlier file of this name by hand, and left its mark.
             files::remove(&beside(path, DISMISSED))?;
             files::write(&beside(path, REASON), text.as_bytes())
         };
@@ -283,13 +283,13 @@ impl Spool {
         Ok(path)
     }
 
-    /// Why an entry of `failed/` could not be done; `None` where it is not known.
+    /// Why an entry of `failed/` could not be done; `None`: that is not known.
     pub fn reason(&self, entry: &Path) -> Option<String> {
         let text = files::read_untrusted(&beside(entry, REASON), files::ENTRY_LIMIT);
         Some(text.ok()??.trim().to_string())
     }
 
-    /// Says that somebody has seen to an entry of `failed/`: it stays, and counts no more.
+    /// Notes that somebody has seen to an entry of `failed/`: it stays there, and no longer counts.
     ///
     /// # Errors
     /// The mark cannot be made.
@@ -308,8 +308,8 @@ impl Spool {
         }
     }
 
-    /// Says that nobody need see to an entry of `failed/`: it stays, with its reason, and does not
-    /// count.
+    /// Notes that nobody need see to an entry of `failed/`: it stays there, with its reason, and
+    /// does not count.
     ///
     /// # Errors
     /// The mark cannot be made.
@@ -317,8 +317,8 @@ impl Spool {
         files::write(&beside(path, DISMISSED), b"")
     }
 
-    /// Bounds `failed/`: where it has more than [`FAILED_MAX`] entries, the oldest go, first those
-    /// that somebody has seen to. The journal has the reason for each.
+    /// Bounds `failed/`: if it has more than [`FAILED_MAX`] entries, the oldest are removed,
+    /// dismissed ones first. The journal has the reason for each.
     ///
     /// # Errors
     /// The directory cannot be read, or a file cannot be removed.
@@ -358,7 +358,7 @@ impl Spool {
         Ok(())
     }
 
-    /// How many files there are.
+    /// How many files there are in each directory.
     ///
     /// # Errors
     /// A directory cannot be read.
@@ -388,9 +388,9 @@ impl Spool {
             return Ok(None);
         }
         let name = from.file_name().unwrap_or_default().as_bytes();
-        // With a dot in front it would be taken for a file that is not finished, and seen by nobody.
+        // With a dot in front it would count as an unfinished file, and nobody would see it.
         let name = OsStr::from_bytes(name.strip_prefix(b".").unwrap_or(name));
-        // The time is a number that no file has, should all the small ones be taken.
+        // Should all the small numbers be taken, the time is a number that no file has.
         let unique = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
         let numbers = (0..NAMES_TRIED).chain([unique.as_nanos()]);
         for to in numbers.map(|n| self.dir(state).join(numbered(name, n))) {
@@ -419,7 +419,7 @@ impl Spool {
     }
 }
 
-/// Renames a file unless there is one of the new name already.
+/// Renames a file, unless another has the new name already.
 fn rename_new(from: &Path, to: &Path) -> Result<(), Errno> {
     match renameat2(AT_FDCWD, from, AT_FDCWD, to, RenameFlags::RENAME_NOREPLACE) {
         // NFS, eCryptfs and older ZFS cannot do that in one step.
@@ -428,8 +428,8 @@ fn rename_new(from: &Path, to: &Path) -> Result<(), Errno> {
     }
 }
 
-/// As [`rename_new`]. Only the holder of the spool's lock moves files out of `new/`, and nobody
-/// else makes files in `cur/` and `failed/`, so nothing comes between the look and the move.
+/// As [`rename_new`], for file systems without a call for it. Only the holder of the spool's lock
+/// makes files in `cur/` and `failed/`, so nothing comes between the look and the move.
 fn rename_in_two_steps(from: &Path, to: &Path) -> Result<(), Errno> {
     let errno = |e: std::io::Error| Errno::from_raw(e.raw_os_error().unwrap_or_default());
     match to.symlink_metadata() {
@@ -439,7 +439,8 @@ fn rename_in_two_steps(from: &Path, to: &Path) -> Result<(), Errno> {
     }
 }
 
-/// The first entries that can be read, at most `limit`, and those on the way to them that cannot.
+/// The first entries that can be read, at most `limit`, and those before them that cannot be read
+/// now.
 fn readable(all: impl Iterator<Item = Entry>, limit: usize) -> (Vec<Entry>, Vec<Entry>) {
     let (mut entries, mut unread) = (Vec::new(), Vec::new());
     for entry in all {
@@ -477,14 +478,15 @@ pub fn file_name(stem: &str) -> String {
     format!("{}.json", fit(stem))
 }
 
-/// What is said of a file, beside it.
+/// The file beside `path` that says `what` of it: [`REASON`] or [`DISMISSED`].
 fn beside(path: &Path, what: &str) -> PathBuf {
     let mut beside = path.to_path_buf().into_os_string();
     beside.push(what);
     beside.into()
 }
 
-/// The files that are work: not staged by a producer, not the word on another, not dismissed.
+/// The files that are work: not staged by a producer, not one that says something of another file,
+/// not dismissed.
 fn work(state: &str, names: Vec<OsString>) -> Vec<OsString> {
     let all: HashSet<OsString> = names.iter().cloned().collect();
     let is_work = |name: &OsString| {
@@ -499,7 +501,7 @@ fn work(state: &str, names: Vec<OsString>) -> Vec<OsString> {
     names.into_iter().filter(is_work).collect()
 }
 
-/// Whether a producer has not finished the file: its name begins with a dot.
+/// Whether a producer still writes the file: then its name begins with a dot.
 fn is_staged(name: &OsString) -> bool {
     name.as_bytes().starts_with(b".")
 }
@@ -514,7 +516,7 @@ fn names(dir: &Path) -> Result<Vec<OsString>> {
     let failed = || format!("Failed to list '{}'", dir.display());
     let list = match fs::read_dir(dir) {
         Ok(list) => list,
-        // Where a link leads to nothing, it is not known what was there.
+        // If it is a link that leads to nothing, it is not known what was there.
         Err(e) if e.kind() == std::io::ErrorKind::NotFound && !files::is_dir(dir)? => {
             return Ok(Vec::new());
         }
@@ -528,19 +530,19 @@ fn names(dir: &Path) -> Result<Vec<OsString>> {
     Ok(names)
 }
 
-/// Removes the hidden files of producers that died; younger ones may still be written.
+/// Removes the hidden file of a producer that died; a younger one may still be written.
 fn sweep(path: &Path) {
     let age = || {
         let changed = path.symlink_metadata().and_then(|m| m.modified()).ok()?;
         SystemTime::now().duration_since(changed).ok()
     };
     if age().is_some_and(|age| age > STAGED_LIMIT) {
-        // Directories stay: producers write files, and a hidden name wakes no path unit.
+        // This removes no directories, which are not from producers and wake no path unit.
         let _ = fs::remove_file(path);
     }
 }
 
-/// `a.json`, `a.1.json`, `a.2.json`, ...; long names are cut, so that a word can be put beside them.
+/// `a.json`, `a.1.json`, `a.2.json`, ...; long names are cut, so that an ending fits behind them.
 fn numbered(name: &OsStr, n: u128) -> OsString {
     let bytes = name.as_bytes();
     if n == 0 && bytes.len() <= NAME_MAX {
@@ -558,7 +560,7 @@ fn numbered(name: &OsStr, n: u128) -> OsString {
     OsString::from_vec(numbered)
 }
 
-/// The stem itself if it is fit for a file's name; else what is left of it and a digest.
+/// The stem itself if it is fit for a file's name; else the fit part of it and a digest.
 fn fit(stem: &str) -> String {
     if agent::is_valid_name(stem) || (stem.len() <= STEM_MAX && is_plain(stem)) {
         return stem.to_string();
@@ -711,7 +713,7 @@ mod tests {
         spool.excuse(&first).unwrap();
         assert_eq!(spool.reason(&first).as_deref(), Some("it is late"));
         assert_eq!(spool.last("failed").unwrap().0, 0);
-        // The next one of that name is another one.
+        // The next file of that name is another request.
         fs::remove_file(&first).unwrap();
         assert_eq!(fail("a.json"), first);
         fail("b.json");
@@ -811,7 +813,7 @@ mod tests {
             assert!(beside(&path, REASON).exists());
         }
         assert_eq!(spool.counts().unwrap().failed, 2);
-        // One that an older version has left.
+        // An entry that an older version has left.
         fs::write(spool.dir("failed").join(&long[0]), "bad").unwrap();
         for entry in spool.entries("failed").unwrap() {
             spool.dismiss(&entry.path).unwrap();

@@ -24,8 +24,8 @@ use crate::town::{Town, poke};
 /// The pause before a run that could not work is tried again; it doubles each time.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 
-/// The longest such pause: so long it may take until a run sees that the cause is mended, and until it
-/// does work that is new and does not suffer from the cause.
+/// The longest such pause. A run may take so long to see that the cause is mended, and to begin new
+/// work that the cause does not concern.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// What a job that tries again says after the reason.
@@ -38,8 +38,8 @@ const BUS_PATIENCE: Duration = Duration::from_secs(240);
 /// When the run after one that failed, or was killed, begins.
 const AFTER_FAILURE: Duration = Duration::from_secs(60);
 
-/// A job that was killed so often in a row, and restarted by the manager, is a condition: only
-/// managers from 254 on start an alert for a service that they restart.
+/// After so many times in a row that a job was killed, and restarted by the manager, that is a
+/// condition: only managers from 254 on start an alert for a service that they restart.
 pub const KILLED: u64 = 3;
 
 /// A program that timers and path units start.
@@ -53,7 +53,7 @@ pub struct Job {
     pub lock_limit: Duration,
     /// How long a run that cannot work tries again before it fails.
     pub patience: Duration,
-    /// Whether it can do nothing where nothing can be written.
+    /// Whether it can do nothing while nothing can be written.
     pub needs_disk: bool,
     /// Whether the next run is armed before this one begins, because nothing else brings it if
     /// this one is killed. Otherwise the unit has `Restart=`.
@@ -69,7 +69,7 @@ pub struct Desk<'a> {
     pub systemd: &'a Systemd,
     /// Whether somebody has stopped the town.
     pub stopped: bool,
-    /// The lock that is held meanwhile.
+    /// The job's lock, which is held during the run.
     pub lock: &'a File,
 }
 
@@ -89,7 +89,7 @@ pub struct Done {
 ///
 /// # Errors
 /// There is no manager or no town, another run holds the lock, or the work or a part of it failed; or
-/// it is done by hand, from a shell that means another town than the units.
+/// a person runs the job from a shell that means another town than the units.
 pub fn run(job: &Job, work: impl FnMut(&Desk<'_>) -> Result<Done>) -> Result<Exit> {
     let done = run_patiently(job, work);
     if let Err(e) = &done {
@@ -111,7 +111,7 @@ pub fn trouble(service: &Properties) -> Option<String> {
     has_told.then_some(said)
 }
 
-/// Whether the manager has started this, and not a person.
+/// Whether the manager has started this program, and not a person.
 fn is_service() -> bool {
     std::env::var_os("NOTIFY_SOCKET").is_some()
 }
@@ -136,7 +136,7 @@ fn run_patiently(job: &Job, mut work: impl FnMut(&Desk<'_>) -> Result<Done>) -> 
             _ => job.patience,
         };
         if !is_service || begin.elapsed() + pause > patience {
-            // Perhaps no path unit starts us again, since the cause is no file that one watches.
+            // Perhaps no path unit starts us again: the cause may be nothing that a path unit watches.
             if may_work
                 && !job.arms_first
                 && exit::of(&error) != Exit::NoManager
@@ -164,7 +164,8 @@ fn run_patiently(job: &Job, mut work: impl FnMut(&Desk<'_>) -> Result<Done>) -> 
     }
 }
 
-/// Does the job, if it `may_work`: by hand that is found out first, before anything is changed.
+/// Does the job once. If a person runs it, first finds out whether it `may_work`, before anything is
+/// changed.
 fn attempt(
     job: &Job,
     may_work: &mut bool,
@@ -184,7 +185,7 @@ fn attempt(
     }
     let town = Town::load()?;
     if !job.arms_first && restarts(job, &systemd) == KILLED {
-        // A tick tells of it.
+        // A tick begins the alert.
         poke::heartbeat(town.root());
     }
     let path = town.path(job.lock);
@@ -224,7 +225,7 @@ fn attempt(
     Ok(failures)
 }
 
-/// How often in a row the manager has restarted the job's service, which it does where that was killed.
+/// How often in a row the manager has restarted the job's service because it was killed.
 fn restarts(job: &Job, systemd: &Systemd) -> u64 {
     const RESTARTS: &str = "NRestarts";
     let unit = format!("{}.service", job.name);
@@ -256,8 +257,8 @@ fn arm_first(job: &Job, systemd: &Systemd) -> Result<()> {
     systemd.arm_timer(&next(job), &what, After::End(AFTER_FAILURE))
 }
 
-/// Has the job run again a while after its last run, or now where that is long ago; not in a town
-/// that is stopped.
+/// Has the job run again a while after its last run, or now if that is long ago; not in a town that
+/// is stopped.
 ///
 /// # Errors
 /// There is no manager, or it refuses.
@@ -269,12 +270,13 @@ pub fn arm_for_failure(job: &Job) -> Result<()> {
     arm_first(job, &systemd)
 }
 
-/// Tells the manager that the inputs are read and the bus answers. By hand it goes nowhere.
+/// Tells the manager that the inputs are read and the bus answers. Does nothing when a person runs
+/// the job.
 pub fn ready() {
     let _ = sd_notify::notify(&[NotifyState::Ready]);
 }
 
-/// As [`ready`], and what is done now.
+/// As [`ready`], and tells the manager what is done now.
 pub fn ready_for(status: &str) {
     let _ = sd_notify::notify(&[NotifyState::Ready, NotifyState::Status(status)]);
 }

@@ -23,7 +23,7 @@ const BURST: usize = 30;
 /// See [`BURST`].
 const BURST_TIME: Duration = Duration::from_secs(10);
 
-/// How long a start waits then. What comes meanwhile is done by this run too.
+/// How long such a start waits. Work that comes meanwhile is done by the same run.
 const BRAKE: Duration = Duration::from_secs(1);
 
 /// The jobs that are counted.

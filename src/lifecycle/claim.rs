@@ -16,8 +16,9 @@ use super::state::Planned;
 use super::step;
 use crate::agent::Agent;
 use crate::files;
-use crate::session::fit;
+use crate::session::{fit, process, run};
 use crate::spool::{CLAIM_LIMIT, Claimed};
+use crate::systemd::Properties;
 use crate::town::agent_state;
 use crate::town::marks::{self, Mark};
 
@@ -115,7 +116,7 @@ impl Run<'_> {
                     // Its turn comes when what is being done now is done.
                     continue;
                 }
-                // It counts although the unit may have been started since it was made.
+                // The request counts although the unit may have been started since it was made.
                 standing.started = None;
             } else if planned.is_some() {
                 // An earlier run of ours has begun something for this agent. That is finished first: this
@@ -248,7 +249,7 @@ impl Run<'_> {
         let standing = Standing {
             unknown,
             unfit,
-            started: properties.main_started(),
+            started: started(&properties),
             refusal,
             unsure,
             unconfirmed: Ok(None),
@@ -257,7 +258,7 @@ impl Run<'_> {
         Ok((standing, properties.invocation()))
     }
 
-    /// As [`fit::check`], by the files as they are now: a run may be long, and they were mended since.
+    /// As [`fit::check`], by the files as they are now: somebody may have mended them during our run.
     pub(super) fn fit(&self, agent: &Agent) -> Result<()> {
         let now = self.town.again();
         fit::check(now.as_ref().unwrap_or(self.town), agent)
@@ -271,4 +272,15 @@ impl Run<'_> {
         let unconfirmed = agent_state::unconfirmed(self.town, agent, action);
         unconfirmed.map_err(|e| format!("it is not known whether {agent} asked for it: {e:#}"))
     }
+}
+
+/// When the agent's present run began. An agent that was adopted began before its unit did, and
+/// requests from the time in between mean this run.
+fn started(unit: &Properties) -> Option<Timestamp> {
+    let process = unit
+        .text("StatusText")
+        .and_then(|text| run::process_of(&text));
+    let process = process.and_then(process::started);
+    let unit = unit.main_started()?;
+    Some(process.map_or(unit, |process| process.min(unit)))
 }

@@ -7,7 +7,7 @@ use super::request::{Action, Request};
 /// How far a sender's clock may be ahead of ours.
 const SKEW: SignedDuration = SignedDuration::from_secs(60);
 
-/// How long before it was done a request may have been made to count as done with it.
+/// A request counts as done with another one if it was made at most this long before that was done.
 const OVERTAKEN: SignedDuration = SignedDuration::from_secs(60);
 
 /// What is known of the agent that a request is for.
@@ -15,11 +15,11 @@ const OVERTAKEN: SignedDuration = SignedDuration::from_secs(60);
 pub struct Standing {
     /// Why the town has no such agent.
     pub unknown: Option<String>,
-    /// When its present process was started by the unit, or the last one.
+    /// When its present run began, or the last one.
     pub started: Option<Timestamp>,
     /// Why it may not run.
     pub refusal: Option<String>,
-    /// Why every start of it fails as things are.
+    /// Why every start of it would fail now.
     pub unfit: Option<String>,
     /// Why it is not known whether it may run.
     pub unsure: Option<String>,
@@ -31,7 +31,7 @@ pub struct Standing {
 }
 
 impl Default for Standing {
-    /// That of an agent of which nothing speaks against a request.
+    /// The standing of an agent against whose requests nothing speaks.
     fn default() -> Standing {
         Standing {
             unknown: None,
@@ -56,7 +56,7 @@ pub enum Verdict {
     Wait(String),
     /// It is refused, for this reason.
     Refuse(String),
-    /// The same, and nobody need see to it: what it asks for has happened without it.
+    /// It is refused, and nobody need see to it: what it asks for has happened without it.
     Moot(String),
 }
 
@@ -280,7 +280,7 @@ mod tests {
             (Cycle, "2026-01-16T12:00:00.1Z", true),
             (Restart, "2026-01-16T11:59:59Z", true),
             (Shutdown, "2026-01-16T12:00:00.1Z", false),
-            // Made in the same second: it may have been after.
+            // Made in the same second: perhaps after that start.
             (Cycle, "2026-01-16T12:00:00Z", false),
             (Cycle, "2026-01-16T12:00:00.4Z", false),
             (Cycle, "2026-01-16T11:59:00.2Z", false),

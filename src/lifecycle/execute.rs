@@ -9,7 +9,7 @@ use super::request::Action;
 use super::run::Run;
 use super::state::Planned;
 use super::step;
-use crate::agent::Agent;
+use crate::agent::{Agent, UNITS};
 use crate::files;
 use crate::session::fit;
 use crate::systemd::{Unit, Verb, typed};
@@ -19,7 +19,7 @@ use crate::town::marks::{self, Mark};
 /// start, and a reserve.
 const JOB_LIMIT: Duration = Duration::from_secs(120);
 
-/// After less than this since its start a restart is a short life.
+/// An agent that is restarted sooner than this after its start has had a short life.
 const SHORT_LIFE: SignedDuration = SignedDuration::from_secs(20);
 
 /// After so many short lives within [`LOOP_WINDOW`](super::state::LOOP_WINDOW) an agent is in a
@@ -46,8 +46,8 @@ impl Run<'_> {
             && properties.invocation() != planned.invocation
             && !(down && planned.action != Action::Shutdown);
         if planned.action == Action::Shutdown {
-            // An earlier run of ours has stopped it. If somebody has started it since, or is about to,
-            // that was after the request.
+            // An earlier run of ours has stopped the agent. If somebody has started it since, or is
+            // about to, that was after the request.
             if planned.held && (renewed || (resumed && down)) {
                 return Ok(());
             }
@@ -69,7 +69,7 @@ impl Run<'_> {
         if renewed {
             return Ok(());
         }
-        // It was allowed when this was planned; that may be long ago.
+        // The agent was allowed to run when this was planned; that may be long ago.
         if let Some(refusal) = marks::refusal(self.town, agent).filter(|_| resumed) {
             if refusal.mark == Mark::Unknown {
                 return self.put_off_all(agent, &refusal.reason);
@@ -90,15 +90,15 @@ impl Run<'_> {
             // A person who has raised the unit's limit of starts means requests, too.
             let limit = properties.number("StartLimitBurst");
             let limit = limit.map_or(LOOP, |burst| LOOP.max(burst as usize));
-            let ends = self.state.short_lives(agent, now);
-            if ends.len() >= limit {
+            let short_lives = self.state.short_lives(agent, now);
+            if short_lives.len() >= limit {
                 bail!(
                     "requests have restarted {agent} {limit} times within 15 min, each less than \
                      20 s after its start; it is left running, 'gastownctl restart {agent}' \
                      restarts it"
                 );
             }
-            ends.push(now);
+            short_lives.push(now);
         }
         // A restart that was asked for must not count for the limit that ends a crash loop.
         self.systemd.reset_failed(&unit)?;
@@ -128,7 +128,7 @@ impl Run<'_> {
         if self.pending.is_empty() {
             return Ok(false);
         }
-        let units = self.systemd.units(&["gt-agent@*.service"])?;
+        let units = self.systemd.units(&[UNITS])?;
         // The manager starts an agent that failed again, until its limit is reached: `activating`.
         let is_busy = |unit: &Unit| unit.job.is_some() || unit.active == "activating";
         let presync: Duration = self
@@ -183,8 +183,8 @@ impl Run<'_> {
         Ok(true)
     }
 
-    /// Asks the manager what became of an agent whose job is done; gives what was done, which is
-    /// noted. What came to nothing is given up.
+    /// Asks the manager what became of an agent whose job is done; notes and gives what was done.
+    /// Requests that came to nothing are given up.
     fn settle(&mut self, agent: &Agent) -> Result<Option<Action>> {
         step("job-done");
         let properties = self.systemd.properties(&agent.unit())?;
@@ -195,7 +195,7 @@ impl Run<'_> {
         let runs = matches!(active.as_str(), "active" | "reloading" | "deactivating");
         let failure = match action {
             Action::Shutdown if !runs && active != "activating" => None,
-            // Somebody has started it since, and lifted the hold for it.
+            // Somebody has lifted the hold and started the agent since.
             Action::Shutdown if was_held && renewed => None,
             Action::Shutdown => Some(format!("{agent} is still {active}")),
             _ if renewed && runs => None,
@@ -217,7 +217,7 @@ impl Run<'_> {
         }
         let started = properties.main_started();
         let at = match action {
-            // It has been started again since its stop, so a later request means the new run.
+            // The agent has been started again since its stop, so a later request means the new run.
             Action::Shutdown if runs => None,
             Action::Shutdown => Some(Timestamp::now()),
             _ => Some(started.unwrap_or_else(Timestamp::now)),

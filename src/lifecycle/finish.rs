@@ -16,8 +16,8 @@ use crate::spool::Entry;
 use crate::town::agent_state;
 
 impl Run<'_> {
-    /// Reports and removes requests that were executed; without `executed`, they were done with
-    /// by an earlier one.
+    /// Reports and removes requests that were executed; without `executed`, an earlier request has
+    /// done for them.
     pub(super) fn finish(
         &mut self,
         agent: &Agent,
@@ -66,8 +66,8 @@ impl Run<'_> {
         }
     }
 
-    /// The same for all requests for an agent that were begun and came to nothing: they are judged
-    /// anew, so nothing is planned any more.
+    /// Puts off all requests for an agent that were begun and came to nothing: a later run judges
+    /// them anew, so nothing is planned any more.
     pub(super) fn put_off_all(&mut self, agent: &Agent, why: &str) -> Result<()> {
         let pending = self.pending.remove(agent);
         if self.state.planned.remove(agent).is_some() {
@@ -79,7 +79,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// The same, by what went wrong. Where the manager has gone meanwhile what is planned stays so, and
+    /// As [`Run::give_up`], for an error. If the manager has gone, what is planned stays planned, and
     /// the next try goes on with it.
     pub(super) fn give_up_by(&mut self, agent: &Agent, why: anyhow::Error) -> Result<()> {
         match exit::of(&why) {
@@ -93,8 +93,8 @@ impl Run<'_> {
         let Some(pending) = self.pending.remove(agent) else {
             return Ok(());
         };
-        // Before the requests are put aside: a start of the agent in between would take itself for the one
-        // that was asked for, and hand over.
+        // The plan is dropped before the requests are put aside: a start of the agent in between would
+        // take itself for the one that was asked for, and hand over.
         if self.state.planned.remove(agent).is_some() {
             self.state.save(Timestamp::now())?;
         }

@@ -4,10 +4,10 @@ use super::request::{Action, Origin, Written};
 use crate::agent::Agent;
 use crate::tools::mail::Mail;
 
-/// Whose mail it is.
+/// Whose mail is read, as `gt` names the Deacon.
 pub const IDENTITY: &str = "deacon/";
 
-/// How the subject begins, in any case.
+/// How the subject begins, in upper or lower case.
 const SUBJECT: &str = "lifecycle:";
 
 /// The address of the Mayor.
@@ -66,7 +66,7 @@ fn action(subject: &str, body: &str) -> Option<Action> {
     let value: Option<serde_json::Value> = serde_json::from_str(body).ok();
     match value {
         Some(serde_json::Value::Object(object)) => {
-            // Keys in any case, and the last one wins: as the first senders had it.
+            // Keys in upper or lower case, and the last one wins: as the first senders had it.
             let mut found = object
                 .iter()
                 .filter(|(key, _)| key.eq_ignore_ascii_case("action"));
@@ -174,7 +174,7 @@ mod tests {
     #[test]
     fn the_sender_asks_for_itself() {
         let naming = |who: &str| format!("LIFECYCLE: {who} requesting cycle");
-        // By whom it is obeyed with a current gt, and with the first one.
+        // The agent that obeys the mail with a current gt, and with the first one.
         for (from, subject, want, first) in [
             (
                 "gastown/witness",

@@ -12,7 +12,7 @@
 //!    has happened, with the same one it is done now. A start in between looks at the plan
 //!    ([`asked`]), so it hands off and has its worktree synced, no matter what caused the start;
 //! 4. what was done is written down before its requests are removed; a run begins by forgetting
-//!    what is planned for requests that are gone, for new ones may come by their names;
+//!    what is planned for requests that are gone, for new ones may have the same names;
 //! 5. a mail's id is remembered until the mail has left the inbox, before its request is removed.
 //!
 //! `tests/model/requests.rs` goes through every course of these steps, which it calls as [`step`]
@@ -50,7 +50,7 @@ use request::Written;
 use state::State;
 pub use work::run;
 
-/// What is under way, in the spool.
+/// The file in the spool that says what is under way.
 const STATE: &str = "state.json";
 
 /// The spool, below the town's root.
@@ -111,7 +111,7 @@ pub fn wait(town: &Town, path: &Path, limit: Duration) -> Result<bool> {
         }
         std::thread::sleep(WAIT_POLL);
     }
-    // Its name is its own, so it keeps it in `failed/`.
+    // No other request has its name, so it keeps the name in `failed/`.
     let failed = dir.join("failed").join(name);
     let spool = Spool::at(&dir);
     if !files::is_there(&failed)? {
@@ -125,8 +125,8 @@ pub fn wait(town: &Town, path: &Path, limit: Duration) -> Result<bool> {
     )
 }
 
-/// What a start of the agent now is the answer to: a cycle or a restart that is planned and not
-/// finished. The plan alone says so, thus any start of the agent counts, as it does for [`run()`].
+/// The action that a start of the agent now carries out: a cycle or a restart that is planned and not
+/// finished. Any start of the agent counts, whatever caused it, as it does for [`run()`].
 pub fn asked(town: &Town, agent: &Agent) -> Option<Action> {
     let spool = Spool::at(&town.path(SPOOL));
     let planned = State::read(&spool.dir(STATE)).ok()?.planned.remove(agent)?;

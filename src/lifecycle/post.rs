@@ -33,7 +33,8 @@ const CONDITION: &str = "mail";
 /// Written when the mail is about to be read, in the spool.
 const READ: &str = "mail-read";
 
-/// When the mail was first not to be read, in the spool; no such file: it was read last time.
+/// Written when the mail could not be read for the first time, in the spool; no such file: it was read
+/// last time.
 const FAILS: &str = "mail-fails";
 
 /// After so many failures no more mails are deleted in this run.
@@ -41,7 +42,7 @@ const DELETE_FAILURES: usize = 3;
 
 pub(super) enum News {
     Inbox(Result<Vec<Mail>, gt_mail::Unknown>),
-    /// Those that failed.
+    /// The mails were deleted, but for these failures.
     Deleted(Vec<gt_mail::Unknown>),
 }
 
@@ -60,7 +61,7 @@ fn age(path: &Path) -> Option<Duration> {
     path.metadata().ok()?.modified().ok()?.elapsed().ok()
 }
 
-/// Whether the mail is to be read, or was to be and nobody did; yes where it failed last time.
+/// Whether nobody has read the mail although it was due, or could not read it last time.
 pub(super) fn is_due(town: &Town, tools: &Tools) -> bool {
     let spool = town.path(SPOOL);
     let is_late = || age(&spool.join(READ)).is_none_or(|age| age > 2 * MAIL_EVERY);
@@ -103,7 +104,7 @@ impl Run<'_> {
         std::thread::spawn(move || {
             let _ = news_out.send(News::Inbox(gt_mail::inbox(&tools, &root, mail::IDENTITY)));
             let Ok(mails) = orders_in.recv() else { return };
-            // Where `gt` is sick, each call may take its whole limit: a few failures are enough.
+            // If `gt` hangs, each call may take its whole time limit: a few failures are enough.
             let failures = mails
                 .iter()
                 .filter_map(|mail| gt_mail::delete(&tools, &root, mail).err());
@@ -149,9 +150,9 @@ impl Run<'_> {
         }
     }
 
-    /// Notes whether the mail could be read. Where it could not, no run fails for that: requests in
-    /// the spool do not need it, and it is read again at its time. Where that lasts, it is one
-    /// condition, which ends when the mail is read again, or there is no `gt` any more.
+    /// Notes whether the mail could be read. If not, no run fails for that: requests in the spool do
+    /// not need the mail, which is read again at its time. If that lasts, it is one condition, which
+    /// ends when the mail is read again, or there is no `gt` any more.
     fn note_mail(&mut self, failure: Option<&gt_mail::Unknown>) {
         let since = self.spool.dir(FAILS);
         let noted = match failure {
@@ -181,7 +182,7 @@ impl Run<'_> {
         }
     }
 
-    /// Makes entries of the mails that ask for something, and gives those to be deleted.
+    /// Makes entries of the mails that ask for something, and gives the mails to be deleted.
     fn spool_mails(&mut self, inbox: Vec<Mail>) -> Result<Vec<Mail>> {
         let known = self.state.mails.len();
         self.state

@@ -27,15 +27,15 @@ pub struct Worktree {
     dir: PathBuf,
     branch: String,
     limit: Duration,
-    /// There while anything in it is moved.
+    /// A file that is there while a sync moves anything in the worktree.
     record: PathBuf,
-    /// Whether it is to be brought up to date.
+    /// Whether the worktree is to be brought up to date.
     asked: bool,
 }
 
 impl Worktree {
-    /// That of an agent who is about to start, `asked` for or not; `None` where there is nothing
-    /// to be done, as for roles whose worktrees are not ours to move.
+    /// The worktree of an agent that is about to start, `asked` for or not; `None` if there is
+    /// nothing to be done, as for roles whose worktrees are not ours to move.
     pub fn of(town: &Town, agent: &Agent, asked: bool) -> Option<Worktree> {
         let record = town.path("daemon/presync").join(agent.instance());
         let is_ours = matches!(agent.role(), Role::Refinery | Role::Crew);
@@ -62,7 +62,7 @@ impl Worktree {
         })
     }
 
-    /// How long it may take in all.
+    /// How long a sync may take in all.
     pub fn limit(&self) -> Duration {
         self.limit
     }
@@ -108,7 +108,7 @@ impl Worktree {
         Ok(())
     }
 
-    /// Where the agent's alerts about its worktree are.
+    /// The key of the alert about the worktree.
     fn key(&self) -> String {
         format!("{ALERT}{}", self.agent.instance())
     }
@@ -123,8 +123,8 @@ impl Worktree {
         alert::raise(&self.town, &self.key(), &summary, &fields)
     }
 
-    /// Brings it up to date, and is cut short once `stop` can be read. A failure is told, and the
-    /// agent starts all the same.
+    /// Brings the worktree up to date, and is cut short once `stop` can be read. A failure is told,
+    /// and the agent starts all the same.
     pub fn sync(&self, stop: BorrowedFd<'_>) {
         let begin = Instant::now();
         let (agent, dir) = (&self.agent, self.dir.display());
@@ -152,7 +152,7 @@ impl Worktree {
             &self.record,
             Some(stop),
         );
-        // What a sync that was cut off has left is not over by one that works.
+        // A sync that works does not end the alert about what one that was cut off has left.
         let counted = match &right {
             Ok(()) => self.count(synced.as_ref().err().map(String::as_str)),
             Err(_) => Ok(()),

@@ -95,7 +95,7 @@ impl Written {
     }
 }
 
-/// When a request was made. Senders that know whole seconds only mean any moment of theirs.
+/// When a request was made. A sender that writes whole seconds means any moment of that second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Moment {
     at: Timestamp,
@@ -105,7 +105,7 @@ impl Moment {
     /// Reads a time of RFC 3339 with its zone.
     ///
     /// # Errors
-    /// It is none; says so with the text.
+    /// The text is none; the error shows it.
     pub fn parse(text: &str) -> Result<Moment, String> {
         if text.is_empty() {
             return Err("it has no timestamp".into());

@@ -23,8 +23,9 @@ pub(super) struct Taken {
 
 /// What is being done to one agent: the manager has a job for its unit.
 pub(super) struct Pending {
-    /// When; `None`: an earlier run has begun it, so it may have been done before any moment of ours.
+    /// When it was begun; `None`: by an earlier run, so it may have been done before any moment of ours.
     pub begun: Option<Timestamp>,
+    /// When this run took it on.
     pub since: Instant,
     pub taken: Vec<Taken>,
     /// What is planned has been queued, or was found done: not while the unit has a job of an
@@ -44,8 +45,8 @@ pub(super) struct Run<'a> {
     /// Entries in `cur/` that wait until it is known whether they may be executed; a later run looks at
     /// them again.
     pub put_off: BTreeSet<PathBuf>,
-    /// Why something cannot be claimed. No path unit waits as long as it is there, so the run fails
-    /// for it in the end.
+    /// Why something cannot be claimed. As long as it is there the path unit starts runs at once, so
+    /// this run fails in the end.
     pub stuck: Option<anyhow::Error>,
     pub errors: Vec<String>,
     pub executed: usize,

@@ -81,7 +81,7 @@ impl State {
     }
 
     /// Forgets what is planned for requests that are gone; `there` has those in `cur/`. A run that
-    /// was killed after it had done them has left that. Tells whether there was anything.
+    /// was killed after it had done them has left such plans. Tells whether there were any.
     pub fn forget_gone(&mut self, there: &[String]) -> bool {
         let count = |state: &State| {
             state

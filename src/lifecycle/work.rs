@@ -23,7 +23,7 @@ const LONGEST_POLL: Duration = Duration::from_millis(160);
 /// After this what is new is left to the next run: the service may run for 5 min.
 const LONG: Duration = Duration::from_secs(90);
 
-/// When those are looked at again of which it was not known whether they may be executed.
+/// When requests that were put off are looked at again.
 const PUT_OFF: Duration = Duration::from_secs(60);
 
 /// One run.
@@ -44,12 +44,12 @@ pub fn run() -> Result<Exit> {
     job::run(&JOB, attempt)
 }
 
-/// Does all there is to do; gives what did not work meanwhile. What it began and an error cut off,
-/// the next one finds on disk.
+/// Does all there is to do; gives what did not work meanwhile. If an error cuts it off, the next
+/// attempt finds on disk what was begun.
 fn attempt(desk: &Desk<'_>) -> Result<Done> {
     let spool = Spool::open(&desk.town.path(SPOOL))?;
     let mut state = State::load(&spool.dir(STATE))?;
-    // Before anything new is claimed: it may have the name of one that is gone.
+    // Before anything new is claimed: a new request may have the name of one that is gone.
     if state.forget_gone(&spool.shown("cur")?) {
         state.save(Timestamp::now())?;
     }

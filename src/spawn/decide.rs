@@ -10,11 +10,11 @@ use crate::terminal::{Outcome, State};
 use crate::tmux::{Marked, Screen};
 use crate::town::marks::Mark;
 
-/// After which a polecat that is not ready is looked at again: from its prompt to the end of its
-/// first line take 2.5 s at most, of which the debounce, the timer and the start need 1 s.
+/// How long until we look again at a polecat that is not ready. From its prompt to the end of its
+/// first line 2.5 s may pass, of which the debounce, the timer and the start need 1 s.
 const LOOK: Duration = Duration::from_millis(1500);
 
-/// The same where all are of rigs with an emergency stop.
+/// The same if the rigs of all that wait have an emergency stop.
 const STOPPED: Duration = Duration::from_secs(10);
 
 /// The soonest next look.
@@ -74,12 +74,12 @@ impl Waiting {
     fn is_ready(&self, screen: Option<&Screen>, has_said: bool, now: Timestamp) -> bool {
         let reader = &self.readiness.reader;
         let is_over = || self.delay_left(now).is_some_and(|left| left.is_zero());
-        // What is ours there is taken back before the word is typed.
+        // A draft that is ours is taken back before the word is typed.
         let is_ours = || screen.is_some_and(|screen| reader.shows_only(screen, &self.ours));
         match self.state(screen) {
             State::Unknown => has_said || is_over(),
             State::Draft => is_ours(),
-            state => reader.takes(&state),
+            state => screen.is_some_and(|screen| reader.takes(screen, &state)),
         }
     }
 
@@ -217,7 +217,7 @@ fn one<'a>(
     ))
 }
 
-/// What follows from how the telling went.
+/// What follows for a spawn from how telling it to begin went.
 pub fn after(w: &Waiting, outcome: &Outcome, screen: Option<&Screen>, now: Timestamp) -> Action {
     let why = match outcome {
         Outcome::Told => return Action::Done,
@@ -227,7 +227,7 @@ pub fn after(w: &Waiting, outcome: &Outcome, screen: Option<&Screen>, now: Times
         Outcome::Waits(state) => not_ready(state),
         Outcome::NoRoom => "has too small a window for a text".into(),
         Outcome::Taken(hold) => format!("could not be typed to, for {}", hold.words()),
-        Outcome::NotShown => "does not show what is typed".into(),
+        Outcome::NotShown | Outcome::Unseen => "does not show what is typed".into(),
         Outcome::NotTaken => "does not take its input".into(),
     };
     fail(format!(
@@ -247,7 +247,7 @@ fn not_ready(state: &State) -> String {
     }
 }
 
-/// When to look again at those that wait.
+/// How long until we look again at the spawns that wait.
 pub fn next_look(waiting: &[Waiting], now: Timestamp) -> Duration {
     if waiting.iter().all(Waiting::is_stopped) {
         return STOPPED;
@@ -313,6 +313,7 @@ mod tests {
             ours: vec![WORD.into()],
             readiness: Readiness {
                 reader: Reader {
+                    is_modal: false,
                     look: None,
                     prompts: vec!["❯ ".into(), "> ".into()],
                 },
@@ -511,7 +512,7 @@ mod tests {
         again.pane.pid = 7;
         w.see(&again, at(1));
         assert_eq!(w.word(false).unwrap().pid, 7);
-        // It was typed for the one before: that stays known.
+        // The word was typed for the process before: that stays known.
         w.record.typing = true;
         again.marks = vec![w.marks(7).typed];
         again.pane.pid = 8;
@@ -568,7 +569,7 @@ mod tests {
         assert_eq!(word(&eight[0], &sight(later.clone()), at(1)), refused);
         later[1].0.pane.pid = 7;
         assert_eq!(word(&eight[2], &sight(later.clone()), at(1)), "tell");
-        // Or until it is told of another issue.
+        // Or until that process is told of another issue.
         later[1].0.pane.pid = 101;
         later[1].0.marks.push(eight[8].marks(101).typed);
         assert_eq!(word(&eight[2], &sight(later), at(1)), "tell");
@@ -626,7 +627,7 @@ mod tests {
         let want = "fail false: gastown/polecats/p1 may not run: rig gastown is parked";
         assert_eq!(word(&w, &ready, at(1)), want);
         assert_eq!(word(&w, &sight(vec![]), at(1)), "wait");
-        // What ends again, or is not known, is waited for.
+        // A refusal that ends again, or that is not known, is waited for.
         w.refusal = refused(marks::Mark::RigEstop, "rig gastown has an emergency stop");
         assert_eq!(word(&w, &ready, at(1)), "wait");
         assert_eq!(word(&w, &ready, at(300)), "wait");

@@ -107,7 +107,7 @@ fn work(desk: &Desk<'_>) -> Result<Done> {
         state.extend(std::mem::take(&mut unwatched));
     }
     let looked = Instant::now();
-    // What cannot be read there keeps nothing of the spool from being begun.
+    // If that file cannot be read, the spawns in the spool are begun all the same.
     let (found, unfound) = match sources::take_pending(town.root(), &spool) {
         Ok(found) => (found, None),
         Err(e) => (Found::default(), Some(format!("{e:#}"))),
@@ -142,11 +142,11 @@ fn work(desk: &Desk<'_>) -> Result<Done> {
             outcome.waiting
         );
     }
-    // As long as it is there, the path unit starts another run at once.
+    // As long as that entry is there, the path unit starts another run at once.
     if let Some(stuck) = outcome.stuck {
         return Err(stuck);
     }
-    // From look to look, however long the telling took.
+    // The pause is from look to look, however long the telling took.
     let next = match outcome.next {
         Some(wait) => Some((looked + wait).max(Instant::now() + SOON)),
         None => found.unsteady.then(|| Instant::now() + AGAIN),

@@ -59,7 +59,7 @@ pub struct Pass<'a> {
     pub systemd: &'a Systemd,
     /// What earlier passes have noted.
     pub state: &'a mut State,
-    /// How long ago the last pass was, as far as the deadlines do not have it yet.
+    /// How long ago the last pass was; zero if the deadlines were extended by that already.
     pub unwatched: SignedDuration,
 }
 
@@ -81,7 +81,7 @@ impl Pass<'_> {
         let mut outcome = Outcome::default();
         let (mut waiting, entries) = self.read(now, &mut outcome)?;
         let known: BTreeSet<&str> = waiting.iter().map(|w| w.record.id.as_str()).collect();
-        // One that cannot be read just now waits all the same.
+        // A spawn that cannot be read just now waits all the same, so it keeps its record.
         if outcome.unread.is_empty() {
             self.state
                 .records
@@ -249,8 +249,8 @@ impl Pass<'_> {
         })
     }
 
-    /// Tells those that are to be told, and puts what follows in place of that action. What was
-    /// typed to one that fails is taken back, so that nothing else is glued to it.
+    /// Tells the agents that are to be told to begin, and puts what follows in place of that action.
+    /// What was typed for a spawn that fails is taken back, so that nothing else is glued to it.
     fn tell(
         &self,
         waiting: &[Waiting],
@@ -258,7 +258,7 @@ impl Pass<'_> {
         now: Timestamp,
         errors: &mut Vec<String>,
     ) {
-        let (told, texts): (Vec<usize>, Vec<Text>) = actions
+        let (indices, texts): (Vec<usize>, Vec<Text>) = actions
             .iter()
             .enumerate()
             .filter_map(|(i, action)| match action {
@@ -268,7 +268,7 @@ impl Pass<'_> {
             .unzip();
         let panes: Vec<String> = texts.iter().map(|text| text.pane.clone()).collect();
         let mut left = Vec::new();
-        for ((i, text), result) in told
+        for ((i, text), result) in indices
             .iter()
             .zip(&texts)
             .zip(terminal::tell(self.tmux, texts.clone()))
@@ -381,7 +381,7 @@ pub fn clear_alerts(town: &Town, spool: &Spool) -> Result<()> {
     }
     let mut failed = BTreeSet::new();
     for entry in spool.entries("failed")? {
-        // Any of the alerts may be about it.
+        // Any of the alerts may be about an entry that cannot be read.
         if entry.unread {
             return Ok(());
         }
@@ -402,8 +402,8 @@ fn about(issue: &str) -> String {
     }
 }
 
-/// What tells this arrival of a spawn from every other, whatever their names; `None` if it is gone.
-/// A file keeps it while it is renamed.
+/// An id that tells this arrival of a spawn from every other, whatever their names; `None` if its file
+/// is gone. A file keeps its id when it is renamed.
 fn arrival(entry: &Entry) -> Option<String> {
     let meta = entry.path.symlink_metadata().ok()?;
     let text = entry.text.as_deref().unwrap_or_default();
@@ -436,7 +436,7 @@ fn how_ready(town: &Town, agent: &crate::agent::Agent) -> Readiness {
     if reader.is_blind() && launch.ready_delay_ms.is_none() {
         reader.prompts = classic();
     }
-    // Time says nothing of a program whose screen can be read.
+    // The time since its start says nothing of a program whose screen can be read.
     let is_blind = reader.is_blind();
     Readiness {
         reader,

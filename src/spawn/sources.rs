@@ -23,7 +23,7 @@ use crate::spool::{self, Spool};
 use crate::tools::mail::Mail;
 use crate::town::pending::{self, Pending};
 
-/// What a file of pending spawns that we have taken away is called, with a number behind.
+/// How the name of a file of pending spawns begins that we have taken away; a number follows.
 const TAKEN: &str = ".gastown-taken-";
 
 /// A file that has not changed for so long has no writer any more.
@@ -32,7 +32,7 @@ const STEADY: Duration = Duration::from_secs(3);
 /// The same for one that does not parse: its writer may be slow.
 const BROKEN: Duration = Duration::from_secs(10);
 
-/// A writer of `pending.json` may bring back for so long what had been taken from it.
+/// For so long a writer of `pending.json` may bring back what we have taken from it.
 const BROUGHT_BACK: SignedDuration = SignedDuration::from_secs(30);
 
 /// How the subject of a mail that tells of a spawn begins; rig and polecat follow, with a slash between.
@@ -61,7 +61,7 @@ pub fn take_pending(root: &Path, spool: &Spool) -> Result<Found> {
     // The path unit does not see what is written while we run, so what has just been written is
     // looked at once more.
     found.unsteady |= age(&file).is_some_and(|age| age < STEADY);
-    let text = match files::read_untrusted(&file, files::CONFIG_LIMIT) {
+    let list = match files::read_untrusted(&file, files::CONFIG_LIMIT) {
         Ok(None) => return Ok(found),
         Ok(Some(text)) => pending::parse_list(&text).map_err(|e| format!("it cannot be read: {e}")),
         Err(e) if files::may_pass(&e) => {
@@ -69,7 +69,7 @@ pub fn take_pending(root: &Path, spool: &Spool) -> Result<Found> {
         }
         Err(e) => Err(format!("it {e}")),
     };
-    match text {
+    match list {
         Ok(list) if list.is_empty() => {}
         Ok(_) => {
             let nanos = Timestamp::now().as_nanosecond();
@@ -123,7 +123,7 @@ fn taken_files(dir: &Path) -> Result<Vec<PathBuf>> {
 
 /// Puts what a taken file has into the spool, and removes it when it is certain that this is all.
 fn collect(taken: &Path, spool: &Spool, found: &mut Found) -> Result<()> {
-    // Asked before it is read: what is written meanwhile makes it younger.
+    // Asked before the file is read: what is written meanwhile makes the file younger.
     let age = age(taken);
     let list = files::read_untrusted(taken, files::CONFIG_LIMIT)
         .and_then(|text| pending::parse_list(&text.unwrap_or_default()));
@@ -181,7 +181,8 @@ fn set_aside(path: &Path, reason: &str, spool: &Spool) -> Result<()> {
     Ok(())
 }
 
-/// The mail's name where a mail told of it, so that both are one; else what it says.
+/// The stem of a spawn's file: the mail's, if a mail told of the spawn, so that both are one; else
+/// one made of what the spawn says.
 fn stem(raw: &RawValue) -> String {
     match pending::parse(raw.get()) {
         Ok(spawn) if !spawn.mail_id.is_empty() => format!("mail-{}", spawn.mail_id),
@@ -206,10 +207,10 @@ fn put(spool: &Spool, stem: &str, raw: &RawValue, again: bool) -> Result<bool> {
     }
     let failed = spool.dir("failed").join(&name);
     if files::is_there(&failed)? {
-        let failed = failed.symlink_metadata().context("Failed to read a time")?;
+        let meta = failed.symlink_metadata().context("Failed to read a time")?;
         // Renaming a file into `failed/` changes this time.
-        let failed = Timestamp::new(failed.ctime(), 0).unwrap_or_default();
-        if !again || failed > Timestamp::now() - BROUGHT_BACK {
+        let failed_at = Timestamp::new(meta.ctime(), 0).unwrap_or_default();
+        if !again || failed_at > Timestamp::now() - BROUGHT_BACK {
             log::debug!("Spawn '{name}' has failed already, ignoring it");
             return Ok(false);
         }
@@ -218,8 +219,8 @@ fn put(spool: &Spool, stem: &str, raw: &RawValue, again: bool) -> Result<bool> {
     spool.put(stem, &raw).map(|_| true)
 }
 
-/// Takes over those of the mails that tell of a spawn, and gives them, to be deleted. One that
-/// comes again is known.
+/// Takes over the mails that tell of a spawn, and gives them, to be deleted. A mail that comes again
+/// makes no second spawn.
 ///
 /// # Errors
 /// The spool cannot be written.

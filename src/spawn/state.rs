@@ -16,7 +16,7 @@ use crate::tmux::Pane;
 pub struct Record {
     /// Names this arrival of the spawn, in hexadecimal digits.
     pub id: String,
-    /// When it has failed unless it was ready.
+    /// When the spawn fails, if its agent is not ready by then.
     pub deadline: Timestamp,
     /// Where its agent was seen.
     #[serde(default)]
@@ -57,7 +57,7 @@ impl Record {
         }
     }
 
-    /// Gives it more time.
+    /// Gives the spawn more time.
     pub fn extend(&mut self, by: SignedDuration) {
         let deadline = self.deadline.saturating_add(by);
         self.deadline = deadline.unwrap_or(self.deadline);

@@ -48,8 +48,8 @@ pub struct Waiting {
 }
 
 impl Waiting {
-    /// The pane it is about: its own agent's in the session of that name; in a session that
-    /// others made, the first of the first window.
+    /// The pane that the spawn is about, in the session of that name: its agent's own; in a session
+    /// that others made, the first of the first window.
     pub fn target<'a>(&self, panes: &'a [Marked]) -> Option<&'a Marked> {
         let instance = self.agent.instance();
         let mut here = panes
@@ -72,7 +72,7 @@ impl Waiting {
         self.record.see(pane, now);
     }
 
-    /// Whether its rig has an emergency stop, which ends sooner or later: that time does not count.
+    /// Whether its rig has an emergency stop. The time of such a stop does not count.
     pub fn is_stopped(&self) -> bool {
         let mark = self.refusal.as_ref().map(|refusal| refusal.mark);
         matches!(mark, Some(Mark::Estop | Mark::RigEstop))
@@ -116,7 +116,7 @@ impl Waiting {
     }
 }
 
-/// Whether a spawn was so old already when its entry arrived that it is refused unread.
+/// Whether a spawn is so old when its entry is first read that it is refused.
 pub fn is_too_old(spawn: &Pending, now: Timestamp) -> bool {
     spawn
         .spawned_at
