@@ -9,7 +9,7 @@ use super::change::{each, now, stopped};
 use super::output::say;
 use super::status::{frozen_for_good, is_own, last_end};
 use super::{cli, directory, request};
-use crate::agent::Agent;
+use crate::agent::{Agent, UNITS};
 use crate::alert;
 use crate::exit::Exit;
 use crate::session::fit::{self, lost};
@@ -22,25 +22,23 @@ use crate::town::{Town, poke};
 /// How long a job may take: the unit's own limits for stop and start, and a reserve.
 const JOB_LIMIT: Duration = Duration::from_secs(120);
 
-/// How long after its start an agent is looked at once more.
+/// How long after its start an agent is looked at again, to see that it stays up.
 const SETTLE: Duration = Duration::from_secs(1);
 
-const AGENTS: &str = "gt-agent@*.service";
-
-/// What is said when the town is stopped, so that no agent can be started.
+/// The error when the town is stopped, so that no agent can be started.
 const STOPPED: &str = "The town is stopped; run 'gastownctl up' first";
 
-/// What is said where a command is for agents that run.
+/// The message when a command is for running agents and there are none.
 const NONE_RUNS: &str = "None of these agents runs; 'gastownctl start' starts them";
 
-/// Starts agents and lifts their hold; waits until each runs. Of a rig or the town: those on a
-/// patrol, those that are held, and those that gave up.
+/// Starts agents and ends their holds; waits until each runs. For a rig or the town, these are the
+/// agents on a patrol, those that are held, and those that gave up.
 ///
 /// # Errors
 /// An agent is not known or does not run; the error says why.
 pub fn start(args: &cli::Agents) -> Result<Exit> {
     let (town, systemd) = (Town::load()?, Systemd::connect()?);
-    let units = systemd.units(&[AGENTS])?;
+    let units = systemd.units(&[UNITS])?;
     let means_many = args.all || args.agents.iter().any(|name| town.rigs().contains(name));
     if let Err(e) = town.roster()
         && means_many
@@ -57,8 +55,8 @@ pub fn start(args: &cli::Agents) -> Result<Exit> {
     bring_all_up(&town, &systemd, &agents, Verb::Start, args.change.dry_run)
 }
 
-/// Restarts agents and lifts their hold; waits until each runs. Of a rig or the town: those that
-/// run.
+/// Restarts agents and ends their holds; waits until each runs. For a rig or the town, these are
+/// the agents that run.
 ///
 /// # Errors
 /// As [`start`].
@@ -71,8 +69,8 @@ pub fn restart(args: &cli::Agents) -> Result<Exit> {
     bring_all_up(&town, &systemd, &agents, Verb::Restart, args.change.dry_run)
 }
 
-/// Has agents hand over to a new session of theirs; waits until each has. Of a rig or the town:
-/// those that run.
+/// Has agents hand over to a new session of their own; waits until each has. For a rig or the town,
+/// these are the agents that run.
 ///
 /// # Errors
 /// An agent is not known, or its request is refused or not executed in time.
@@ -85,9 +83,9 @@ pub fn cycle(args: &cli::Agents) -> Result<Exit> {
     request::cycle(&town, &systemd, &agents, args.change.dry_run)
 }
 
-/// Stops agents and holds them; waits until nothing of them is left. Of a rig or the town: those
-/// that run, and those on a patrol. An agent whose hold cannot be written is stopped all the same, and
-/// one that the manager cannot be asked to stop is held all the same.
+/// Stops agents and holds them; waits until nothing of them is left. For a rig or the town, these
+/// are the agents that run, and those on a patrol. If the hold cannot be written, the agent is
+/// stopped all the same; if the manager cannot be asked, it is held all the same.
 ///
 /// # Errors
 /// An agent is not known, or its hold or its stop fails.
@@ -143,7 +141,7 @@ pub fn stop(args: &cli::Agents) -> Result<Exit> {
             )
         })
         .collect();
-    // Where tmux does not answer, this is not known; who is in a unit is stopped all the same.
+    // Without an answer of tmux, only agents in their units are stopped.
     let panes = Tmux::on(town.socket()).panes().unwrap_or_default();
     let panes = Index::of(&panes);
     each(&stopping, |(agent, held, job)| {
@@ -170,14 +168,15 @@ pub fn stop(args: &cli::Agents) -> Result<Exit> {
 
 /// The agents that are not down.
 fn running(systemd: &Systemd) -> Result<BTreeSet<Agent>> {
-    let units = systemd.units(&[AGENTS])?.into_values();
+    let units = systemd.units(&[UNITS])?.into_values();
     Ok(units
         .filter(|unit| !unit.is_down())
         .filter_map(|unit| Agent::from_unit(&unit.name).ok())
         .collect())
 }
 
-/// Starts the given agents, or everything of the town that failed, after forgetting its failures.
+/// Starts the given agents, or all of the town's units that failed, after it has the manager forget
+/// their failures.
 ///
 /// # Errors
 /// An agent is not known or does not run; the error says why.
@@ -190,7 +189,7 @@ pub fn recover(args: &cli::Recover) -> Result<Exit> {
     if !args.agents.is_empty() {
         let of_rigs = failed.iter().flat_map(|unit| Agent::from_unit(unit));
         let agents = directory::each_of(&town, Some(&systemd), &args.agents, &of_rigs.collect())?;
-        // What is named is started, failed or not.
+        // Named agents are started whether they failed or not.
         let named = agents.iter().map(Agent::unit);
         failed = named.collect();
     }
@@ -214,8 +213,8 @@ pub fn recover(args: &cli::Recover) -> Result<Exit> {
     both(theirs, agents)
 }
 
-/// Starts one of our own units that failed; of a unit that delivers alerts, and of an agent that the
-/// town has no more, only the failure is forgotten.
+/// Starts one of our units that failed. A unit that delivers alerts, or that of an agent which the
+/// town no longer has, is not started: only its failure is forgotten.
 fn restore(systemd: &Systemd, unit: &str, dry_run: bool) -> Result<()> {
     let is_forgotten = unit.starts_with("gt-alert@") || unit.starts_with("gt-agent@");
     if dry_run {
@@ -270,6 +269,12 @@ fn bring_all_up(
         if now.invocation() == *invocation && now.text("ActiveState").as_deref() == Some("active") {
             return Ok(());
         }
+        if systemd.town_is_stopped()? {
+            bail!("{agent} was stopped again with the town; run 'gastownctl up' to start both");
+        }
+        if let Some(refusal) = check::refusal(Some(&agent.instance())) {
+            bail!("{agent} was stopped again: {refusal}");
+        }
         bail!(
             "{agent} ended at once: {}; see 'gastownctl logs {agent}'",
             last_end(&now)
@@ -278,8 +283,8 @@ fn bring_all_up(
     both(all, stayed)
 }
 
-/// Starts or restarts one agent; a hold is lifted, other marks are respected. Gives the invocation
-/// that was started.
+/// Starts or restarts one agent, after ending its hold; other marks keep it down. Gives the unit's
+/// invocation that was started.
 fn bring_up(
     town: &Town,
     systemd: &Systemd,
@@ -294,7 +299,7 @@ fn bring_up(
     let before = systemd.units(&[&unit])?;
     let runs = before.get(&unit).is_some_and(|u| u.active == "active");
     if runs && verb == Verb::Restart {
-        // Before anything is stopped: it would be lost.
+        // Checked before anything is stopped: an agent that cannot start again would be lost.
         fit::check(town, agent).map_err(|e| anyhow!(lost(agent, &e)))?;
     }
     let held = marks::held(town, agent)?.is_some();
@@ -332,7 +337,7 @@ fn bring_up(
         say(&format!("{agent} runs already"))?;
         return Ok(None);
     }
-    // The server's failures are those of every agent.
+    // If the tmux server's unit has failed, no agent can start.
     for unit in [&unit, server::SERVICE] {
         systemd.reset_failed(unit)?;
     }
@@ -348,8 +353,8 @@ fn bring_up(
     Ok(Some(after.invocation()))
 }
 
-/// Why a start of an agent would come to nothing, its hold apart: this is looked at before that is
-/// lifted, for a command that fails is to leave the agent as it was.
+/// Why a start of an agent would fail, apart from its hold. Checked before the hold is ended, so
+/// that a command that fails leaves the agent as it was.
 fn unstartable(town: &Town, systemd: &Systemd, agent: &Agent) -> Result<Option<String>> {
     let unit = agent.unit();
     let mut refusals = Marks::of(town).refusals(agent).into_iter();
@@ -367,7 +372,7 @@ fn unstartable(town: &Town, systemd: &Systemd, agent: &Agent) -> Result<Option<S
 fn why_not(town: &Town, agent: &Agent, properties: &Properties) -> anyhow::Error {
     match check::refusal(Some(&agent.instance())) {
         Some(refusal) => {
-            // Where it runs already, ticks look from now on whether it has ended there.
+            // If it runs outside of its unit, ticks look from now on whether it has ended there.
             poke::heartbeat(town.root());
             anyhow!("{agent} is not started: {refusal}")
         }

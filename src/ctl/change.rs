@@ -26,7 +26,7 @@ pub fn each<T>(items: &[T], mut act: impl FnMut(&T) -> Result<()>) -> Result<Exi
 /// Waits until an agent has stopped, at most `limit`.
 ///
 /// # Errors
-/// Its stop was not queued, is not done in time, or gave way to somebody's start.
+/// The stop was not queued, was not done in time, or was cancelled by somebody's start.
 pub fn stopped(
     systemd: &Systemd,
     agent: &Agent,

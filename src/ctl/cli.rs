@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 use crate::hooks;
 
@@ -31,8 +31,7 @@ configuration.";
     name = "gastownctl",
     version,
     after_help = EXAMPLES,
-    max_term_width = 100,
-    disable_help_subcommand = true
+    max_term_width = 100
 )]
 pub struct Cli {
     /// What to do
@@ -62,13 +61,14 @@ pub struct Change {
 
 /// One or more agents.
 #[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("whom").required(true).args(["agents", "all"]))]
 pub struct Agents {
     /// Agents: mayor, deacon, RIG/witness, RIG/refinery, RIG/crew/NAME, RIG/polecats/NAME; or RIG
     /// for all of a rig
-    #[arg(value_name = "AGENT", required_unless_present = "all")]
+    #[arg(value_name = "AGENT|RIG")]
     pub agents: Vec<String>,
     /// All agents of the town
-    #[arg(long, conflicts_with = "agents")]
+    #[arg(long)]
     pub all: bool,
     #[command(flatten)]
     #[allow(missing_docs)]
@@ -342,7 +342,7 @@ pub struct Hooks {
     #[arg(long)]
     pub remove: bool,
     /// Another file than the user's own, such as that of one directory
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub file: Option<PathBuf>,
 }
 
@@ -419,7 +419,8 @@ pub struct Logs {
     /// Show the last N lines
     #[arg(long, short = 'n', value_name = "N")]
     pub lines: Option<u32>,
-    /// Show from then on, as journalctl takes it: '1 hour ago', yesterday, '2026-01-31 12:00'
+    /// Show from then on, as journalctl takes it, or that long ago: 1h, '1 hour ago', yesterday,
+    /// '2026-01-31 12:00'
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     pub since: Option<String>,
     /// Explain the messages
@@ -430,8 +431,8 @@ pub struct Logs {
 /// For what is shown of the past.
 #[derive(Debug, Args)]
 pub struct Since {
-    /// From then on, as journalctl takes it: '2 hours ago', yesterday, '2026-01-31 12:00';
-    /// the last 24 hours without it
+    /// From then on, as journalctl takes it, or that long ago: 2h, '2 hours ago', yesterday,
+    /// '2026-01-31 12:00'; the last 24 hours without it
     #[arg(
         id = "since",
         long = "since",
@@ -457,6 +458,9 @@ pub struct History {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub since: Since,
+    /// Show the last N events
+    #[arg(long, short = 'n', value_name = "N")]
+    pub lines: Option<usize>,
     /// Print JSON, an object a line
     #[arg(long)]
     pub json: bool,
@@ -468,8 +472,8 @@ pub struct Timeline {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub since: Since,
-    /// Where to; standard output without it
-    #[arg(long, short, value_name = "FILE")]
+    /// Where to; standard output without it, and for -
+    #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub output: Option<PathBuf>,
 }
 
@@ -505,6 +509,11 @@ mod tests {
     fn what_a_command_takes() {
         for (line, is_taken) in [
             ("status --problems --json", true),
+            ("stop --all", true),
+            ("stop a b", true),
+            ("stop", false),
+            ("stop --all a", false),
+            ("history -n 5 --since -1h", true),
             ("status --watch --json", false),
             ("request cycle --wait --timeout 86400", true),
             ("request cycle --wait --timeout 18446744073709551615", false),

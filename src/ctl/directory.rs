@@ -6,8 +6,8 @@ use anyhow::{Result, anyhow};
 use strsim::levenshtein;
 
 use super::{cli, journalctl};
-use crate::agent::{self, Agent, Role};
-use crate::exit::Exit;
+use crate::agent::{self, Agent, Role, UNITS};
+use crate::exit::{self, Exit};
 use crate::files;
 use crate::heartbeat::memory::Memory;
 use crate::systemd::{Systemd, Unit};
@@ -15,14 +15,14 @@ use crate::tmux::{Pane, Tmux, is_inside};
 use crate::town::left::{self, Left, Note};
 use crate::town::{Town, marks, patrols};
 
-/// How many names are offered for one that is not known.
+/// How many names are offered for an unknown one, at most.
 const OFFERED: usize = 3;
 
-/// The most directory entries of one kind that are looked at.
+/// How many directory entries of one kind are looked at, at most.
 const ENTRIES_MAX: usize = 1000;
 
-/// The agents that `status` lists: the roster, those with a unit, and those that are held, unless
-/// the town has no such agent any more.
+/// The agents that `status` lists: the roster, those with a unit, and those that are held if the
+/// town still has them.
 pub fn listed(town: &Town, units: Option<&BTreeMap<String, Unit>>) -> BTreeSet<Agent> {
     let mut agents = wanted(town);
     let loaded = units.into_iter().flat_map(BTreeMap::keys);
@@ -33,15 +33,15 @@ pub fn listed(town: &Town, units: Option<&BTreeMap<String, Unit>>) -> BTreeSet<A
     agents
 }
 
-/// The agents that the patrols want; where it is not known whom they want, it may be anybody.
+/// The agents that the patrols want; all that they could want, when their file cannot be used.
 pub fn wanted(town: &Town) -> BTreeSet<Agent> {
     let roster = town.roster();
     roster.unwrap_or_else(|_| patrols::all(town.rigs()).collect())
 }
 
-/// Agents that are down and on no patrol, and that a tick looks at: those that asked to wait or
-/// were at work, those with work on their hooks, and those whose session was closed since `bd` was
-/// last asked for such work.
+/// Agents that a tick looks at although they are down and on no patrol: those that asked to wait or
+/// were at work, those with work on their hooks, and those whose session was closed after `bd` was
+/// last asked about hooks.
 pub fn waiting(town: &Town, memory: &Memory) -> BTreeSet<Agent> {
     let is_waiting = |agent: &Agent| match Note::of(town, agent).load().ok().flatten() {
         Some(Left::AtWork) => true,
@@ -76,13 +76,17 @@ pub fn known(town: &Town, units: Option<&BTreeMap<String, Unit>>) -> BTreeSet<Ag
 /// The agent that `text` means.
 ///
 /// # Errors
-/// [`Exit::Usage`]: it is no address. [`Exit::Failure`]: the town has no such agent. Both offer
-/// the nearest names.
+/// [`Exit::Usage`]: `text` is no address. [`Exit::Failure`]: the town has no such agent. Both
+/// errors offer the nearest names.
 pub fn find(town: &Town, systemd: Option<&Systemd>, text: &str) -> Result<Agent> {
-    let units = systemd.and_then(|s| s.units(&["gt-agent@*.service"]).ok());
+    let units = systemd.and_then(|s| s.units(&[UNITS]).ok());
     let known = known(town, units.as_ref());
     let names: Vec<String> = known.iter().map(Agent::to_string).collect();
-    match town.agent(text) {
+    let meant = match of_unit(text) {
+        Some(agent) => Ok(agent),
+        None => town.agent(text),
+    };
+    match meant {
         Ok(agent) if known.contains(&agent) => Ok(agent),
         Ok(agent) => Err(anyhow!(
             "The town has no agent '{agent}'{}",
@@ -96,8 +100,17 @@ pub fn find(town: &Town, systemd: Option<&Systemd>, text: &str) -> Result<Agent>
     }
 }
 
-/// The agent whose past is asked for, if `text` names one: also one that there is no more, such
-/// as a polecat that is done.
+/// The agent of a unit's name, as systemctl prints it, with or without its type.
+fn of_unit(text: &str) -> Option<Agent> {
+    let unit = match text.strip_suffix(".service") {
+        Some(_) => text.to_string(),
+        None => format!("{text}.service"),
+    };
+    Agent::from_unit(&unit).ok()
+}
+
+/// The agent that `text` names, if it is given; for commands that show the past, so also an agent
+/// that is gone, such as a polecat that is done.
 ///
 /// # Errors
 /// As [`find`].
@@ -111,11 +124,11 @@ pub fn named(town: &Town, text: Option<&str>) -> Result<Option<Agent>> {
         .map(Some)
 }
 
-/// Whom a person means: with `--all` all of `whole`, which are the agents that the command is for;
-/// else the named agents, and for a named rig those of `whole` that belong to it.
+/// The agents that a person names. `whole` are all agents that the command is for: `--all` means
+/// all of them, and a rig's name those that belong to it.
 ///
 /// # Errors
-/// As [`find`], for the first that is wrong: then nothing has been done to any.
+/// As [`find`], for the first wrong name; nothing has been done to any agent then.
 pub fn find_all(
     town: &Town,
     systemd: Option<&Systemd>,
@@ -128,7 +141,7 @@ pub fn find_all(
     each_of(town, systemd, &args.agents, whole)
 }
 
-/// Several agents and rigs, each agent once, in the order in which they are given.
+/// The agents that are meant by several names of agents and rigs, each once, in the given order.
 ///
 /// # Errors
 /// As [`find_all`].
@@ -144,7 +157,11 @@ pub fn each_of(
             let theirs = whole.iter().filter(|agent| agent.rig() == Some(text));
             theirs.cloned().collect()
         } else {
-            vec![find(town, systemd, text)?]
+            let found = find(town, systemd, text);
+            vec![found.map_err(|e| match texts.len() {
+                1 => e,
+                _ => untouched(&e),
+            })?]
         };
         for agent in meant {
             if !agents.contains(&agent) {
@@ -155,7 +172,16 @@ pub fn each_of(
     Ok(agents)
 }
 
-/// The agent that calls: by the mark of the pane that this runs in, else by its environment.
+/// The error about one wrong name among several: it adds that nothing was done to any agent.
+fn untouched(e: &anyhow::Error) -> anyhow::Error {
+    let told = anyhow!("{:#}; nothing was done to any agent", e.root_cause());
+    match exit::of(e) {
+        Exit::Failure => told,
+        exit => told.context(exit),
+    }
+}
+
+/// The agent that runs this command: by the mark of its pane, else by its environment.
 ///
 /// # Errors
 /// [`Exit::Usage`]: no agent calls.
@@ -174,7 +200,8 @@ pub fn myself(town: &Town) -> Result<Agent> {
         })
 }
 
-/// The pane that this process runs in. A person's own tmux may have a pane of the same id.
+/// The pane that this process runs in. The server counts too: a person's own tmux may have a pane
+/// with the same id.
 pub fn own_pane(panes: &[Pane]) -> Option<&Pane> {
     let (id, tmux) = (
         std::env::var("TMUX_PANE").ok()?,
@@ -226,7 +253,7 @@ fn nearest<'a>(text: &str, names: &'a [String]) -> Vec<&'a str> {
             let limit = (text.len() / 3).max(1);
             let begins = text.len() >= 2 && parts().any(|part| part.starts_with(&text));
             let typo = parts().map(|part| levenshtein(&text, part)).min()?;
-            // A slip in the whole name is nearer than one that fits only a part of it.
+            // A match of the whole name is nearer than one of only a part of it.
             let whole = levenshtein(&text, &lower);
             (begins || typo <= limit).then_some((whole.min(limit + typo + 1), name.as_str()))
         })
@@ -327,6 +354,31 @@ mod tests {
         // Where it is not known which rigs there are, nobody is left out for that.
         files::write(&town.path("mayor/rigs.json"), b"{").unwrap();
         assert!(listed(&town.again().unwrap(), None).contains(&gone));
+    }
+
+    #[test]
+    fn units_are_agents_and_one_wrong_name_stops_all() {
+        let (_dir, town) = town_with(1, &[]);
+        for (text, want) in [
+            ("ff/witness", "ff/witness"),
+            ("gt-agent@ff-witness.service", "ff/witness"),
+            ("gt-agent@ff-witness", "ff/witness"),
+            (r"gt-agent@gastown\x2dx-witness", "gastown-x/witness"),
+            ("gt-agent@deacon", "deacon"),
+        ] {
+            assert_eq!(find(&town, None, text).unwrap().to_string(), want);
+        }
+        let wrong = |texts: &[&str]| {
+            let texts: Vec<String> = texts.iter().map(ToString::to_string).collect();
+            each_of(&town, None, &texts, &BTreeSet::new()).unwrap_err()
+        };
+        for (text, exit) in [("no/witness", Exit::Failure), ("a b", Exit::Usage)] {
+            let end = "; nothing was done to any agent";
+            let (one, two) = (wrong(&[text]), wrong(&["deacon", text]));
+            assert!(!one.to_string().ends_with(end));
+            assert!(format!("{two:#}").ends_with(end), "{two:#}");
+            assert_eq!((exit::of(&one), exit::of(&two)), (exit, exit));
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! `gastownctl dismiss`: status no longer shows requests and spawns that could not be executed.
+//! `gastownctl dismiss`: has status no longer show requests and spawns that could not be executed.
 
 use anyhow::{Result, bail};
 use serde_json::{Map, Value};
@@ -12,7 +12,7 @@ use crate::spool::{Entry, Spool};
 use crate::town::{Town, json};
 use crate::{lifecycle, spawn};
 
-/// The spools, by what their entries are.
+/// The spools, each with what its entries are.
 pub const SPOOLS: [(&str, &str); 2] = [("request", lifecycle::SPOOL), ("spawn", spawn::SPOOL)];
 
 /// An entry that could not be executed.
@@ -25,7 +25,7 @@ pub struct Refused {
     path: std::path::PathBuf,
 }
 
-/// What of a spool could not be executed and is not dismissed yet, by name.
+/// The entries of a spool that could not be executed and are not dismissed yet, by name.
 ///
 /// # Errors
 /// The spool cannot be read.
@@ -34,7 +34,7 @@ pub fn refused(spool: &Spool) -> Result<Vec<Refused>> {
     Ok(entries.map(|entry| Refused::of(spool, entry)).collect())
 }
 
-/// How many there are, and the last of them; the others are not read.
+/// How many such entries there are, and the last of them; the others are not read.
 ///
 /// # Errors
 /// The spool cannot be read.
@@ -59,7 +59,7 @@ impl Refused {
     }
 }
 
-/// Says of entries, or of all, that they are seen to. They stay in `failed/`.
+/// Dismisses the named entries, or all. Their files stay in `failed/`.
 ///
 /// # Errors
 /// There is no such entry, or one cannot be dismissed.

@@ -1,6 +1,6 @@
-//! What the manager ignores of the files that people write for units: a key that it does not know, a
-//! value that it cannot read. It goes on without, and says so once, in the journal, when it loads the
-//! unit. systemd-analyze(1) says it again, of the files as they are now.
+//! What the manager ignores in the unit files that people write: unknown keys, and values that it
+//! cannot read. It says so only once, in the journal, when it loads the unit. systemd-analyze(1)
+//! says it again, about the files as they are now.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -16,7 +16,7 @@ use crate::tools;
 /// How long systemd-analyze may take.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// The most units that are looked at, for one that has files of its own each.
+/// How many units are looked at, at most, when each has files of its own.
 const MOST: usize = 50;
 
 /// Something that is ignored.
@@ -24,11 +24,11 @@ const MOST: usize = 50;
 pub struct Ignored {
     /// The file.
     pub file: String,
-    /// The line, and what systemd says of it.
+    /// The line's number, and what systemd says about the line.
     pub what: String,
 }
 
-/// What is ignored of the files of these units. Nothing is run where they have none.
+/// What is ignored in these units' files that people wrote; without such files nothing is run.
 ///
 /// # Errors
 /// The manager does not answer, or systemd-analyze cannot be run or says nothing that makes sense.
@@ -45,7 +45,7 @@ pub fn ignored(systemd: &Systemd, units: &[&str]) -> Result<Vec<Ignored>> {
     if users.is_empty() {
         return Ok(Vec::new());
     }
-    // One that has the file stands for all that have it.
+    // For each file, one unit that has it is enough.
     let units: BTreeSet<&str> = users.values().copied().take(MOST).collect();
     let mut command = Command::new(tools::of_system("systemd-analyze"));
     command.args([
@@ -57,15 +57,16 @@ pub fn ignored(systemd: &Systemd, units: &[&str]) -> Result<Vec<Ignored>> {
     ]);
     let said = tools::run(command.args(&units), LIMIT);
     let said = said.map_err(|e| anyhow!("systemd-analyze {e}"))?;
-    // It fails where anything is wrong, and says what; it says nothing where it could not look.
+    // When it finds anything wrong it fails and says what; when it fails silently, it could not
+    // look.
     let is_told = said.status.success() || !said.stderr.trim().is_empty();
     ensure!(is_told, "systemd-analyze failed: {}", said.status);
     let files: BTreeSet<&str> = users.keys().map(String::as_str).collect();
     Ok(complaints(&said.stderr, &files))
 }
 
-/// Whether a person may have written a file: neither the package nor the generator has, nor the manager
-/// for one of its transient units.
+/// Whether a person may have written a file: not the package, the generator, or the manager (for a
+/// transient unit).
 fn is_written(file: &str) -> bool {
     let made = ["/systemd/generator", "/systemd/transient/"];
     !(file.starts_with("/usr/lib/") || made.iter().any(|dir| file.contains(dir)))

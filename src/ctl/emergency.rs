@@ -10,7 +10,7 @@ use super::change::{each, now, tick};
 use super::output::say;
 use super::status::frozen_for_good;
 use super::{cli, directory};
-use crate::agent::{Agent, Role};
+use crate::agent::{Agent, Role, UNITS};
 use crate::exit::Exit;
 use crate::files;
 use crate::session::{scopes, whose};
@@ -18,19 +18,19 @@ use crate::systemd::{Properties, Systemd, Unit, Verb, runtime_dir};
 use crate::tmux::{Index, Tmux};
 use crate::town::{Town, marks};
 
-const AGENTS: &[&str] = &["gt-agent@*.service"];
+const AGENTS: &[&str] = &[UNITS];
 
-/// The lock of the two commands, below the runtime directory, where a full disk does not matter.
+/// The lock of the two commands, in the runtime directory, since the disk may be full.
 const LOCK: &str = "gastown/estop.lock";
 
-/// How long an emergency stop waits for a `thaw` under way. Then it stops all the same.
+/// How long an emergency stop waits for a `thaw` under way. After that it stops all the same.
 const ESTOP_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long a `thaw` waits for another one, or for an emergency stop under way.
 const THAW_PATIENCE: Duration = Duration::from_secs(60);
 
-/// Waits until no other `estop` or `thaw` is under way, so that the mark and what is frozen fit
-/// together: agents that run under a mark are stopped by the next tick. `Ok(None)`: one still is.
+/// Waits until no other `estop` or `thaw` is under way: two at once could leave agents running
+/// under a mark, and the next tick would stop them. `Ok(None)`: one still is under way.
 ///
 /// # Errors
 /// The lock cannot be made.
@@ -47,7 +47,7 @@ fn alone(limit: Duration) -> Result<Option<File>> {
 /// An agent can be neither frozen nor stopped; or the mark cannot be written, so that stopped
 /// agents will be started again.
 pub fn estop(args: &cli::Estop) -> Result<Exit> {
-    // The agents are frozen or stopped even where the town cannot be read.
+    // The agents are frozen or stopped even if the town cannot be read.
     let town = Town::load();
     let rig = match (&town, args.rig.as_deref()) {
         (Ok(town), Some(rig)) => Some(directory::rig(town, rig)?),
@@ -55,7 +55,7 @@ pub fn estop(args: &cli::Estop) -> Result<Exit> {
     };
     let systemd = Systemd::connect();
     let dry_run = args.change.dry_run;
-    // Nothing keeps an emergency stop from stopping.
+    // Without the lock it goes on all the same.
     let _alone = alone(ESTOP_PATIENCE);
     let mut frozen = BTreeSet::new();
     if let Ok(systemd) = &systemd
@@ -80,7 +80,7 @@ pub fn estop(args: &cli::Estop) -> Result<Exit> {
         }
     }
     let town = match town {
-        // Then there is nothing that a mark would keep from starting.
+        // The town cannot be read and no agent runs, so there is nothing to stop.
         Err(e) if frozen.is_empty() && is_idle(&systemd, rig) => return Err(e),
         town => town,
     };
@@ -113,14 +113,14 @@ pub fn estop(args: &cli::Estop) -> Result<Exit> {
     if let Ok(town) = &town
         && let Ok(panes) = Tmux::on(town.socket()).panes()
     {
-        // What they run beside their units.
+        // Freeze what frozen agents run in scopes beside their units.
         let scopes = scopes::all(&systemd).unwrap_or_default();
         for (agent, scope) in scopes::of_agents(&scopes, &panes) {
             if frozen.contains(&agent.unit()) && systemd.freeze(&scope.name).is_ok() {
                 say(&format!("Froze {} of {agent}", scope.name))?;
             }
         }
-        // Crew that people have started in sessions of their own.
+        // Tell of crew that people have started in sessions of their own.
         let panes = Index::of(&panes);
         for agent in town.workers() {
             let unit = agent.unit();
@@ -147,12 +147,16 @@ fn is_idle(systemd: &Result<Systemd>, rig: Option<&str>) -> bool {
     systemd.is_some_and(|systemd| running(systemd, rig).is_ok_and(|left| left.is_empty()))
 }
 
-/// Sets the mark, unless it is set.
+/// Sets the mark, unless there is one.
 fn mark(town: &Result<Town>, rig: Option<&str>, args: &cli::Estop) -> Result<()> {
     let town = town.as_ref().map_err(|e| anyhow!("{e:#}"))?;
     let (what, thaw) = words(rig);
     if let Ok(Some(_)) = marks::estop(town, rig) {
-        return say(&format!("{} was set already", capital(&what)));
+        let kept = match args.reason {
+            Some(_) => format!(" and keeps its reason; '{thaw}' ends it"),
+            None => String::new(),
+        };
+        return say(&format!("{} was set already{kept}", capital(&what)));
     }
     if args.change.dry_run {
         return say(&format!("Would set {what}"));
@@ -268,7 +272,7 @@ fn is_stopped(systemd: &Result<Systemd>) -> bool {
     systemd.is_some_and(|systemd| matches!(systemd.town_is_stopped(), Ok(true)))
 }
 
-/// What would end another emergency stop of an agent than the one that has just been ended.
+/// The command that ends another emergency stop for the same agent, if there is one.
 fn other_stop(town: &Town, unit: &Unit, ended: Option<&str>) -> Result<Option<String>> {
     let agent = Agent::from_unit(&unit.name).ok();
     let own = agent.as_ref().and_then(Agent::rig);
@@ -296,13 +300,13 @@ fn agent_of(unit: &Unit) -> String {
     Agent::from_unit(&unit.name).map_or_else(|_| unit.name.clone(), |agent| agent.to_string())
 }
 
-/// Whether it is a polecat: one that is stopped at work is started again after the stop.
+/// Whether the unit is a polecat's: a polecat that is stopped at work is started again afterwards.
 fn is_polecat(unit: &Unit) -> bool {
     Agent::from_unit(&unit.name).is_ok_and(|agent| agent.role() == Role::Polecat)
 }
 
-/// Whether the kernel has one cgroup hierarchy, which alone can freeze. Elsewhere systemd may
-/// say yes and do nothing.
+/// Whether the kernel has the unified cgroup hierarchy, which freezing needs. Without it systemd
+/// may say that it froze a unit, and do nothing.
 fn is_unified() -> bool {
     std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
 }

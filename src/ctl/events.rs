@@ -18,26 +18,26 @@ use crate::tools::{self, ToolError};
 /// How long journalctl may take.
 const JOURNAL_LIMIT: Duration = Duration::from_secs(60);
 
-/// How many ends of agents are looked at.
+/// How many ends of agents are looked at, at most.
 const ENDS: usize = 1000;
 
-/// The manager's own word on a unit that failed (SD_MESSAGE_UNIT_FAILURE_RESULT); it is the only
-/// one when `gt-agent` itself was killed.
+/// The manager's own message about a unit that failed (SD_MESSAGE_UNIT_FAILURE_RESULT). If
+/// `gt-agent` itself was killed, there is no other.
 const UNIT_FAILED: (&str, &str) = ("UNIT_FAILED", "d9b373ed55a64feb8242e02dbe79a49c");
 
-/// Too frequent and too dull for a history.
+/// An event that is too frequent and too dull for a history.
 const OMITTED: &str = "TICK";
 
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Event {
-    /// When.
+    /// When it happened.
     pub time: Timestamp,
-    /// Its name in [`journal::EVENTS`].
+    /// The event's name in [`journal::EVENTS`].
     pub name: &'static str,
-    /// To whom, if it says so.
+    /// The agent that it happened to, if the message names one.
     pub agent: Option<Agent>,
-    /// In words, maybe over several lines; without control characters.
+    /// What happened, in one line or more, without control characters.
     pub message: String,
     /// The `GT_` fields.
     pub fields: BTreeMap<String, String>,
@@ -87,24 +87,18 @@ pub fn kind(name: &str) -> Kind {
     }
 }
 
-/// The moment that a person names as systemd's tools take it: `2 hours ago`, `yesterday`.
+/// Reads a moment as systemd's tools do (`2 hours ago`, `yesterday`), or a span before now (`2h`).
 ///
 /// # Errors
-/// It is none of these forms.
+/// The text has neither form.
 pub fn moment(text: &str) -> Result<Timestamp> {
-    let mut command = Command::new(tools::of_system("systemd-analyze"));
-    command.args(["timestamp", "--", text]);
-    let said = tools::run(&mut command, JOURNAL_LIMIT)
-        .map_err(|e| anyhow!("Failed to read the time '{text}': systemd-analyze {e}"))?;
-    let seconds = said
-        .stdout
-        .lines()
-        .find_map(|line| line.trim().strip_prefix("UNIX seconds: @"))
-        .and_then(|seconds| seconds.parse::<f64>().ok())
-        .filter(|_| said.status.success());
+    let seconds = match seconds(text)? {
+        None if is_span(text) => seconds(&format!("-{}", text.trim()))?,
+        seconds => seconds,
+    };
     let seconds = seconds.ok_or_else(|| {
         anyhow!(
-            "'{}' is no time; use '2 hours ago', yesterday or '2026-01-31 12:00'",
+            "'{}' is no time; use 2h, '2 hours ago', yesterday or '2026-01-31 12:00'",
             text.escape_debug()
         )
         .context(Exit::Usage)
@@ -112,12 +106,29 @@ pub fn moment(text: &str) -> Result<Timestamp> {
     Timestamp::from_microsecond((seconds * 1e6) as i64).context("That time is too far away")
 }
 
-/// The events since then, oldest first; of one agent, if one is given. Where somebody has named that
-/// moment, it is said if the journal begins later.
+/// Whether a text may be a span of time, such as `5m` or `1h 30min`.
+fn is_span(text: &str) -> bool {
+    let text = text.trim();
+    text.starts_with(|c: char| c.is_ascii_digit()) && text.ends_with(|c: char| c.is_alphabetic())
+}
+
+/// The moment in seconds since the epoch; `None`: systemd does not know the form.
+fn seconds(text: &str) -> Result<Option<f64>> {
+    let mut command = Command::new(tools::of_system("systemd-analyze"));
+    command.args(["timestamp", "--", text]);
+    let said = tools::run(&mut command, JOURNAL_LIMIT)
+        .map_err(|e| anyhow!("Failed to read the time '{text}': systemd-analyze {e}"))?;
+    let mut lines = said.stdout.lines();
+    let seconds = lines.find_map(|line| line.trim().strip_prefix("UNIX seconds: @"));
+    let seconds = seconds.filter(|_| said.status.success());
+    Ok(seconds.and_then(|seconds| seconds.parse().ok()))
+}
+
+/// The events since a moment, oldest first; those of one agent, if one is given.
 ///
 /// # Errors
 /// The journal cannot be read.
-pub fn load(since: Timestamp, agent: Option<&Agent>, named: bool) -> Result<Vec<Event>> {
+pub fn load(since: Timestamp, agent: Option<&Agent>) -> Result<Vec<Event>> {
     if let Some(why) = journalctl::unreadable() {
         bail!("{why}");
     }
@@ -136,13 +147,10 @@ pub fn load(since: Timestamp, agent: Option<&Agent>, named: bool) -> Result<Vec<
         ToolError::TooMuchOutput => anyhow!("More happened than can be shown; use a later --since"),
         e => anyhow!("Failed to read the journal: journalctl {e}"),
     })?;
-    // Without a match it fails and says nothing; one that was killed says nothing either.
+    // journalctl fails without a word when nothing matches. One that was killed has no exit code.
     let is_complete = said.status.code().is_some() && said.stderr.trim().is_empty();
     if !said.status.success() && !is_complete {
         bail!("Failed to read the journal: {}", said.complaint());
-    }
-    if named && let Some(what) = journalctl::begins_after(since) {
-        log::info!("{what}");
     }
     let mut events = parse(&said.stdout);
     if let Some(agent) = agent {
@@ -151,8 +159,8 @@ pub fn load(since: Timestamp, agent: Option<&Agent>, named: bool) -> Result<Vec<
     Ok(events)
 }
 
-/// When agents ended last, if that is not long ago: the manager forgets units that are down. Agents
-/// of which the journal has no end are missing.
+/// When each agent ended last, by the journal: the manager forgets units that are down. Agents that
+/// have no end among the last [`ENDS`] are missing.
 pub fn ends() -> BTreeMap<Agent, Timestamp> {
     if journalctl::unreadable().is_some() {
         return BTreeMap::new();
@@ -184,14 +192,14 @@ fn wanted() -> impl Iterator<Item = &'static (&'static str, &'static str)> {
     ours.chain([&UNIT_FAILED])
 }
 
-/// Reads `journalctl --output=json`. What is no event of ours is left out.
+/// Reads `journalctl --output=json`; messages that are no events of ours are left out.
 pub fn parse(text: &str) -> Vec<Event> {
     let mut events: Vec<Event> = Vec::new();
     for line in text.lines() {
         let Some(event) = serde_json::from_str(line).ok().and_then(|o| one(&o)) else {
             continue;
         };
-        // The manager repeats what gt-agent has said before it ended.
+        // After an end that gt-agent has told itself, the manager's message says nothing new.
         let said = || events.iter().rev().find(|e| e.agent == event.agent);
         if event.name == UNIT_FAILED.0
             && said().is_some_and(|before| {

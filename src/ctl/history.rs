@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::events::{self, Event};
 use super::output::print;
-use super::{cli, directory};
+use super::{cli, directory, journalctl};
 use crate::exit::Exit;
 use crate::town::Town;
 use crate::zone;
@@ -14,16 +14,14 @@ use crate::zone;
 /// Prints the events, oldest first.
 ///
 /// # Errors
-/// The agent is not known, the time is none, or the journal cannot be read.
+/// The agent is not known, the time cannot be understood, or the journal cannot be read.
 pub fn run(args: &cli::History) -> Result<Exit> {
     let agent = directory::named(&Town::load()?, args.agent.as_deref())?;
-    let events = events::load(
-        events::moment(args.since.text())?,
-        agent.as_ref(),
-        args.since.text.is_some(),
-    )?;
+    let since = events::moment(args.since.text())?;
+    let events = events::load(since, agent.as_ref())?;
     let zone = zone::local();
-    let text: String = events
+    let most = args.lines.unwrap_or(usize::MAX);
+    let text: String = events[events.len().saturating_sub(most)..]
         .iter()
         .map(|event| {
             if args.json {
@@ -33,11 +31,28 @@ pub fn run(args: &cli::History) -> Result<Exit> {
             }
         })
         .collect();
-    if text.is_empty() && !args.json {
-        log::info!("Nothing happened since {}", args.since.text());
+    let is_named = args.since.text.is_some();
+    let gap = if is_named || events.is_empty() {
+        journalctl::begins_after(since)
+    } else {
+        None
+    };
+    if let Some(gap) = gap {
+        log::info!("{gap}");
+    }
+    if events.is_empty() && !args.json {
+        log::info!("{} since {}", nothing(gap.is_some()), args.since.text());
     }
     print(&text)?;
     Ok(Exit::Ok)
+}
+
+/// What to print when there are no events. `is_gap`: the journal may have lost some.
+fn nothing(is_gap: bool) -> &'static str {
+    match is_gap {
+        true => "The journal has nothing",
+        false => "Nothing happened",
+    }
 }
 
 fn as_json(event: &Event) -> String {
@@ -51,7 +66,7 @@ fn as_json(event: &Event) -> String {
     format!("{object}\n")
 }
 
-/// The first line of the message with time and name of the event, others below it.
+/// Time, name and first line of the message in one line, the message's other lines below it.
 fn as_text(event: &Event, zone: &TimeZone) -> String {
     let time = event
         .time

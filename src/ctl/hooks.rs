@@ -14,14 +14,14 @@ use crate::town;
 /// Shows, installs or removes the hooks of a program.
 ///
 /// # Errors
-/// The program's file cannot be read as what it should be, has somebody else's hook in our
-/// place, or cannot be written.
+/// The program's file is not what it should be, has somebody else's hook where ours belongs, or
+/// cannot be written.
 pub fn run(args: &cli::Hooks) -> Result<Exit> {
     let path = match &args.file {
         Some(file) => file.clone(),
         None => usual(args.program, &town::home()?),
     };
-    // A link, as to a collection of such files, stays one.
+    // Write to what a link leads to, such as a collection of such files: the link stays.
     let path = path.canonicalize().or_else(|_| absolute(&path))?;
     let refused = || format!("Cannot use '{}'", path.display());
     let before = files::read(&path)?.unwrap_or_default();
@@ -78,7 +78,7 @@ fn usual(program: Program, home: &Path) -> PathBuf {
     other.unwrap_or_else(|| home.join(dir)).join(file)
 }
 
-/// The path under which hooks call us: it stands in a shell's command and in others' files.
+/// The path under which hooks call us. It is written into a shell command in the program's file.
 fn ctl() -> Result<String> {
     let path = std::env::current_exe().context("Failed to find the path of gastownctl")?;
     let path = path.to_string_lossy();

@@ -1,4 +1,4 @@
-//! What is asked of journalctl, and whether this user may ask.
+//! How journalctl is called, and whether this user may read the journal.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -13,7 +13,7 @@ use crate::tools;
 /// Where journald keeps its files: on disk, or until the next boot.
 const JOURNALS: [&str; 2] = ["/var/log/journal", "/run/log/journal"];
 
-/// How long journalctl may take where little is asked of it.
+/// How long journalctl may take for a short answer.
 pub const LIMIT: Duration = Duration::from_secs(10);
 
 /// Whether the journal has anything of an agent.
@@ -30,8 +30,9 @@ pub fn command() -> Command {
     command
 }
 
-/// What selects the messages of an agent, or of the town. Not `--user`: that looks only into a
-/// journal of one's own, which users of a system group, or with volatile storage, do not have.
+/// The arguments that select the messages of an agent, or of the town. `--user` is not among them:
+/// it reads only the user's own journal, and system users, or machines with a volatile journal,
+/// have none.
 pub fn matches(agent: Option<&Agent>) -> Vec<String> {
     let Some(agent) = agent else {
         return ["--user-unit=gt-*", "--user-unit=gastown.target"]
@@ -40,7 +41,7 @@ pub fn matches(agent: Option<&Agent>) -> Vec<String> {
     };
     let (unit, uid) = (agent.unit(), nix::unistd::geteuid());
     [
-        // What it and the manager say, and what others say of it.
+        // What the unit itself says, what the manager says, and what others say of the agent.
         format!("_SYSTEMD_USER_UNIT={unit}"),
         format!("USER_UNIT={unit}"),
         format!("GT_AGENT={agent}"),
@@ -51,8 +52,8 @@ pub fn matches(agent: Option<&Agent>) -> Vec<String> {
     .collect()
 }
 
-/// What is said where the journal has nothing of this user from before that moment: it may lack what
-/// came after it as well.
+/// The message when the journal has nothing of this user from before `since`: it may also lack what
+/// came after.
 pub fn begins_after(since: Timestamp) -> Option<&'static str> {
     let mut command = command();
     command.args(["--lines=1", "--output=short"]);
@@ -86,7 +87,7 @@ pub fn unreadable() -> Option<String> {
                 .into(),
         );
     }
-    // `system.journal`, or one that was put into the archive: `user-1000@....journal`.
+    // The current `system.journal`, or an archived one such as `user-1000@....journal`.
     let own = format!("user-{uid}");
     let has_it = |path: &PathBuf| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();

@@ -7,13 +7,13 @@ use super::{cli, directory, events, journalctl};
 use crate::exit::Exit;
 use crate::town::Town;
 
-/// How many lines are shown when nothing is said.
+/// How many lines are shown by default.
 const LINES: u32 = 100;
 
 /// Shows what journalctl says.
 ///
 /// # Errors
-/// The agent is not known, the time is none, or this user may read no journal.
+/// The agent is not known, the time cannot be understood, or this user may read no journal.
 pub fn run(args: &cli::Logs) -> Result<Exit> {
     let agent = directory::named(&Town::load()?, args.agent.as_deref())?;
     let since = args.since.as_deref().map(events::moment).transpose()?;

@@ -8,7 +8,7 @@
 //! - [`dismiss`]: what was refused, and that somebody has seen to it.
 //! - [`rigs`]: park and unpark; [`emergency`]: estop and thaw; [`pause`]: pause and resume.
 //! - [`request`], [`ready`], [`heartbeat`]: what agents say; people may say it for them.
-//! - [`plan`], [`tick`], [`attach`], [`screen`], [`logs`], [`names`]: what their names say.
+//! - [`plan`], [`tick`], [`attach`], [`screen`], [`logs`], [`names`]: the commands of these names.
 //! - [`events`]: what happened, from the journal; [`history`] and [`timeline`] show it.
 //! - [`journalctl`]: how the journal is asked; [`user`]: who calls.
 //! - [`dropins`]: what the manager ignores of files that people write.
@@ -55,10 +55,10 @@ use crate::exit::Exit;
 use crate::tools::gt;
 use cli::{Cli, Command};
 
-/// Does what the command line says.
+/// Runs the command.
 ///
 /// # Errors
-/// It cannot be done; the error names the thing and the next step.
+/// The command fails; the error names the thing and the next step.
 pub fn run(cli: &Cli) -> Result<Exit> {
     if let Command::Status(_) | Command::Doctor(_) | Command::Plan(_) = cli.command {
         gt::refresh();

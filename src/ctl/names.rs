@@ -8,7 +8,7 @@ use crate::exit::Exit;
 use crate::systemd::Systemd;
 use crate::town::Town;
 
-/// Prints agents or rigs, one a line. Without a user manager it still knows what has a file.
+/// Prints agents or rigs, one a line. Without a user manager these are the ones that files name.
 ///
 /// # Errors
 /// There is no town.
@@ -17,7 +17,7 @@ pub fn run(args: &cli::Names) -> Result<Exit> {
     let mut text = String::new();
     if args.kind != cli::Kind::Rigs {
         let systemd = Systemd::connect();
-        let units = systemd.and_then(|s| s.units(&["gt-agent@*.service"])).ok();
+        let units = systemd.and_then(|s| s.units(&[crate::agent::UNITS])).ok();
         for agent in directory::known(&town, units.as_ref()) {
             text += &format!("{agent}\n");
         }

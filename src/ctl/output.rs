@@ -10,7 +10,7 @@ use anyhow::{Result, anyhow};
 
 use crate::exit::Exit;
 
-/// Writes to standard output; that the reader, such as `head`, has closed it is no error.
+/// Writes to standard output. It is no error if the reader, such as `head`, has closed it.
 ///
 /// # Errors
 /// Standard output cannot be written.
@@ -25,7 +25,7 @@ pub fn show(text: &str) -> Result<bool> {
     is_read(written)
 }
 
-/// Whether what was written is read; a reader that has had enough is no error.
+/// Whether the reader is still there; it is no error if it has gone.
 fn is_read<T>(written: std::io::Result<T>) -> Result<bool> {
     match written {
         Ok(_) => Ok(true),
@@ -39,7 +39,7 @@ pub fn say(line: &str) -> Result<()> {
     print(&format!("{line}\n"))
 }
 
-/// Becomes another program; comes back only when that fails.
+/// Becomes another program; returns only if that fails.
 pub fn become_program(mut command: Command) -> Result<Exit> {
     let e = command.exec();
     Err(not_run(&command, &e))
@@ -50,8 +50,8 @@ fn not_run(command: &Command, e: &std::io::Error) -> anyhow::Error {
     anyhow!("Failed to run '{program}': {e}")
 }
 
-/// Has another program print what it has to say for as long as somebody reads it; unlike many
-/// a program, tells when it cannot be written. On a terminal, becomes the program.
+/// Passes on the output of another program for as long as somebody reads it, and fails when it
+/// cannot be written, which many programs do not. On a terminal, becomes the program.
 pub fn print_of(mut command: Command) -> Result<Exit> {
     if std::io::stdout().is_terminal() {
         return become_program(command);

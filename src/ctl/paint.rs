@@ -24,7 +24,7 @@ pub enum Paint {
     Faint,
     /// A heading.
     Bold,
-    /// Not at all.
+    /// Without any colour.
     Plain,
 }
 
@@ -63,11 +63,53 @@ pub fn width() -> usize {
     terminal.or(columns).unwrap_or(PLAIN_WIDTH).max(LEAST_WIDTH)
 }
 
+/// The height of the terminal, in lines; `None`: the output goes to no terminal.
+pub fn height() -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(std::io::stdout()).ok()?;
+    Some(usize::from(size.ws_row)).filter(|&height| height > 0)
+}
+
+/// As much of the text as fits into a window of this height with the cursor below it; then the last
+/// line says how much is missing.
+pub fn fitted(text: &str, height: Option<usize>) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    let Some(room) = height.map(|height| height.saturating_sub(1).max(2)) else {
+        return text.into();
+    };
+    if lines.len() <= room {
+        return text.into();
+    }
+    let shown = &lines[..room - 1];
+    let more = lines.len() - shown.len();
+    format!(
+        "{}\n({more} more lines; enlarge the window)\n",
+        shown.join("\n")
+    )
+}
+
 /// Whether to use colour on standard output.
 pub fn colour(when: Colour) -> bool {
     match when {
         Colour::Always => true,
         Colour::Never => false,
         Colour::Auto => printable::is_coloured(&std::io::stdout()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_low_window_keeps_the_head() {
+        let text = "1\n2\n3\n4\n";
+        for (height, want) in [
+            (None, text),
+            (Some(5), text),
+            (Some(4), "1\n2\n(2 more lines; enlarge the window)\n"),
+            (Some(1), "1\n(3 more lines; enlarge the window)\n"),
+        ] {
+            assert_eq!(fitted(text, height), want, "{height:?}");
+        }
     }
 }

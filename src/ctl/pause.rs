@@ -15,7 +15,7 @@ use crate::town::{Town, deacon};
 /// The mark cannot be written.
 pub fn pause(args: &cli::Mark) -> Result<Exit> {
     let town = Town::load()?;
-    // The last word counts, as with gt: who pauses it, and why.
+    // As with gt, a second pause replaces the name and the reason of the first.
     let before = deacon::paused(&town)?;
     if args.change.dry_run {
         say("Would pause the Deacon")?;

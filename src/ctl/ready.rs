@@ -1,4 +1,4 @@
-//! `gastownctl ready`: a polecat says that it is ready for its first word.
+//! `gastownctl ready`: a polecat says that it is ready for its first words.
 
 use anyhow::{Result, bail};
 

@@ -19,7 +19,7 @@ use crate::tmux::Tmux;
 /// How long an event on standard input is waited for: some programs leave a pipe open.
 const INPUT: Duration = Duration::from_secs(2);
 
-/// The most of an event that is read, in bytes: it has the output of a tool in it.
+/// How much of an event is read, in bytes, at most: it contains the output of a tool.
 const SIZE: u64 = 16 << 20;
 
 /// Keeps the report in the pane, and starts the job that waits for it.

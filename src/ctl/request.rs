@@ -19,7 +19,7 @@ use crate::town::Town;
 /// How long a cycle may take, in seconds: the sync of a worktree and the end of an agent.
 const CYCLE_LIMIT: u64 = 300;
 
-/// Writes a request into the spool; the path unit has it executed.
+/// Writes a request into the spool, where a path unit sees it and has it executed.
 ///
 /// # Errors
 /// The agent is not known, or the request cannot be written; with `--wait`, it was refused, or is
@@ -81,7 +81,7 @@ pub fn cycle(town: &Town, systemd: &Systemd, agents: &[Agent], dry_run: bool) ->
     })
 }
 
-/// Waits until a request is executed, at most so many seconds.
+/// Waits until a request is executed, at most `seconds`.
 fn wait(
     town: &Town,
     systemd: &Result<&Systemd, String>,

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use super::change::{each, stopped, tick};
 use super::output::say;
 use super::{cli, directory};
-use crate::agent::{Agent, Role};
+use crate::agent::{Agent, Role, UNITS};
 use crate::exit::Exit;
 use crate::systemd::{Systemd, Verb};
 use crate::town::marks::{self, Mark, Marks};
@@ -17,7 +17,7 @@ use crate::town::{Town, wisp};
 const STOP_LIMIT: Duration = Duration::from_secs(60);
 
 /// Parks a rig and stops its Witness and its Refinery; from then on every start of one of its
-/// agents is refused. Crew and polecats that run go on, as with `gt`. The rig is parked also where the
+/// agents is refused. Running crew and polecats go on, as with `gt`. The rig is parked even if the
 /// manager cannot be asked to stop anybody.
 ///
 /// # Errors
@@ -81,7 +81,7 @@ pub fn park(args: &cli::Rig) -> Result<Exit> {
     exit
 }
 
-/// Lets a rig's agents run again; the next tick, which is started, starts them.
+/// Lets a rig's agents run again, and has a tick start them.
 ///
 /// # Errors
 /// The rig is not known, or the mark cannot be written.
@@ -103,10 +103,10 @@ pub fn unpark(args: &cli::Rig) -> Result<Exit> {
     Ok(Exit::Ok)
 }
 
-/// What is said of a rig whose settings on this machine do not park it.
+/// The message about a rig whose settings on this machine do not park it.
 ///
 /// # Errors
-/// It is parked by something that is not ours to end, or docked, or that is not known.
+/// The rig is docked, or parked by something that we cannot end, or this is not known.
 fn not_parked(town: &Town, rig: &str) -> Result<String> {
     match Marks::of(town).of_rig(rig)? {
         Some(refusal) if refusal.mark == Mark::Parked => {
@@ -133,7 +133,7 @@ fn still_down(town: &Town, rig: &str) -> Option<String> {
 
 /// The rig's agents that are not down.
 fn running(systemd: &Systemd, rig: &str) -> Result<Vec<Agent>> {
-    let units = systemd.units(&["gt-agent@*.service"])?;
+    let units = systemd.units(&[UNITS])?;
     Ok(units
         .values()
         .filter(|unit| !unit.is_down())

@@ -15,8 +15,8 @@ const UNIT: &str = "gt-heartbeat.service";
 /// How long a tick may take: the limit of its unit, and a reserve.
 const LIMIT: Duration = Duration::from_secs(330);
 
-/// The first pause between two looks whether it has ended, and the longest: many who wait must not keep
-/// the manager busy.
+/// The first and the longest pause between two looks whether the tick has ended: pauses grow, so
+/// that many who wait do not keep the manager busy.
 const POLL: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(500)];
 
 /// Waits for a tick that is under way, starts another, and waits for that.
@@ -46,7 +46,7 @@ pub fn run(args: cli::Change) -> Result<Exit> {
     Ok(Exit::Ok)
 }
 
-/// The tick's unit once nothing of it runs.
+/// Waits until no tick runs; gives the properties of the tick's unit.
 fn ended(systemd: &Systemd) -> Result<Properties> {
     let deadline = Instant::now() + LIMIT;
     let [mut pause, longest] = POLL;

@@ -48,7 +48,7 @@ pub fn up(args: cli::Change) -> Result<Exit> {
     }
     let forgot = left::forget_closed(&town);
     // Where the target was up already, nothing else would start agents that are down or failed.
-    for unit in systemd.units(&["gt-agent@*.service"])?.into_values() {
+    for unit in systemd.units(&[crate::agent::UNITS])?.into_values() {
         if unit.active == "failed" {
             systemd.reset_failed(&unit.name)?;
         }
@@ -93,7 +93,7 @@ fn await_stop(systemd: &Systemd) -> Result<()> {
 /// Something is left of it, which the error names.
 pub fn down(args: cli::Change) -> Result<Exit> {
     let systemd = Systemd::connect()?;
-    let agents = systemd.units(&["gt-agent@*.service"])?;
+    let agents = systemd.units(&[crate::agent::UNITS])?;
     let running = agents
         .values()
         .filter(|unit| unit.active == "active")
@@ -112,7 +112,7 @@ pub fn down(args: cli::Change) -> Result<Exit> {
     // An agent that somebody starts meanwhile is refused in a moment.
     let deadline = Instant::now() + SETTLE_LIMIT;
     let agents = loop {
-        let agents = systemd.units(&["gt-agent@*.service"])?;
+        let agents = systemd.units(&[crate::agent::UNITS])?;
         if systemd.town_is_up()? {
             bail!("Somebody has started the town again; run 'gastownctl down' to stop it");
         }

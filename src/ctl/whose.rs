@@ -1,4 +1,4 @@
-//! Which commands are refused where this shell means another town than the units run for: see
+//! Refuses commands when this shell means another town than the units run for, see
 //! [`crate::meant`].
 
 use anyhow::{Result, bail};
@@ -7,13 +7,14 @@ use super::cli::Command;
 use crate::meant::{self, Other};
 use crate::town::env_file::ROOT;
 
-/// How a command is named in what is said of all of them.
+/// The name of the command in a message about all commands.
 pub const ANY: &str = "gastownctl ...";
 
-/// Refuses a command that changes something, where the town that is meant is not that of `town.env`
-/// or of the units. One that only shows says which of the two it shows.
-/// What cannot be found out refuses nothing: an emergency stop is needed most when things are broken.
-/// `town.env` may have been changed on purpose, so a stop of everything is let through then.
+/// Refuses a command that changes something when the town that is meant is not that of `town.env`
+/// or of the units. A command that only shows something says which of the two towns it shows. If
+/// the towns cannot be found out, nothing is refused: an emergency stop is needed most when things
+/// are broken. `town.env` may have been changed on purpose, so a stop of everything is let through
+/// then.
 ///
 /// # Errors
 /// `town.env` names another town, or the units run for one; the error names both, and what to do.
@@ -25,7 +26,7 @@ pub fn check(command: &Command) -> Result<()> {
     } else if !is_silent(command) {
         meant::warn();
     }
-    // An emergency stop waits for no manager where nothing names another town.
+    // When nothing names another town, an emergency stop does not wait for the manager.
     let is_urgent = matches!(command, Command::Estop(_)) && std::env::var_os(ROOT).is_none();
     if is_urgent || !changes(command) {
         return Ok(());
@@ -34,7 +35,7 @@ pub fn check(command: &Command) -> Result<()> {
         return Ok(());
     };
     match other {
-        // Marks and requests of a town that lies still are its own.
+        // A town that is down may get marks and requests: they touch no other.
         Other::Would(_) if !starts(command) => Ok(()),
         Other::Shell(root) | Other::Would(root) => bail!(meant::only_shell(&root, &meant, ANY)),
         Other::Running(root) => {
@@ -48,14 +49,14 @@ pub fn check(command: &Command) -> Result<()> {
     }
 }
 
-/// Whether a command has nobody to read what it says, or is about no town; `plan` becomes a program
-/// that says it.
+/// Whether a command does not say which town it shows: nobody reads it, or it is about no town, or
+/// (`plan`) the program that it becomes says so.
 fn is_silent(command: &Command) -> bool {
     use Command::{Hooks, Names, Plan, Report};
     matches!(command, Report(_) | Names(_) | Hooks(_) | Plan(_))
 }
 
-/// Whether a command that is no matter of the units writes to the town.
+/// Whether a command writes to the town but has nothing to do with the units.
 fn writes(command: &Command) -> bool {
     match command {
         Command::Doctor(args) => args.fix,
@@ -64,8 +65,8 @@ fn writes(command: &Command) -> bool {
     }
 }
 
-/// Whether a command changes something that the units are concerned with. Those that agents run
-/// to tell of themselves, and `dismiss`, touch only files of the town that is meant.
+/// Whether a command changes something that concerns the units. `dismiss`, and the commands by
+/// which agents report themselves, touch only files of the town that is meant.
 fn changes(command: &Command) -> bool {
     use Command::{
         Cycle, Down, Estop, Park, Pause, Recover, Request, Restart, Resume, Start, Stop, Thaw,

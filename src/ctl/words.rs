@@ -2,7 +2,7 @@
 
 use jiff::SignedDuration;
 
-pub use crate::printable::{line as one_line, lines as printable};
+pub use crate::printable::{line as one_line, lines as printable, names};
 
 /// A span in words, in its two largest units at most: `42 s`, `5 min`, `3 h 12 min`, `4 d 3 h`.
 pub fn age(span: SignedDuration) -> String {
@@ -49,7 +49,7 @@ pub fn bytes(n: u64) -> String {
     unreachable!("the last unit returns")
 }
 
-/// CPU time, of nanoseconds: `4.2s`, `3m`.
+/// CPU time, given in nanoseconds: `4.2s`, `3m`.
 pub fn cpu(nsec: u64) -> String {
     let seconds = nsec as f64 / 1e9;
     if seconds < 60.0 {

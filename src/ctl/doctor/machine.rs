@@ -17,7 +17,7 @@ use crate::town::{Town, env_file as env};
 /// How long a program may take to tell its version.
 const VERSION_LIMIT: Duration = Duration::from_secs(5);
 
-/// The oldest tmux that is known to do, as 10 * major + minor.
+/// The oldest tmux that is known to work, as 10 * major + minor.
 const TMUX_LEAST: u32 = 33;
 
 /// The cgroup controllers that limits and the figures of `status` come from.
@@ -61,7 +61,7 @@ pub fn journal(report: &mut Report) {
     }
 }
 
-/// Whether what is kept until the next boot can be written.
+/// Whether the runtime directory, whose files last until the next boot, can be written.
 pub fn runtime(report: &mut Report) {
     let dir = runtime_dir();
     if let Some((dir, full)) = dir.and_then(|dir| Some((dir.clone(), files::full(&dir)?))) {
@@ -75,7 +75,7 @@ pub fn runtime(report: &mut Report) {
     }
 }
 
-/// Whether limits and figures work.
+/// Whether limits on agents and the figures of `status` work.
 pub fn cgroups(report: &mut Report) {
     let uid = nix::unistd::geteuid();
     let path =
@@ -117,8 +117,8 @@ pub fn cgroups(report: &mut Report) {
     }
 }
 
-/// What is said of the controllers that the user manager lacks, and what to do, by `all` that the
-/// machine has: only those can be delegated.
+/// Messages about the controllers that the user manager lacks, each with what to do. `all` are
+/// those that the machine has: only they can be delegated.
 fn lacking(missing: &[&str], all: &str, is_container: bool) -> Vec<(String, &'static str)> {
     let is_here = |name: &&str| all.split_whitespace().any(|one| one == *name);
     let (kept, absent): (Vec<&str>, Vec<&str>) = missing.iter().copied().partition(is_here);
@@ -149,7 +149,7 @@ fn lacking(missing: &[&str], all: &str, is_container: bool) -> Vec<(String, &'st
     said
 }
 
-/// Whether this machine is a container, by the file that the manager of such a one makes.
+/// Whether this machine is a container, by a file that systemd makes in one.
 fn is_container() -> bool {
     Path::new("/run/systemd/container").exists()
 }

@@ -24,17 +24,17 @@ pub enum Mend {
 }
 
 impl Mend {
-    /// Does it, and says what was done.
+    /// Mends it, and says what was done.
     ///
     /// # Errors
-    /// It cannot be done; the error names the next step.
+    /// It cannot be mended; the error names the next step.
     pub fn apply(&self) -> Result<String> {
         match self {
             Mend::Linger => {
                 let user = user::name();
                 let mut command = Command::new(tools::of_system("loginctl"));
                 command.args(["--no-ask-password", "enable-linger", &user]);
-                // Its exit status says little: only the state counts.
+                // loginctl's exit status says little: look whether the state has changed.
                 let said = tools::run(&mut command, LIMIT).map_err(|e| anyhow!("loginctl {e}"))?;
                 if user::is_lingering() != Some(true) {
                     bail!(

@@ -17,7 +17,7 @@ use crate::systemd::Systemd;
 use crate::town::{Town, env_file as env, rigs};
 use report::{Report, parted, render};
 
-/// Looks, mends if asked to, and prints; findings that are left are exit status 1.
+/// Looks, mends if asked to, and prints. The exit status is 1 if findings are left.
 ///
 /// # Errors
 /// The report cannot be printed.
@@ -126,6 +126,7 @@ fn examine() -> Report {
             };
             report.find("town", problem, why, command);
         }
+        town::slips(&mut report, town);
         town::secrets(&mut report);
         town::sockets(&mut report);
         town::writable(&mut report, town);

@@ -19,7 +19,7 @@ pub struct Finding {
     pub why: String,
     /// What to type.
     pub command: String,
-    /// It can be mended without asking.
+    /// What `--fix` can do about it.
     #[serde(skip)]
     pub mend: Option<Mend>,
 }
@@ -61,7 +61,7 @@ impl Report {
     }
 }
 
-/// What a message says, and the command that stands in quotes behind its last `; run`.
+/// Parts a message from the command that stands in quotes behind its last `; run`.
 pub fn parted(message: &str) -> (&str, String) {
     let (what, cure) = message.rsplit_once("; run ").unwrap_or((message, ""));
     let quoted = cure

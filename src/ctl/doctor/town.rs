@@ -12,9 +12,9 @@ use anyhow::{Context, Result, anyhow};
 
 use super::mend::Mend;
 use super::report::{Report, parted};
-use crate::agent::Agent;
+use crate::agent::{Agent, UNITS};
 use crate::alert;
-use crate::ctl::{directory, user};
+use crate::ctl::{directory, user, words};
 use crate::files;
 use crate::session::whose::{Names, OtherServers};
 use crate::session::{fit, process, rival, scopes, secrets, whose};
@@ -25,18 +25,19 @@ use crate::tmux::{self, Index, Tmux};
 use crate::tools;
 use crate::town::Town;
 use crate::town::hooks::Hooks;
+use crate::town::slips;
 
-/// How long an agent's program may take to tell its version; those of node take seconds.
+/// How long an agent's program may take to tell its version; programs of node take seconds.
 const VERSION_LIMIT: Duration = Duration::from_secs(10);
 
 /// How much is written to see whether anything can be, in bytes.
 const PROBE: usize = 4096;
 
-/// Whether the town can be written: a tick, a mark or a request that cannot be is lost.
+/// Whether the town can be written: else ticks, marks and requests are lost.
 pub fn writable(report: &mut Report, town: &Town) {
     let root = town.root();
     let shown = root.display();
-    // As the next state would be written: a full disk shows only when something is stored.
+    // Write as a tick would: a full disk shows only when something is stored.
     let dir = [town.path("daemon"), root.to_path_buf()];
     let dir = dir.into_iter().find(|dir| dir.is_dir());
     let dir = dir.unwrap_or_else(|| root.to_path_buf());
@@ -48,7 +49,7 @@ pub fn writable(report: &mut Report, town: &Town) {
             file.as_file().sync_all()
         });
     if let Err(e) = written {
-        // The kind, for the error that names the file has no number.
+        // By kind: the error names the file, and so has no error number.
         let (why, command) = match e.kind() {
             ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
                 ("the disk is full", format!("df -h '{shown}'"))
@@ -68,7 +69,19 @@ pub fn writable(report: &mut Report, town: &Town) {
     }
 }
 
-/// Whether the secrets can be used, without which no agent starts.
+/// Names mistyped words in files that people write, see [`slips`](crate::town::slips).
+pub fn slips(report: &mut Report, town: &Town) {
+    for slip in slips::of_town_env().into_iter().chain(slips::all(town)) {
+        report.find(
+            "settings",
+            slip,
+            "What it was to change is as if it were not there",
+            "mend or remove what is named above",
+        );
+    }
+}
+
+/// Whether the file of secrets can be used: if not, no agent starts.
 pub fn secrets(report: &mut Report) {
     if let Err(e) = secrets::load() {
         report.find(
@@ -96,6 +109,7 @@ pub fn sockets(report: &mut Report) {
 /// Whether the agents of the roster can be started, and whether their terminals can be read.
 pub fn agents(report: &mut Report, town: &Town) {
     let mut missing: BTreeMap<String, Vec<Agent>> = BTreeMap::new();
+    let mut undefined: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let mut unhooked: BTreeMap<PathBuf, Vec<String>> = BTreeMap::new();
     let mut untold: BTreeSet<String> = BTreeSet::new();
     let mut programs: BTreeMap<PathBuf, &Look> = BTreeMap::new();
@@ -104,8 +118,7 @@ pub fn agents(report: &mut Report, town: &Town) {
             Ok(launch) => {
                 let program = launch.argv.first().cloned().unwrap_or_default();
                 match fit::program(town, &agent, &launch) {
-                    // A program that is no known agent is not run: it may take `--version` for a
-                    // command.
+                    // Only known programs are run: another may take `--version` for a command.
                     Some(path) => {
                         let look = launch.appearance.kind.and_then(look);
                         programs.extend(look.map(|look| (path, look)));
@@ -121,12 +134,8 @@ pub fn agents(report: &mut Report, town: &Town) {
                 }
             }
             Err(e) => {
-                report.find(
-                    "agents",
-                    format!("{agent} cannot be started: {e:#}"),
-                    "Its command is not known",
-                    "mend the file named above",
-                );
+                let agents = undefined.entry(format!("{e:#}")).or_default();
+                agents.push(agent.to_string());
             }
         }
         let dir = town.workdir(&agent);
@@ -139,8 +148,16 @@ pub fn agents(report: &mut Report, town: &Town) {
             );
         }
     }
+    for (why, agents) in undefined {
+        report.find(
+            "agents",
+            format!("{} cannot be started: {why}", words::names(&agents)),
+            "What they are to run is not known",
+            "mend the file named above",
+        );
+    }
     for (file, agents) in unhooked {
-        // A file that is there is a person's; one that is not, current gt makes.
+        // A file that exists is for a person to mend; a missing one current gt makes.
         let shown = file.display();
         let command = match file.is_file() {
             true => format!(
@@ -153,7 +170,7 @@ pub fn agents(report: &mut Report, town: &Town) {
             "hooks",
             format!(
                 "No hook runs 'gt prime' for {}: see '{shown}'",
-                agents.join(", ")
+                words::names(&agents)
             ),
             "They know who they are by their first words alone, and hear of no mail",
             command,
@@ -185,7 +202,7 @@ pub fn agents(report: &mut Report, town: &Town) {
             "agents",
             format!(
                 "The command '{program}' of {} is not found",
-                names.join(", ")
+                words::names(&names)
             ),
             "They cannot start",
             fit::cure(town, &agents[0], &program),
@@ -193,7 +210,7 @@ pub fn agents(report: &mut Report, town: &Town) {
     }
 }
 
-/// What an agent's program calls its version.
+/// What an agent's program prints as its version.
 fn version(program: &Path) -> Option<String> {
     let said = tools::run(Command::new(program).arg("--version"), VERSION_LIMIT).ok()?;
     let said = format!("{} {}", said.stdout, said.stderr);
@@ -283,7 +300,7 @@ pub fn shared(report: &mut Report, town: &Town) {
     }
 }
 
-/// Whether others may write. A group of one's own, as Debian gives every user, is not others.
+/// Whether others may write. The user's own group, as Debian gives every user one, does not count.
 fn is_shared(meta: &fs::Metadata) -> bool {
     let group = nix::unistd::Group::from_gid(meta.gid().into())
         .ok()
@@ -333,7 +350,7 @@ pub fn server(report: &mut Report, town: &Town, systemd: Option<&Systemd>) {
 
 /// Whether each agent's process is in its unit.
 pub fn strays(report: &mut Report, town: &Town, systemd: &Systemd) {
-    let Ok(units) = systemd.units(&["gt-agent@*.service"]) else {
+    let Ok(units) = systemd.units(&[UNITS]) else {
         return;
     };
     // What tmux does not tell has been said of the server.
@@ -355,7 +372,7 @@ pub fn strays(report: &mut Report, town: &Town, systemd: &Systemd) {
 
 /// Whether agents run beside their units, or instead of them.
 pub fn elsewhere(report: &mut Report, town: &Town, systemd: &Systemd) {
-    let Ok(units) = systemd.units(&["gt-agent@*.service"]) else {
+    let Ok(units) = systemd.units(&[UNITS]) else {
         return;
     };
     // What tmux does not tell has been said of the server.
@@ -390,8 +407,9 @@ pub fn elsewhere(report: &mut Report, town: &Town, systemd: &Systemd) {
     }
 }
 
-/// What agents have had the manager run beside their units: scopes, which end with them unless
-/// somebody has killed gt-agent too, and services, of which nobody knows who has started them.
+/// Names what agents have had the manager run beside their units: scopes that are left over,
+/// because gt-agent was killed and so did not end them, and services, of which nobody knows whose
+/// they are.
 pub fn beside(report: &mut Report, town: &Town, systemd: &Systemd) {
     let services = systemd.units(&["run-*.service", "run-*.timer"]);
     // What tmux does not tell has been said of the server.
@@ -418,7 +436,7 @@ pub fn beside(report: &mut Report, town: &Town, systemd: &Systemd) {
     }
     for (scope, pids) in &scopes {
         let mut environments = pids.iter().filter_map(|pid| process::environment(*pid));
-        // An agent that somebody runs on another server has its panes there.
+        // The panes of an agent that somebody runs on another server are there, not among `panes`.
         let is_elsewhere = |server: u32| {
             panes.iter().all(|pane| pane.server != server) && !process::has_ended(server)
         };

@@ -40,18 +40,20 @@ const UNIT_FILES: [&str; 18] = [
     "gt-town.service",
 ];
 
-/// What a drop-in must leave as it is.
+/// What drop-ins must not change in a service of ours.
 #[derive(Debug)]
 struct Service {
-    /// Its name, or how that begins.
+    /// The service's name, or the beginning of it.
     name: &'static str,
-    /// Its properties.
+    /// Properties, each with the value that it must have.
     has: &'static [(&'static str, &'static str)],
-    /// The program that its command line must have somewhere.
-    program: &'static str,
+    /// Properties, each with a value that it must not have.
+    never: &'static [(&'static str, &'static str)],
+    /// The command lines that the service must have, each with a program that it must contain.
+    runs: &'static [(&'static str, &'static str)],
 }
 
-/// Our services that would not do their work otherwise.
+/// Our services, with what they cannot work without.
 const SERVICES: [Service; 6] = [
     Service {
         name: "gt-agent@",
@@ -62,36 +64,57 @@ const SERVICES: [Service; 6] = [
             ("RemainAfterExit", "no"),
             ("PrivateTmp", "no"),
         ],
-        program: "gt-agent",
+        never: AGAIN,
+        // Without the condition it would start although it is held or its rig is parked.
+        runs: &[("ExecCondition", "gt-agent"), ("ExecStart", "gt-agent")],
     },
     Service {
         name: "gt-heartbeat.service",
         has: JOB,
-        program: "gt-heartbeat",
+        never: &[],
+        runs: &[("ExecStart", "gt-heartbeat")],
     },
     Service {
         name: "gt-lifecycle.service",
         has: JOB,
-        program: "gt-lifecycle",
+        never: &[],
+        runs: &[("ExecStart", "gt-lifecycle")],
     },
     Service {
         name: "gt-spawn-trigger.service",
         has: JOB,
-        program: "gt-spawn-trigger",
+        never: &[],
+        runs: &[("ExecStart", "gt-spawn-trigger")],
     },
     Service {
         name: "gt-tmux.service",
         has: &[("Type", "exec"), ("PrivateTmp", "no")],
-        program: "gt-agent",
+        never: AGAIN,
+        runs: &[
+            ("ExecCondition", "gt-agent"),
+            ("ExecStart", "gt-agent"),
+            ("ExecStartPost", "gt-agent"),
+        ],
     },
     Service {
         name: "gt-town.service",
         has: &[("Type", "oneshot"), ("RemainAfterExit", "yes")],
-        program: "gt-agent",
+        never: &[],
+        runs: &[("ExecStart", "gt-agent"), ("ExecStop", "gt-agent")],
     },
 ];
 
-/// tmux has its sockets in /tmp.
+/// Values with which agents never come back, or come back without end.
+const AGAIN: &[(&str, &str)] = &[
+    ("Restart", "no"),
+    ("StartLimitIntervalUSec", "0"),
+    ("StartLimitBurst", "0"),
+];
+
+/// The slice that holds all units of the town.
+const SLICE: &str = "gastown.slice";
+
+/// What a job needs; a private /tmp would hide tmux's sockets from it.
 const JOB: &[(&str, &str)] = &[
     ("Type", "notify"),
     ("RemainAfterExit", "no"),
@@ -114,14 +137,14 @@ pub fn units(report: &mut Report, systemd: &Systemd, town: Option<&Town>) -> Res
     {
         report.fact("PATH", path);
     }
-    let mut files = systemd.unit_files(&UNIT_FILES)?;
+    let files = systemd.unit_files(&UNIT_FILES)?;
     let is_masked = |name: &str| {
         files
             .get(name)
             .is_some_and(|state| state.starts_with("masked"))
     };
     for name in UNIT_FILES {
-        // Some are links to the unit of which they are a second one.
+        // A `-next` unit may be a link to the unit of which it is a second one.
         let first = name.replace("-next.", ".");
         match files.get(name).map(String::as_str) {
             Some(_) if first != name && is_masked(&first) => continue,
@@ -140,7 +163,7 @@ pub fn units(report: &mut Report, systemd: &Systemd, town: Option<&Town>) -> Res
             Some(_) => continue,
         };
     }
-    let enabled = files.remove("gastown.target");
+    let enabled = files.get("gastown.target");
     if enabled.is_some_and(|state| state != "enabled") {
         report.find(
             "units",
@@ -185,7 +208,7 @@ pub fn units(report: &mut Report, systemd: &Systemd, town: Option<&Town>) -> Res
         }
         roots.extend(town.and_then(|town| status::elsewhere(town, &properties)));
         if properties.flag("NeedDaemonReload") == Some(true) {
-            stale.push(unit.name.as_str());
+            stale.push(unit.name.clone());
         }
         if let Some(agent) = Agent::from_unit(&unit.name)
             .ok()
@@ -194,7 +217,7 @@ pub fn units(report: &mut Report, systemd: &Systemd, town: Option<&Town>) -> Res
             old.push(agent.to_string());
         }
         one_unit(report, unit, &properties);
-        // While a tick runs, the timer that has started it waits to be made anew.
+        // While a tick runs, the timer that has started it does not wait: the tick makes it anew.
         if !ticking {
             timer(report, unit, &properties);
         }
@@ -214,6 +237,9 @@ pub fn units(report: &mut Report, systemd: &Systemd, town: Option<&Town>) -> Res
                 typed(first)
             ),
         );
+    }
+    if !is_masked("gt-agent@.service") {
+        masked(report, systemd, town, &loaded);
     }
     ignored(report, systemd, town, &loaded);
     for often in starts::too_often() {
@@ -241,7 +267,7 @@ pub fn units(report: &mut Report, systemd: &Systemd, town: Option<&Town>) -> Res
                 "units",
                 format!(
                     "Changed on disk since they were loaded: {}",
-                    stale.join(", ")
+                    words::names(&stale)
                 ),
                 "The old text is still in force",
                 "systemctl --user daemon-reload",
@@ -250,10 +276,11 @@ pub fn units(report: &mut Report, systemd: &Systemd, town: Option<&Town>) -> Res
     }
     if up {
         for name in KEPT_UNITS {
-            if !loaded
-                .get(*name)
-                .is_some_and(|u| matches!(u.active.as_str(), "active" | "failed"))
-            {
+            // A unit that is still starting, as tmux does with a long configuration, counts as
+            // running.
+            let runs =
+                |u: &Unit| u.job.is_some() || matches!(u.active.as_str(), "active" | "failed");
+            if !is_masked(name) && !loaded.get(*name).is_some_and(runs) {
                 report.find(
                     "units",
                     format!("{name} does not run"),
@@ -271,7 +298,7 @@ pub fn units(report: &mut Report, systemd: &Systemd, town: Option<&Town>) -> Res
             how.unwrap_or_else(|| RESTART.into()),
         );
     }
-    // The generator's drop-ins are as old as the last reload.
+    // The generator writes its drop-ins at each reload: they may be older than the town.
     if let Some(town) = town
         && let Some(path) = loaded.get("gt-lifecycle.path")
         && !meant::only_here(systemd, town.root())
@@ -292,7 +319,32 @@ pub fn units(report: &mut Report, systemd: &Systemd, town: Option<&Town>) -> Res
     Ok(())
 }
 
-/// Names what the manager ignores of drop-ins, of agents that are down too.
+/// Names the agents whose units are masked, also those that still run.
+fn masked(
+    report: &mut Report,
+    systemd: &Systemd,
+    town: Option<&Town>,
+    loaded: &BTreeMap<String, Unit>,
+) {
+    let agents = town.map(|town| directory::listed(town, Some(loaded)));
+    let units: BTreeSet<String> = agents.iter().flatten().map(Agent::unit).collect();
+    let is_loaded = |name: &&String| loaded.get(*name).is_some_and(|unit| unit.load == "loaded");
+    let units: Vec<&str> = units
+        .iter()
+        .filter(|name| !is_loaded(name))
+        .map(String::as_str)
+        .collect();
+    for unit in systemd.masked(&units).unwrap_or_default() {
+        report.find(
+            "units",
+            format!("{unit} is masked"),
+            "Once it has ended, nothing can start it",
+            format!("systemctl --user unmask {}", typed(&unit)),
+        );
+    }
+}
+
+/// Names what the manager ignores in drop-ins, also in those of agents that are down.
 fn ignored(
     report: &mut Report,
     systemd: &Systemd,
@@ -319,7 +371,7 @@ fn ignored(
     }
 }
 
-/// What drop-ins have made of one of our services that it cannot be.
+/// Where drop-ins have changed what one of our services cannot work without.
 fn spoilt(name: &str, properties: &Properties) -> Vec<String> {
     let Some(service) = SERVICES.iter().find(|own| name.starts_with(own.name)) else {
         return Vec::new();
@@ -327,35 +379,53 @@ fn spoilt(name: &str, properties: &Properties) -> Vec<String> {
     let value = |key: &str| match properties.flag(key) {
         Some(true) => Some("yes".to_string()),
         Some(false) => Some("no".to_string()),
-        None => properties.text(key),
+        None if key == "OnFailure" => Some(properties.texts(key).join(" ")),
+        None => properties
+            .text(key)
+            .or_else(|| Some(properties.number(key)?.to_string())),
     };
-    let lines = properties.commands("ExecStart");
-    spoilt_by(service, value, &lines)
+    spoilt_by(service, value, |key| properties.commands(key))
 }
 
 fn spoilt_by(
     service: &Service,
     value: impl Fn(&str) -> Option<String>,
-    lines: &[Vec<String>],
+    lines: impl Fn(&str) -> Vec<Vec<String>>,
 ) -> Vec<String> {
     match value("LoadState").as_deref() {
         Some("loaded") => {}
         Some("bad-setting" | "error") => return vec!["the manager cannot load it".into()],
-        // Masked, or not installed: that is told otherwise.
+        // A masked or missing unit has a finding of its own.
         _ => return Vec::new(),
     }
     let mut wrong: Vec<String> = Vec::new();
     for (key, want) in service.has {
-        // An older manager may not have it.
+        // An older manager may not have the property.
         if let Some(is) = value(key).filter(|is| is != want) {
             wrong.push(format!("{key}={is}, which is to be {want}"));
         }
     }
-    // It may stand in a line for a shell.
+    for (key, bad) in service.never {
+        if value(key).is_some_and(|is| is == *bad) {
+            let key = key.replace("USec", "Sec");
+            wrong.push(format!("{key}={bad}, which it may not be"));
+        }
+    }
+    // A slice within ours is fine: it counts against our limits, and ends with ours.
+    let is_inside = |slice: &String| slice == SLICE || slice.starts_with("gastown-");
+    if let Some(slice) = value("Slice").filter(|slice| !is_inside(slice)) {
+        wrong.push(format!("Slice={slice}, which is to be {SLICE}"));
+    }
+    if value("OnFailure").is_some_and(|units| !units.contains("gt-alert@")) {
+        wrong.push("OnFailure= tells nobody".into());
+    }
+    // The program may stand inside a shell's command line.
     let ends = |c: char| c.is_whitespace() || "/'\";".contains(c);
-    let is_ours = |word: &String| word.split(ends).any(|part| part == service.program);
-    if !lines.iter().flatten().any(is_ours) {
-        wrong.push(format!("ExecStart= does not run {}", service.program));
+    for (key, program) in service.runs {
+        let is_ours = |word: &String| word.split(ends).any(|part| part == *program);
+        if !lines(key).iter().flatten().any(is_ours) {
+            wrong.push(format!("{key}= does not run {program}"));
+        }
     }
     wrong
 }
@@ -383,7 +453,7 @@ fn one_unit(report: &mut Report, unit: &Unit, properties: &Properties) {
                 "There is no such agent, and never will be",
                 status::forget(name),
             ),
-            // Started again it would tell of a failure that is over.
+            // Started again, the unit would tell of a failure that is over.
             Err(_) if name.starts_with("gt-alert@") => (
                 "It could not write its alert down; ticks tell what lasts",
                 status::forget(name),
@@ -397,7 +467,12 @@ fn one_unit(report: &mut Report, unit: &Unit, properties: &Properties) {
                 "Its last run failed; the next one comes with the next tick",
                 format!("journalctl --user -u {name}"),
             ),
-            // The manager could not watch: inotify instances are few, and all of the user's count.
+            // A path unit fails when the manager gets no inotify watch (a user may have only a
+            // few), a timer when the manager cannot start its service, such as a masked one.
+            Err(_) if name.ends_with(".timer") => (
+                "It never fires again until it is started",
+                format!("journalctl --user -u {name}, then systemctl --user restart {name}"),
+            ),
             Err(_) if properties.text("Result").as_deref() == Some("resources") => (
                 "It watches nothing; if its journal says 'Too many open files', there are too few \
                  inotify instances",
@@ -419,7 +494,7 @@ fn one_unit(report: &mut Report, unit: &Unit, properties: &Properties) {
 /// Whether a timer that is up will ever fire again.
 fn timer(report: &mut Report, unit: &Unit, properties: &Properties) {
     let name = &unit.name;
-    // All of one moment: the list of units is older.
+    // From `properties`, which are all of one moment; `unit` is older.
     let is = |property, state| properties.text(property).as_deref() == Some(state);
     let waits = is("SubState", "waiting");
     let never = ["NextElapseUSecMonotonic", "NextElapseUSecRealtime"]
@@ -461,9 +536,20 @@ mod tests {
             ("KillMode", "mixed"),
             ("Delegate", "yes"),
             ("RemainAfterExit", "no"),
+            ("Restart", "always"),
+            ("StartLimitIntervalUSec", "900000000"),
+            ("StartLimitBurst", "5"),
+            ("Slice", "gastown.slice"),
+            ("OnFailure", "gt-alert@gt-agent@deacon.service.service"),
         ];
         let look = |(key, value): (&str, &str), line: &[&str]| {
-            let lines = [line.iter().map(ToString::to_string).collect()];
+            let line: Vec<String> = line.iter().map(ToString::to_string).collect();
+            let check = vec![RUN.to_string(), "check".into()];
+            let lines = |name: &str| match name {
+                "ExecCondition" if name == key => vec![],
+                "ExecCondition" => vec![check.clone()],
+                _ => vec![line.clone()],
+            };
             let has = |name: &str| match name == key {
                 true => Some(value.to_string()),
                 false => good
@@ -471,9 +557,11 @@ mod tests {
                     .find(|(k, _)| *k == name)
                     .map(|(_, v)| v.to_string()),
             };
-            spoilt_by(agent, has, &lines)
+            spoilt_by(agent, has, lines)
         };
         let fine = ("MemoryMax", "1G");
+        assert!(look(("Slice", "gastown-big.slice"), &[RUN]).is_empty());
+        assert!(look(("Restart", "on-failure"), &[RUN]).is_empty());
         assert!(look(fine, &[RUN, "run", "deacon"]).is_empty());
         assert!(look(fine, &["/usr/bin/nice", RUN, "run", "deacon"]).is_empty());
         let login = format!("exec {RUN} run deacon");
@@ -486,6 +574,16 @@ mod tests {
             (("Delegate", "no"), &[RUN], "Delegate=no"),
             (("PrivateTmp", "yes"), &[RUN], "PrivateTmp=yes"),
             (("LoadState", "bad-setting"), &[RUN], "the manager cannot"),
+            (("ExecCondition", ""), &[RUN], "ExecCondition= does not run"),
+            (("Restart", "no"), &[RUN], "Restart=no"),
+            (
+                ("StartLimitIntervalUSec", "0"),
+                &[RUN],
+                "StartLimitIntervalSec=0",
+            ),
+            (("StartLimitBurst", "0"), &[RUN], "StartLimitBurst=0"),
+            (("Slice", "app.slice"), &[RUN], "Slice=app.slice"),
+            (("OnFailure", ""), &[RUN], "OnFailure= tells nobody"),
         ] {
             let got = look(set, line);
             assert!(got.len() == 1 && got[0].starts_with(want), "{got:?}");

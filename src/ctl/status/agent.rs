@@ -35,13 +35,14 @@ pub struct AgentStatus {
     pub sub_state: String,
     /// How the last run ended: `success`, `exit-code`, `signal`, ...
     pub result: Option<String>,
-    /// Since when the unit is in this state, or its agent runs that was started anew in it.
+    /// Since when the unit is in this state, or since `gt-agent` started the agent anew in it.
     pub since: Option<Timestamp>,
-    /// How often systemd has restarted it, or `gt-agent` within its unit, after an end with status 0.
+    /// How often systemd has restarted the unit, or `gt-agent` the agent within it after an end
+    /// with status 0.
     pub restarts: Option<u64>,
     /// The unit's main process.
     pub pid: Option<u64>,
-    /// The tmux session that it has, or would have.
+    /// The tmux session that the agent has, or would have.
     pub session: Option<String>,
     /// In bytes.
     pub memory_bytes: Option<u64>,
@@ -51,11 +52,11 @@ pub struct AgentStatus {
     pub tasks: Option<u64>,
     /// Somebody stopped it on purpose.
     pub held: Option<bool>,
-    /// The kernel gives its processes no time until it is thawed.
+    /// The agent's processes are frozen: they get no CPU time until it is thawed.
     pub frozen: Option<bool>,
-    /// Why it does not run, or not as it should, or what it waits for, in words.
+    /// Why the agent does not run, or not as it should, or what it waits for, in words.
     pub reason: Option<String>,
-    /// What its terminal is ready for, and what it asks.
+    /// What the agent's terminal is ready for, and what its program asks.
     pub terminal: Option<State>,
     /// The Deacon's heartbeat; only the Deacon has this key.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -63,7 +64,7 @@ pub struct AgentStatus {
 }
 
 impl AgentStatus {
-    /// It is up, and the kernel gives it no time.
+    /// Whether the agent is up and frozen.
     pub fn stands_still(&self) -> bool {
         self.frozen == Some(true) && self.active_state == "active"
     }
@@ -78,13 +79,13 @@ pub struct Heartbeat {
     pub age_seconds: Option<i64>,
     /// `fresh`, `stale`, `very-stale`; `unknown` when its time lies in the future.
     pub freshness: &'static str,
-    /// How many there have been.
+    /// How many heartbeats there have been.
     pub cycle: i64,
     /// What the Deacon did last, in its words.
     pub last_action: Option<String>,
-    /// How many agents it found well.
+    /// How many agents the Deacon found well.
     pub healthy_agents: i64,
-    /// How many it found not well.
+    /// How many agents the Deacon found not well.
     pub unhealthy_agents: i64,
 }
 
@@ -142,7 +143,7 @@ pub fn silence(town: &Town, since: Option<Timestamp>, now: Timestamp) -> Option<
         Ok(found) => found.and_then(|found| found.timestamp),
         Err(e) => return Some(format!("whether it is silent is not known: {e:#}")),
     };
-    // One from before its start says nothing of this process.
+    // A heartbeat from before the Deacon's start says nothing of this run.
     let beat = beat.filter(|beat| since.is_none_or(|since| *beat >= since));
     let freshness = freshness(beat, now, rules.stale, rules.very_stale);
     (freshness == Freshness::VeryStale).then(|| match beat {
@@ -169,7 +170,7 @@ pub const PROPERTIES: &[&str] = &[
     "ExecMainCode",
 ];
 
-/// What is the same for all agents. `None`: it is not known.
+/// What was asked once for all agents. `None`: it is not known.
 pub struct Seen<'a> {
     pub town: &'a Town,
     pub marks: Marks<'a>,
@@ -183,9 +184,9 @@ pub struct Seen<'a> {
     pub terminals: BTreeMap<Agent, State>,
     pub roster: Option<BTreeSet<Agent>>,
     pub ended: BTreeMap<Agent, Timestamp>,
-    /// When a tick last looked who is to run; `None` while one looks.
+    /// When a tick last looked which agents are to run; `None` while one looks.
     pub last_tick: Option<Timestamp>,
-    /// Work on the hooks of polecats, as the last tick had it.
+    /// Work on the hooks of polecats, as the last tick found it.
     pub hooks: BTreeMap<Agent, Hook>,
 }
 
@@ -195,21 +196,46 @@ impl Seen<'_> {
         self.panes.as_ref()?.own(&instance, &session)
     }
 
-    /// Where an agent that runs in its unit runs a second time on the town's server, in words.
+    /// Where on the town's server an agent runs a second time, beside its unit; in words.
     pub fn beside(&self, agent: &Agent) -> Option<String> {
         let panes = self.panes.as_ref()?;
-        // Most towns have none of those that are looked for then.
+        // Most towns have no unmarked panes, and only such a pane can be a second one.
         panes.unmarked().next()?;
         Names::of(self.town, agent).beside(self.town.socket(), panes)
     }
 
-    /// What is wrong with the terminal of an agent that runs, and what to type.
-    pub fn terminal(&self, agent: &Agent) -> Option<(String, String)> {
+    /// What is wrong with the processes or the terminal of a running agent, and what to type.
+    /// `main` is its unit's main process.
+    pub fn terminal(&self, agent: &Agent, main: Option<u32>) -> Option<(String, String)> {
+        // When the pane's own process is stopped, tmux continues it, but not what a shell in it
+        // runs.
+        let of_pane = self.pane(agent).map(|pane| match process::head(pane.pid) {
+            Head::Process(pid) => pid,
+            Head::IdleShell => pane.pid,
+        });
+        let both = main.into_iter().chain(of_pane);
+        let stopped: Vec<String> = both
+            .filter(|pid| process::is_stopped(*pid))
+            .map(|pid| pid.to_string())
+            .collect();
+        if !stopped.is_empty() {
+            return Some((
+                "a signal has stopped it".into(),
+                format!("kill -CONT {}", stopped.join(" ")),
+            ));
+        }
         let panes = self.panes.as_ref()?;
         let (socket, session) = (self.town.socket(), self.town.session(agent));
         match self.pane(agent) {
             None => Some((
                 format!("it has no terminal on tmux socket '{socket}'"),
+                format!("gastownctl restart {agent}"),
+            )),
+            Some(pane) if pane.is_guest(&agent.instance()) => Some((
+                format!(
+                    "somebody has moved its pane into session '{}', which is another agent's",
+                    printable(&pane.session)
+                ),
                 format!("gastownctl restart {agent}"),
             )),
             Some(pane) if pane.session != session => {
@@ -239,7 +265,7 @@ impl Seen<'_> {
         }
     }
 
-    /// That somebody runs it outside of its unit, if so: what is held may live all the same.
+    /// A message if somebody runs the agent outside of its unit: a held agent may run there.
     fn elsewhere_alive(&self, agent: &Agent) -> String {
         let session = self.town.session(agent);
         let panes = self.panes.iter();
@@ -254,8 +280,8 @@ impl Seen<'_> {
         })
     }
 
-    /// Whether its last start came to nothing, although it may run: the manager calls that a
-    /// condition, and no failure, and forgets the unit at once.
+    /// Whether the agent's last start came to nothing although it may run. The manager counts that
+    /// as a condition that was not met, not as a failure, and forgets the unit at once.
     fn was_skipped(
         &self,
         agent: &Agent,
@@ -271,7 +297,7 @@ impl Seen<'_> {
             && !matches!(Note::of(self.town, agent).load(), Ok(Some(_)))
             && self.elsewhere_alive(agent).is_empty()
             && (was_seen_down || result.as_deref() == Some("exec-condition"))
-            // Ticks leave it where it runs already.
+            // An agent that runs outside of its unit is not started by ticks.
             && matches!(whose::elsewhere(self.town, agent), Ok(None))
     }
 
@@ -279,7 +305,7 @@ impl Seen<'_> {
     fn down(&self, agent: &Agent, since: Option<Timestamp>) -> String {
         let listed = match self.roster.as_ref().map(|roster| roster.contains(agent)) {
             _ if !self.up => return "the town is stopped".into(),
-            // What `gt-agent check` refuses every start for.
+            // For this `gt-agent check` refuses every start.
             _ if let Some(why) = self.town.lack(agent) => return why,
             None => return "it is not known whether it is to run".into(),
             Some(listed) => listed,
@@ -311,8 +337,8 @@ impl Seen<'_> {
         why.into()
     }
 
-    /// One agent, from what the manager (`None`: it did not answer), tmux and the files say; and
-    /// what is wrong with its terminal.
+    /// One agent by what the manager (`None`: it did not answer), tmux and the files say; and what
+    /// is wrong with the agent's terminal.
     pub fn status(
         &self,
         agent: &Agent,
@@ -411,7 +437,7 @@ impl Seen<'_> {
     }
 }
 
-/// What the manager says of an agent; it does not know of the town's files.
+/// What the manager alone says of an agent, without the town's files.
 pub fn of_unit(
     agent: &Agent,
     unit: Option<Option<&Unit>>,
@@ -425,7 +451,7 @@ pub fn of_unit(
     let number = |name| properties.and_then(|p| p.number(name));
     let again = properties.filter(|_| active == "active");
     let again = again.and_then(|p| Again::parse(&p.text("StatusText")?));
-    // A unit that is not loaded has nothing that could be frozen.
+    // A unit that is not loaded has no processes that could be frozen.
     let is_loaded = unit.is_none_or(|unit| unit.is_some());
     AgentStatus {
         agent: agent.to_string(),
@@ -450,7 +476,7 @@ pub fn of_unit(
     }
 }
 
-/// All that keeps an agent down: the end of one of them alone does not start it.
+/// All marks that keep an agent down, in words: it does not start before all have ended.
 fn all(refusals: &[Refusal]) -> String {
     let said: Vec<String> = refusals.iter().map(Refusal::to_string).collect();
     said.join("; and ")
@@ -502,7 +528,7 @@ pub fn last_end(properties: &Properties) -> String {
     }
 }
 
-/// What is wrong with a unit that is frozen and does not run. From 256 on the manager can then
+/// What is wrong with a unit that is frozen and does not run: since systemd 256 the manager can
 /// neither thaw, stop nor start it.
 pub fn frozen_for_good() -> String {
     let user = nix::unistd::geteuid();
@@ -511,7 +537,7 @@ pub fn frozen_for_good() -> String {
     )
 }
 
-/// What is said of an agent that ticks start in vain, such as one with a drop-in that the manager
+/// The message about an agent that ticks start in vain, such as one with a drop-in that the manager
 /// cannot apply.
 fn skipped(agent: &str) -> String {
     format!("down, and its last start came to nothing; 'gastownctl logs {agent}' tells why")

@@ -32,11 +32,11 @@ use crate::town::{self, Town};
 /// The timers of which the earlier one starts the next tick.
 const TICK_TIMERS: [&str; 2] = ["gt-heartbeat-next.timer", "gt-heartbeat.timer"];
 
-/// The units that are asked for.
+/// The units that the manager is asked about.
 const UNITS: [&str; 2] = ["gt-*", "gastown.target"];
 
-/// Asks the manager, tmux and the files, once each; `Err` is why there is no manager. `also`: an agent
-/// that is asked for by name, and told of even if it is down and nothing wants it to run.
+/// Asks the manager, tmux and the files, once each. `systemd`: the manager, or why there is none.
+/// `also`: an agent that a person asks for, and which is listed even if it is down and not wanted.
 pub fn collect(town: &Town, systemd: Result<&Systemd, String>, also: Option<&Agent>) -> Status {
     let mut found = town.problems();
     let memory = Memory::read(town).unwrap_or_default();
@@ -54,7 +54,8 @@ pub fn collect(town: &Town, systemd: Result<&Systemd, String>, also: Option<&Age
     let marks = Marks::listed(town);
     let tmux = Tmux::on(town.socket());
     let (panes, outside, sights, properties, rival, agents) = thread::scope(|scope| {
-        // After the manager, so that what runs has its terminal by then; beside all that is left.
+        // tmux is asked after the manager, so that each agent that runs there has its terminal by
+        // now, and while all the rest is asked.
         let look = tmux.look(scope);
         let rival = scope.spawn(|| rival::go_daemon(town));
         let properties = match (&systemd, &units) {
@@ -67,7 +68,7 @@ pub fn collect(town: &Town, systemd: Result<&Systemd, String>, also: Option<&Age
         let mut agents = directory::listed(town, units.as_ref().ok());
         agents.extend(directory::waiting(town, &memory));
         agents.extend(also.cloned());
-        // Read while tmux answers.
+        // The marks are read here, while tmux answers.
         for agent in &agents {
             marks.refusals(agent);
         }
@@ -137,14 +138,15 @@ pub fn collect(town: &Town, systemd: Result<&Systemd, String>, also: Option<&Age
         let unit = units.as_ref().map(|units| units.get(&agent.unit()));
         let properties = properties.get(&agent.unit());
         let is_active = matches!(&unit, Ok(Some(unit)) if unit.active == "active");
+        let main = properties.and_then(|p| p.number("MainPID")?.try_into().ok());
         let wrong = if is_active {
-            seen.terminal(&agent)
+            seen.terminal(&agent, main)
         } else {
             None
         };
         let what = wrong.as_ref().map(|(what, _)| what.as_str());
         let one = seen.status(&agent, unit.ok(), properties, what);
-        // A tick forgets that somebody gave up who is gone.
+        // An agent that gave up and is gone is no problem: a tick forgets its failure.
         let is_gone = || agent.role().is_worker() && matches!(town.lacks(&agent), Ok(Some(_)));
         let refused = seen.refused.get(&one.unit);
         let problem = match refused {
@@ -155,7 +157,7 @@ pub fn collect(town: &Town, systemd: Result<&Systemd, String>, also: Option<&Age
         if let Some(root) = properties.and_then(|p| elsewhere(town, p)) {
             roots.push(root);
         } else if is_active && let Some(place) = seen.beside(&agent) {
-            // The name that its session should have may be that of the second one.
+            // The agent's session name may be taken by its second session.
             found.push(alert::twice(&agent, &place));
         } else if let Some((what, command)) = wrong {
             found.push(format!("{agent}: {what}; run '{command}'"));
@@ -200,8 +202,8 @@ fn of_town(root: &Path) -> Status {
     }
 }
 
-/// What the manager alone tells where the town cannot be read, as when its directory has been moved:
-/// agents that run go on. `None`: there are none.
+/// What the manager alone tells of running agents, when the town cannot be read, as when its
+/// directory has been moved. `None`: no agent runs.
 ///
 /// # Errors
 /// The manager does not answer.
@@ -243,7 +245,7 @@ pub fn without_town(root: &Path, systemd: &Systemd) -> Result<Option<Status>> {
     Ok(Some(status))
 }
 
-/// What the manager says of the town, for the status; gives what it says of each agent's unit.
+/// Puts what the manager says of the town into the status; gives what it says of each agent's unit.
 fn ask(
     systemd: &Systemd,
     units: &BTreeMap<String, Unit>,
@@ -261,7 +263,7 @@ fn ask(
     }
     let mut troubles = BTreeMap::new();
     for name in JOBS.iter().chain([&OWN_UNIT]) {
-        // One that tries again may have told that it is ready before.
+        // A job that tries again may be active: it may have failed after it told that it is ready.
         let is_on = |unit: &Unit| unit.active != "inactive";
         if units.get(*name).is_some_and(is_on)
             && let Ok(properties) = systemd.properties(name)
@@ -273,7 +275,8 @@ fn ask(
             }
         }
     }
-    let own = KEPT_UNITS.iter().chain(JOBS).chain(LOOKS).copied();
+    let own = KEPT_UNITS.iter().chain(JOBS).chain(LOOKS);
+    let own = own.chain(problems::NEEDED).copied();
     let down = own.filter(|name| units.get(*name).is_none_or(Unit::is_down));
     let refused = systemd.refused(&down.collect::<Vec<_>>(), units);
     let refused = refused.unwrap_or_default();
@@ -287,7 +290,7 @@ fn ask(
     })
 }
 
-/// Which agents that are down the manager would not start, by their units, and why.
+/// By unit, the agents that are down and that the manager would not start, and why.
 fn refused(
     systemd: &Systemd,
     units: &BTreeMap<String, Unit>,
@@ -300,8 +303,8 @@ fn refused(
     systemd.refused(&names, units).unwrap_or_default()
 }
 
-/// When the last tick was, and how many there were, by our own bookkeeping. Where that has none,
-/// such as before the first tick of this version, the file for `gt` tells, which a Go daemon writes too.
+/// When the last tick was, and how many there were, by our own memory. If that has none, as before
+/// the first tick of this version, by the file for `gt`, which a Go daemon writes too.
 fn ticks(town: &Town, memory: &Memory) -> (Option<Timestamp>, Ticks) {
     let state = town::state::load(town).unwrap_or_default();
     let (count, since) = match memory.ticks {
@@ -336,7 +339,7 @@ fn states(
         .collect();
     let state = |agent: &Agent| {
         let pane = by_owner.get(agent.instance().as_str())?;
-        let reader = Reader::of(&town.appearance(agent).ok()?);
+        let reader = Reader::of(&town.appearance(agent).ok()?).of_process(pane.pid);
         let (screen, report) = (&sights.get(&pane.id)?.screen, pane.report.as_ref());
         let (state, _) = reader.judged(screen, report, Timestamp::now());
         Some((agent.clone(), state))

@@ -71,8 +71,11 @@ pub fn run(args: &cli::Status) -> Result<Exit> {
         let text = match (args.watch, std::io::stdout().is_terminal()) {
             (false, _) => text,
             (true, false) => text + "\n",
-            // Home, the text with each line's rest cleared, then what is below it.
-            (true, true) => format!("\x1b[H{}\x1b[J", text.replace('\n', "\x1b[K\n")),
+            // Go home, print the text and clear the rest of each line, then clear what is below.
+            (true, true) => {
+                let text = paint::fitted(&text, paint::height());
+                format!("\x1b[H{}\x1b[J", text.replace('\n', "\x1b[K\n"))
+            }
         };
         if !output::show(&text)? || !args.watch {
             return Ok(exit);
@@ -81,11 +84,10 @@ pub fn run(args: &cli::Status) -> Result<Exit> {
     }
 }
 
-/// Prints what the manager tells of agents that run without the town's files. That these cannot be
-/// read remains the result.
+/// Prints what the manager alone tells of running agents, when the town's files cannot be read.
 ///
 /// # Errors
-/// In any case.
+/// Always `why`: the town's files cannot be read.
 fn without_town(args: &cli::Status, why: anyhow::Error) -> Result<Exit> {
     let seen = locate().and_then(|at| {
         Systemd::connect().and_then(|systemd| collect::without_town(&at.root, &systemd))
@@ -103,7 +105,7 @@ fn without_town(args: &cli::Status, why: anyhow::Error) -> Result<Exit> {
     Err(why)
 }
 
-/// The whole of a status, as it is asked for.
+/// A whole status as text, in the form that `args` asks for.
 fn shown(status: &Status, args: &cli::Status) -> Result<String> {
     let colour = paint::colour(args.color);
     Ok(match (args.check, args.problems, args.json) {

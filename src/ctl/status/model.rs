@@ -1,6 +1,6 @@
 //! The town at one moment.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -8,6 +8,9 @@ use serde::Serialize;
 use super::agent::AgentStatus;
 use crate::exit::Exit;
 use crate::spool::Counts;
+
+/// From this many on, agents that gave up for the same reason are told in one line.
+const MANY: usize = 3;
 
 /// The town at one moment. The fields without `skip` are the contract of `status --json`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -22,20 +25,20 @@ pub struct Status {
     pub linger: Option<bool>,
     /// When the next tick begins; `None` when none is planned or one is running.
     pub next_tick: Option<Timestamp>,
-    /// When the last one was done.
+    /// When the last tick was complete.
     pub last_tick: Option<Timestamp>,
-    /// The ticks that were counted.
+    /// How many ticks there have been.
     pub ticks: Ticks,
     /// The roster, every agent that has a unit, and those that wait to be started.
     pub agents: Vec<AgentStatus>,
     /// What is not as it should be, each with what to type.
     pub problems: Vec<String>,
-    /// When all this was so.
+    /// The moment that this describes.
     #[serde(skip)]
     pub now: Timestamp,
-    /// Why the next tick begins then.
+    /// Why the next tick begins at that time.
     pub next_reason: Option<String>,
-    /// How the last one ended, if not well.
+    /// How the last tick ended, if it failed.
     pub tick_failure: Option<String>,
     /// The spools.
     pub queues: Vec<Queue>,
@@ -50,12 +53,12 @@ pub struct Ticks {
     pub since: Option<Timestamp>,
 }
 
-/// `gastown.target`; `None` where the manager does not tell.
+/// `gastown.target`; `None`: the manager does not tell.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Target {
-    /// The town is on.
+    /// The town is up.
     pub active: Option<bool>,
-    /// It is switched on at boot.
+    /// The town comes up at boot.
     pub enabled: Option<bool>,
 }
 
@@ -71,8 +74,8 @@ pub struct Queue {
 }
 
 impl Status {
-    /// Leaves only the agents of that rig, or that agent, and what is wrong with them or with the
-    /// whole town.
+    /// Keeps only the agent or the agents of the rig that is named, and what is wrong with them or
+    /// with the whole town.
     pub fn narrow(&mut self, name: &str) {
         let rig = format!("{name}/");
         let is_of = |agent: &str| agent == name || agent.starts_with(&rig);
@@ -87,8 +90,8 @@ impl Status {
         self.problems.retain(|problem| {
             let words = problem.split(|c: char| !(c.is_alphanumeric() || "-_/.".contains(c)));
             let words: Vec<&str> = words.filter(|word| !word.is_empty()).collect();
-            // A rig may be called as any word is: it is meant where it is called a rig, or where an
-            // agent of it is named.
+            // A rig's name may be any word: it means the rig only behind "rig", or in an agent's
+            // name.
             let of_other = |at: usize, word: &&str| match word.split_once('/') {
                 Some((rig, _)) => is_other(word) || rigs.contains(rig),
                 None if at == 0 => is_other(word),
@@ -99,7 +102,28 @@ impl Status {
         });
     }
 
-    /// How the town is, as an exit status.
+    /// The problems as a person reads them: one line for many agents that gave up for the same
+    /// reason.
+    pub fn told(&self) -> Vec<String> {
+        let mut alike: BTreeMap<&str, usize> = BTreeMap::new();
+        for (_, why) in self.problems.iter().filter_map(|problem| gave_up(problem)) {
+            *alike.entry(why).or_default() += 1;
+        }
+        let one = |problem: &String| match gave_up(problem) {
+            Some((first, why)) if alike.get(why).is_none_or(|count| *count >= MANY) => {
+                // The line stands where the first of them stood.
+                let count = alike.remove(why)?;
+                Some(format!(
+                    "{count} agents gave up: {why}; see 'gastownctl logs {first}' for one of them, \
+                     then run 'gastownctl recover'"
+                ))
+            }
+            _ => Some(problem.clone()),
+        };
+        self.problems.iter().filter_map(one).collect()
+    }
+
+    /// The exit status that says whether the town is well.
     pub fn verdict(&self) -> Exit {
         match self.target.active {
             None => Exit::NoManager,
@@ -109,17 +133,24 @@ impl Status {
         }
     }
 
-    /// How many of the agents are `what`, such as "up", and how many of those stand still.
+    /// How many of the agents are up (in the words of `what`), how many of those are frozen, and
+    /// how many others somebody has stopped.
     pub fn up(&self, what: &str) -> String {
-        let up = self.agents.iter().filter(|a| a.active_state == "active");
-        let (up, all) = (up.count(), self.agents.len());
-        match self.agents.iter().filter(|a| a.stands_still()).count() {
-            0 => format!("{up} of {all} {what}"),
-            frozen => format!("{up} of {all} {what}, {frozen} of them frozen"),
+        let count = |is: fn(&AgentStatus) -> bool| self.agents.iter().filter(|a| is(a)).count();
+        let up = count(|a| a.active_state == "active");
+        let frozen = count(AgentStatus::stands_still);
+        let held = count(|a| a.held == Some(true) && a.active_state == "inactive");
+        let mut said = format!("{up} of {} {what}", self.agents.len());
+        if frozen > 0 {
+            said += &format!(", {frozen} of them frozen");
         }
+        if held > 0 {
+            said += &format!(", {held} held");
+        }
+        said
     }
 
-    /// The same in a line, with the first problem.
+    /// The whole status in one line, with the first problem.
     pub fn in_a_line(&self) -> String {
         let agents = self.up("agents up");
         let state = match self.target.active {
@@ -127,7 +158,7 @@ impl Status {
             Some(false) => "stopped",
             Some(true) => "running",
         };
-        match &self.problems[..] {
+        match &self.told()[..] {
             [] => format!("{state}, {agents}"),
             [only] => format!("{state}, {agents}; {only}"),
             [first, others @ ..] => {
@@ -137,9 +168,17 @@ impl Status {
     }
 }
 
+/// The agent that gave up and why, from a text of [`agent::problem`](super::agent::problem).
+fn gave_up(problem: &str) -> Option<(&str, &str)> {
+    let (agent, rest) = problem.split_once(" gave up: ")?;
+    let (why, _) = rest.rsplit_once("; see 'gastownctl logs ")?;
+    Some((agent, why))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ctl::status::agent;
 
     #[test]
     fn who_is_frozen_is_counted_apart() {
@@ -153,6 +192,16 @@ mod tests {
         assert_eq!(status.up("up"), "1 of 2 up");
         status.agents.push(agent("active", true));
         assert_eq!(status.up("up"), "2 of 3 up, 1 of them frozen");
+        status.agents.push(AgentStatus {
+            held: Some(true),
+            ..agent("inactive", false)
+        });
+        // One that is held and runs all the same is told otherwise.
+        status.agents.push(AgentStatus {
+            held: Some(true),
+            ..agent("active", false)
+        });
+        assert_eq!(status.up("up"), "3 of 5 up, 1 of them frozen, 1 held");
     }
 
     fn status(active: Option<bool>, problems: &[&str]) -> Status {
@@ -203,6 +252,43 @@ mod tests {
             assert_eq!(status.verdict(), exit, "{line}");
             assert_eq!(status.in_a_line(), line);
         }
+    }
+
+    #[test]
+    fn many_who_gave_up_for_one_reason_are_one_line() {
+        let line = |agent: &str, why: &str| {
+            let failed = AgentStatus {
+                agent: agent.into(),
+                active_state: "failed".into(),
+                reason: Some(format!("gave up: {why}")),
+                ..AgentStatus::default()
+            };
+            agent::problem(&failed).unwrap()
+        };
+        let killed = "signal, SIGKILL";
+        let some = ["a/witness", "deacon"].map(|agent| line(agent, killed));
+        let told = |problems: &[String]| {
+            let problems: Vec<&str> = problems.iter().map(String::as_str).collect();
+            status(Some(true), &problems).told()
+        };
+        assert_eq!(told(&some), some);
+        let other = line("b/witness", "exit-code, status=3");
+        let all = [
+            &some[..],
+            &[other.clone(), line("c/witness", killed), "The town".into()],
+        ]
+        .concat();
+        assert_eq!(
+            told(&all),
+            [
+                "3 agents gave up: signal, SIGKILL; see 'gastownctl logs a/witness' for one of them, \
+                 then run 'gastownctl recover'",
+                &other,
+                "The town",
+            ]
+        );
+        // A program is told of each.
+        assert_eq!(status(Some(true), &["one"]).problems, ["one"]);
     }
 
     #[test]

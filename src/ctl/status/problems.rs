@@ -24,6 +24,9 @@ use crate::town::env_file::ROOT;
 use crate::town::marks::{self, Marks};
 use crate::town::{self, Town};
 
+/// Units that other units start or belong to: if one is masked, nobody notices until a start fails.
+pub const NEEDED: &[&str] = &[OWN_UNIT, "gastown.slice"];
+
 /// Whether a unit is one of the package's.
 pub fn is_own(unit: &str) -> bool {
     KEPT_UNITS.contains(&unit)
@@ -50,8 +53,8 @@ pub fn short_lived(enabled: Option<bool>) -> Vec<String> {
     problems
 }
 
-/// What is said of agents that run for other towns, by the roots of those, and what to type: `None`
-/// where [`meant::RESTART`] mends it.
+/// The message about agents that run for other towns, given by their roots, with what to type;
+/// `None`: [`meant::RESTART`] mends it.
 pub fn two_towns(
     town: &Town,
     systemd: &Systemd,
@@ -64,7 +67,7 @@ pub fn two_towns(
         words::counted(roots.len(), "agent"),
         town.root().display()
     );
-    // The units would run for the same one again.
+    // A restart would not help: the units would run for the same town again.
     let here = meant::only_here(systemd, town.root());
     Some(match here {
         true => (
@@ -75,11 +78,11 @@ pub fn two_towns(
     })
 }
 
-/// What could not be executed, a line for each spool.
+/// What of the spools could not be executed, a line for each spool.
 pub fn of_spools(town: &Town) -> Vec<String> {
     let line = |(what, dir)| {
         let spool = Spool::at(&town.path(dir));
-        // Entries that wait count too: where they cannot be read, none is executed.
+        // Waiting entries are counted too: if they cannot be read, none will be executed.
         let refused = spool.counts().and_then(|_| dismiss::last(&spool));
         let (count, last) = match refused {
             Ok(refused) => refused?,
@@ -99,7 +102,7 @@ pub fn of_spools(town: &Town) -> Vec<String> {
     dismiss::SPOOLS.into_iter().filter_map(line).collect()
 }
 
-/// Where nothing more can be written: what is lost then is told by none who loses it.
+/// Which disks are full or read-only: programs that fail to write there cannot tell anybody.
 pub fn of_disks(town: &Town) -> Vec<String> {
     let daemon = town.path("daemon");
     let dirs = [Some(town.root().to_path_buf()), Some(daemon), runtime_dir()];
@@ -120,8 +123,8 @@ pub fn of_disks(town: &Town) -> Vec<String> {
     problems
 }
 
-/// Who runs and could not be started again as things are, by why that is: what an end costs, such as
-/// of a long conversation, is told before it comes.
+/// Running agents that could not be started again as things are, by the reason: a person should
+/// know before such an agent ends, with a long conversation perhaps.
 pub fn of_starts(town: &Town, agents: &[AgentStatus]) -> BTreeMap<String, Vec<String>> {
     let mut lost: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for one in agents.iter().filter(|one| one.active_state == "active") {
@@ -136,8 +139,8 @@ pub fn of_starts(town: &Town, agents: &[AgentStatus]) -> BTreeMap<String, Vec<St
 }
 
 impl Status {
-    /// Adds who runs and could not be started again, of all agents or of one. It is not asked for
-    /// the table, which it would make slower.
+    /// Adds the problems of [`of_starts`], for all agents or for one. Not for the table: it would
+    /// take too long.
     pub fn foresee(&mut self, town: &Town, only: Option<&Agent>) {
         let only = only.map(Agent::to_string);
         let meant = self.agents.iter();
@@ -150,13 +153,14 @@ impl Status {
                     one.reason.get_or_insert_with(|| why.clone());
                 }
             }
-            self.problems.push(format!("{} {why}", agents.join(", ")));
+            self.problems
+                .push(format!("{} {why}", words::names(&agents)));
         }
     }
 }
 
-/// What is wrong with the town's own units; `troubles` has the jobs' own words, `refused` why the
-/// manager does not start a unit.
+/// What is wrong with the town's own units. `troubles` is what the jobs say themselves, `refused`
+/// why the manager does not start a unit.
 pub fn of_units(
     status: &Status,
     units: &BTreeMap<String, Unit>,
@@ -169,7 +173,7 @@ pub fn of_units(
         problems.push("The town is stopped; run 'gastownctl up' to start it".into());
     }
     let ours = KEPT_UNITS.iter().chain(JOBS).chain(LOOKS);
-    for name in ours.chain(&[OWN_UNIT]) {
+    for name in ours.chain(NEEDED) {
         let failed = units.get(*name).is_some_and(|u| u.active == "failed");
         if let Some(why) = refused.get(*name) {
             problems.push(alert::cannot_start(name, why));
@@ -217,7 +221,7 @@ pub fn frozen_for_nothing(
     agents: &[AgentStatus],
 ) -> Option<String> {
     let has_mark = |rig| !matches!(marks.estop(rig), Ok(None));
-    // Of one that ended while it was frozen, its own problem says what helps.
+    // Agents that ended while they were frozen have a problem of their own.
     let mut frozen = agents.iter().filter(|agent| agent.stands_still());
     let is_stopped = has_mark(None) || town.rigs().names().any(|rig| has_mark(Some(rig)));
     let first = frozen.next().filter(|_| !is_stopped)?;
@@ -233,7 +237,7 @@ pub fn frozen_for_nothing(
     })
 }
 
-/// The marks that keep agents down, and those of which it is not known, once each.
+/// The marks that keep agents down, and the marks that cannot be read, once each.
 pub fn of_marks(town: &Town, known: &Marks<'_>) -> Vec<String> {
     let mut problems = Vec::new();
     let mut unknown = BTreeSet::new();
@@ -284,9 +288,9 @@ fn is_down(units: &BTreeMap<String, Unit>, name: &str) -> bool {
     !is_active(units, name) && units.get(name).is_none_or(|unit| unit.job.is_none())
 }
 
-/// The alerts that say more than the rest of the status: of units the manager itself tells, if
-/// it does, of spawns their spool, and the Go daemon is looked for. What a tick wrote down and this
-/// look shows to be over is left out; the next tick ends it.
+/// The alerts that the rest of the status does not tell: it has units from the manager, if that
+/// answers, spawns from their spool, and looks for the Go daemon itself. An alert that is over by
+/// now is left out too; the next tick ends it.
 pub fn of_alerts(town: &Town, agents: &[AgentStatus], units_known: bool) -> Vec<String> {
     let alerts = alert::summaries(town);
     let is_asked = alerts.keys().any(|key| key.starts_with("elsewhere-"));
@@ -294,7 +298,7 @@ pub fn of_alerts(town: &Town, agents: &[AgentStatus], units_known: bool) -> Vec<
     let is_told = |key: &str| {
         (key.starts_with("unit-") && units_known)
             || key.starts_with("spawn-")
-            // What is wrong with files now is among the problems of the town itself.
+            // Files that are broken now are among the town's problems.
             || (key.starts_with("config-") && key != "config-heartbeat")
             || key == "go-daemon"
             || is_over(town, agents, others.as_ref(), key)
@@ -308,15 +312,22 @@ pub fn of_alerts(town: &Town, agents: &[AgentStatus], units_known: bool) -> Vec<
 
 /// Alerts that did not get to everybody.
 pub fn of_telling(town: &Town) -> Option<String> {
-    let (count, why) = alert::untold(town)?;
+    let alert::Untold {
+        count,
+        why,
+        by_mail,
+    } = alert::untold(town)?;
+    let no_mail = match by_mail {
+        true => ", and without mail set '\"alert_mail\": false' in 'settings/systemd.json'",
+        false => "",
+    };
     Some(format!(
-        "{} did not get to everybody: {why}; see 'journalctl --user -u gt-alert@deliver', and without \
-         mail set '\"alert_mail\": false' in 'settings/systemd.json'",
+        "{} did not get to everybody: {why}; see 'journalctl --user -u gt-alert@deliver'{no_mail}",
         words::counted(count, "alert")
     ))
 }
 
-/// Whether the agent that an alert is about is by now not as the alert says.
+/// Whether an alert about an agent is over by now.
 fn is_over(town: &Town, agents: &[AgentStatus], others: Option<&OtherServers>, key: &str) -> bool {
     let (kind, agent) = match key.split_once('-') {
         Some(("elsewhere", unit)) => ("elsewhere", Agent::from_unit(unit).ok()),

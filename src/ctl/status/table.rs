@@ -14,10 +14,10 @@ use crate::zone;
 /// Between two columns.
 const GAP: &str = "  ";
 
-/// The widest note before the terminal's width decides, in columns.
+/// A narrow table drops columns until its notes have this width.
 const NOTE_LEAST: usize = 20;
 
-/// The most problems that are shown among the rest.
+/// How many problems the whole status shows, at most.
 const PROBLEMS: usize = 20;
 
 /// A column: heading, whether its cells are numbers, and how early it gives way (0: never).
@@ -93,11 +93,12 @@ pub fn render(status: &Status, width: usize, colour: bool) -> String {
     out
 }
 
-/// The problems, a list item each: at most so many, and how many more there are.
+/// The problems, a list item each: at most `most`, and how many more there are.
 pub fn problems(status: &Status, width: usize, most: usize, colour: bool) -> String {
-    let shown = status.problems.iter().take(most);
+    let told = status.told();
+    let shown = told.iter().take(most);
     let mut out: String = shown.map(|problem| wrapped(problem, width)).collect();
-    let more = status.problems.len().saturating_sub(most);
+    let more = told.len().saturating_sub(most);
     if more > 0 {
         let line = format!("{more} more; see 'gastownctl status --problems'");
         out += &format!("  {}\n", Paint::Faint.on(&line, colour));
@@ -297,7 +298,7 @@ pub fn state_paint(agent: &AgentStatus) -> Paint {
     }
 }
 
-/// The reason, begun with what matters.
+/// The agent's reason, from where the important part begins.
 fn note(agent: &AgentStatus) -> &str {
     let reason = agent.reason.as_deref().unwrap_or_default();
     let said = ["it is ", "frozen; "];

@@ -3,10 +3,14 @@
 mod picture;
 mod svg;
 
-use anyhow::{Result, anyhow};
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::Path;
+
+use anyhow::{Context, Result, anyhow};
 
 use super::output::{print, say};
-use super::{cli, events, status};
+use super::{cli, events, journalctl, status};
 use crate::exit::Exit;
 use crate::files;
 use crate::systemd::Systemd;
@@ -14,10 +18,13 @@ use crate::town::Town;
 use crate::zone;
 use picture::{first, picture};
 
+/// The names of standard output.
+const STDOUT: [&str; 2] = ["-", "/dev/stdout"];
+
 /// Draws the events.
 ///
 /// # Errors
-/// The time is none, the journal cannot be read, or the file cannot be written.
+/// The time cannot be understood, the journal cannot be read, or the file cannot be written.
 pub fn run(args: &cli::Timeline) -> Result<Exit> {
     let town = Town::load()?;
     if let Some(dir) = args.output.as_ref().filter(|path| path.is_dir()) {
@@ -27,21 +34,39 @@ pub fn run(args: &cli::Timeline) -> Result<Exit> {
         return Err(e.context(Exit::Usage));
     }
     let mut from = events::moment(args.since.text())?;
-    let events = events::load(from, None, args.since.text.is_some())?;
+    let events = events::load(from, None)?;
+    if args.since.text.is_some()
+        && let Some(gap) = journalctl::begins_after(from)
+    {
+        log::info!("{gap}");
+    }
     let systemd = Systemd::connect();
     let status = status::collect(&town, systemd.as_ref().map_err(|e| format!("{e:#}")), None);
     if args.since.text.is_none() {
         from = from.max(first(&events, &status));
     }
     let svg = svg::draw(&picture(from, &events, &status), &zone::local());
-    match &args.output {
+    match args.output.as_deref() {
+        None => print(&svg)?,
+        Some(path) if STDOUT.iter().any(|name| path.as_os_str() == *name) => print(&svg)?,
+        Some(path) if !is_replaced(path) => {
+            let written = File::options().write(true).open(path);
+            let written = written.and_then(|mut file| file.write_all(svg.as_bytes()));
+            written.with_context(|| format!("Failed to write '{}'", path.display()))?;
+        }
         Some(path) => {
             files::export(&std::path::absolute(path)?, svg.as_bytes())?;
             say(&format!("Drew '{}'", path.display()))?;
         }
-        None => print(&svg)?,
     }
     Ok(Exit::Ok)
+}
+
+/// Whether an output is a plain file, which is replaced as a whole. A device, a pipe or a process's
+/// open file is written to instead.
+fn is_replaced(path: &Path) -> bool {
+    let is_other = fs::metadata(path).is_ok_and(|meta| !meta.is_file());
+    !(is_other || ["/dev", "/proc"].iter().any(|dir| path.starts_with(dir)))
 }
 
 #[cfg(test)]
@@ -53,6 +78,21 @@ mod tests {
     use crate::ctl::status::{AgentStatus, Status, Target, Ticks};
     use jiff::Timestamp;
     use jiff::tz::TimeZone;
+
+    #[test]
+    fn what_is_no_file_is_not_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("a.svg");
+        assert!(is_replaced(&file));
+        std::fs::write(&file, "").unwrap();
+        assert!(is_replaced(&file));
+        let link = dir.path().join("full");
+        std::os::unix::fs::symlink("/dev/full", &link).unwrap();
+        for other in ["/dev/full", "/dev/stdout", "/proc/self/fd/1"] {
+            assert!(!is_replaced(Path::new(other)), "{other}");
+        }
+        assert!(!is_replaced(&link));
+    }
 
     fn at(minute: i64) -> Timestamp {
         Timestamp::from_second(1_767_225_600 + minute * 60).unwrap()

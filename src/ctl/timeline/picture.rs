@@ -72,7 +72,7 @@ pub struct Row {
     pub marks: Vec<Mark>,
 }
 
-/// A picture to be: rows by agent, that of the town itself first.
+/// What to draw: a row for each agent, and first one for the town itself.
 #[derive(Debug)]
 pub struct Picture {
     pub town: String,
@@ -81,7 +81,7 @@ pub struct Picture {
     pub rows: BTreeMap<Option<Agent>, Row>,
 }
 
-/// Where the picture of a young town begins: a little before the first that is known of it.
+/// Where the picture of a young town begins: a little before the first thing that is known of it.
 pub fn first(events: &[Event], status: &Status) -> Timestamp {
     let running = status.agents.iter().filter(|a| a.active_state == "active");
     let since = running.filter_map(|agent| agent.since);
@@ -123,7 +123,7 @@ pub fn picture(from: Timestamp, events: &[Event], status: &Status) -> Picture {
         let fate = if runs { Fate::Runs } else { Fate::Lost };
         row.close(status.now, fate, "");
     }
-    // One that the town does not have any more, and of which no end was seen.
+    // A life that is still open is that of an agent which is gone and whose end was not seen.
     for row in rows.values_mut() {
         row.close(status.now, Fate::Lost, "");
     }
@@ -137,13 +137,13 @@ pub fn picture(from: Timestamp, events: &[Event], status: &Status) -> Picture {
 
 impl Row {
     fn add(&mut self, event: &Event, begin: Timestamp) {
-        // What a tick asks for is seen by what comes of it.
+        // What a tick does shows in other events.
         if event.name.starts_with("TICK_") {
             return;
         }
         let first = event.message.lines().next().unwrap_or_default();
         match events::kind(event.name) {
-            // Another process in the same place: the life of the agent goes on.
+            // gt-agent has taken over a running process: the agent's life goes on.
             Kind::Begin if event.name == "AGENT_ADOPTED" && self.open.is_some() => {}
             Kind::Begin => {
                 self.close(event.time, Fate::Lost, first);

@@ -31,7 +31,7 @@ const LEAST: f64 = 2.0;
 /// Marks of a kind that are nearer than this, in pixels, are drawn as one.
 const REACH: f64 = 9.0;
 
-/// The same for pokes, which are ticks: a town has hundreds.
+/// The same for pokes, of which a town has hundreds.
 const POKE_REACH: f64 = 1.5;
 
 /// How many of several texts a title shows.
@@ -284,7 +284,7 @@ fn shape(kind: Kind, x: f64, y: f64) -> String {
             y - 5.0
         ),
         Kind::Alert => format!(
-            // Above the bar, which it would hide.
+            // Drawn above the bar, so as not to hide it.
             "<circle class=\"alert\" cx=\"{x:.1}\" cy=\"{:.1}\" r=\"4\"/>",
             y - 5.0
         ),
