@@ -35,10 +35,10 @@ pub struct Alert {
     /// How many deliveries have failed in a row.
     #[serde(default)]
     pub failures: u32,
-    /// Why the last one failed.
+    /// Why the last delivery failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<String>,
-    /// When the next one is due; `None`: nothing is to be told.
+    /// When the next delivery is due; `None`: nothing is to be told.
     #[serde(default)]
     pub next: Option<Timestamp>,
 }
@@ -50,7 +50,15 @@ pub const LONGEST_PAUSE: SignedDuration = SignedDuration::from_hours(1);
 pub const MOST_FAILURES: u32 = 12;
 
 impl Alert {
-    /// When the next telling is due; at once where it is further away than any pause, for then the
+    /// Whether a mail about it has not arrived.
+    pub fn lacks_mail(&self) -> bool {
+        match &self.end {
+            Some(end) => self.told.mail && !end.told.mail,
+            None => !self.told.mail,
+        }
+    }
+
+    /// When the next delivery is due; at once if that is further away than any pause, for then the
     /// clock was set back.
     pub fn due(&self, now: Timestamp) -> Option<Timestamp> {
         let next = self.next?;
@@ -62,14 +70,14 @@ impl Alert {
     }
 }
 
-/// Its end.
+/// The end of a condition.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct End {
     pub summary: String,
     pub at: Timestamp,
     #[serde(default)]
     pub told: Told,
-    /// Somebody is being told, or was when the one who tells was killed.
+    /// Somebody is being told of the end, or was when the program that tells was killed.
     #[serde(default)]
     pub tried: bool,
 }

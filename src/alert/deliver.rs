@@ -20,7 +20,7 @@ const HOOK: &str = ".config/gastown/alert";
 
 const HOOK_LIMIT: Duration = Duration::from_secs(10);
 
-/// After this no more is begun; the unit has a minute.
+/// After this no delivery is begun any more; the unit may run for a minute.
 const DELIVER_LIMIT: Duration = Duration::from_secs(25);
 
 /// Delivers what has not been delivered yet. Only one process does so at a time; a second one
@@ -72,7 +72,7 @@ pub fn deliver(dir: &Path, root: &Path, town: Option<&Town>) -> Result<()> {
     Ok(())
 }
 
-/// The ways to deliver, and why one failed in this run: it is not tried again for every alert.
+/// The ways to deliver. A way that has failed in this run is not tried again for the other alerts.
 struct Teller<'a> {
     root: &'a Path,
     mails: bool,

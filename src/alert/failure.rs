@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use super::deliver::deliver;
 use super::store::{self, all, begin, begin_in, dirs};
 use super::try_again;
-use crate::agent::{Agent, Role};
+use crate::agent::{Agent, Role, UNITS};
 use crate::exit::Exit;
 use crate::files;
 use crate::heartbeat::JOB;
@@ -28,7 +28,7 @@ const TICK_ENDS: Duration = Duration::from_secs(10);
 /// The key of the condition that there is no town: the one that cannot be kept in the town.
 const NO_TOWN: &str = "town";
 
-/// Given to [`handle`] in the place of a unit: none has failed, and what is due is to be delivered.
+/// Given to [`handle`] in the place of a unit: no unit has failed, only deliver what is due.
 pub const DELIVER: &str = "deliver";
 
 /// `gt-heartbeat --alert UNIT`: a unit failed. No alert while the manager is restarting it.
@@ -46,22 +46,22 @@ pub fn handle(unit: &str) -> Result<Exit> {
         let systemd = Systemd::connect()?;
         let properties = systemd.properties(unit)?;
         let state = properties.text("ActiveState").unwrap_or_default();
-        // A path unit may have started the job again by now, so its state says nothing of the failure.
-        // systemd tells of that in our environment.
+        // A path unit may have started the job again by now, so its state says nothing of the failure,
+        // which systemd describes in our environment.
         let runs = matches!(state.as_str(), "activating" | "active");
-        let again = match (runs, Agent::from_unit(unit)) {
+        let last_result = match (runs, Agent::from_unit(unit)) {
             (true, Err(_)) => std::env::var("MONITOR_SERVICE_RESULT").ok(),
             _ => None,
         };
-        if state == "failed" || again.is_some() {
-            let status = match again {
+        if state == "failed" || last_result.is_some() {
+            let status = match &last_result {
                 None => properties.int("ExecMainStatus"),
                 Some(_) => std::env::var("MONITOR_EXIT_STATUS")
                     .ok()
                     .and_then(|status| status.parse().ok()),
             };
             let status = status.unwrap_or_default();
-            let result = again.or_else(|| properties.text("Result"));
+            let result = last_result.or_else(|| properties.text("Result"));
             let result = result.unwrap_or_default();
             let (mut summary, agent) = match Agent::from_unit(unit) {
                 Ok(agent) => {
@@ -114,9 +114,9 @@ pub fn handle(unit: &str) -> Result<Exit> {
     armed.and(told).map(|()| Exit::Ok)
 }
 
-/// Has a tick start again what failed, not at once after the last one, for the cause may last. One
-/// that is under way would put its own timer in the place of ours; and one that failed has seen to the
-/// next, unless it was killed before it could.
+/// Has a tick start again what failed; not at once after the last tick, for the cause may last. A tick
+/// that is under way would replace our timer by its own, so we wait for its end. A tick that failed
+/// has armed the next one itself, unless it was killed before.
 fn arm_tick(town: &Town, unit: &str) -> Result<()> {
     let _tick = files::lock(&town.path(JOB.lock), TICK_ENDS)?;
     match unit == OWN_UNIT && job::is_armed(&JOB, &Systemd::connect()?)? {
@@ -140,15 +140,20 @@ fn tell(dirs: &[PathBuf], root: &Path, town: Option<&Town>) -> Result<()> {
 fn without_town(why: &anyhow::Error) -> Result<Exit> {
     // The broken file may be the one that says where the town is.
     let root = locate().map_or_else(|_| home(), |at| Ok(at.root))?;
-    begin(
+    let has_begun = begin(
         &homeless()?,
         NO_TOWN,
         &format!("{why:#}"),
         &[],
         Timestamp::now(),
     )?;
-    tell(&[homeless()?], &root, None)?;
-    Ok(Exit::Ok)
+    // Agents that end meanwhile give up, and the tick that was planned may be an hour away.
+    let armed = match has_begun {
+        true => job::arm_for_failure(&JOB),
+        false => Ok(()),
+    };
+    let told = tell(&[homeless()?], &root, None);
+    armed.and(told).map(|()| Exit::Ok)
 }
 
 /// Whether somebody is still to be told that there is a town again.
@@ -165,7 +170,7 @@ fn homeless() -> Result<PathBuf> {
 /// with new names would fail too.
 pub const STORM: usize = 5;
 
-/// How many polecats of the rig of this one gave up, if they are that many.
+/// The rig of a polecat's unit and how many of its polecats gave up, if these are a storm.
 fn storm_of(systemd: &Systemd, unit: &str) -> Result<Option<(String, usize)>> {
     let agent = Agent::from_unit(unit)
         .ok()
@@ -182,7 +187,7 @@ fn storm_of(systemd: &Systemd, unit: &str) -> Result<Option<(String, usize)>> {
 /// # Errors
 /// The manager does not answer.
 pub fn gave_up_in(systemd: &Systemd, rig: &str) -> Result<usize> {
-    let units = systemd.units(&["gt-agent@*.service"])?;
+    let units = systemd.units(&[UNITS])?;
     let failed = units.values().filter(|unit| unit.active == "failed");
     let agents = failed.filter_map(|unit| Agent::from_unit(&unit.name).ok());
     Ok(agents
@@ -195,7 +200,7 @@ pub fn storm_key(rig: &str) -> String {
     format!("polecats-{rig}")
 }
 
-/// What is said of it.
+/// What is said of that condition.
 pub fn storm(rig: &str, count: usize) -> String {
     format!(
         "{count} polecats of {rig} gave up, so no more of them are started; see 'gastownctl history', \
@@ -208,7 +213,7 @@ pub fn unit_key(unit: &str) -> String {
     format!("unit-{unit}")
 }
 
-/// That an agent runs twice, and where beside its unit, in words.
+/// What is said of an agent that runs twice: in its unit and in this place.
 pub fn twice(agent: &Agent, place: &str) -> String {
     format!("{agent} runs in {place}, beside the one in its unit")
 }
@@ -230,7 +235,7 @@ pub fn failed(unit: &str, why: &str) -> String {
     format!("{unit} failed: {why}; see 'journalctl --user -u {unit}'")
 }
 
-/// How a unit's main process ended: by a signal, the manager gives its number as the status.
+/// How a unit's main process ended, in words. If a signal ended it, `status` is the signal's number.
 pub fn end(result: &str, status: i32) -> String {
     match result {
         _ if status == i32::from(Exit::BadConfig as u8) => "its configuration is wrong".into(),

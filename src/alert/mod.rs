@@ -29,7 +29,7 @@ use store::{begin_in, dirs, end_in, of_all};
 /// The stem of the unit that tells of alerts, and of the timer by which it tries again.
 const TELLER: &str = "gt-alert@deliver";
 
-/// How soon at the earliest it tries again.
+/// How soon at the earliest that unit tries again.
 const PAUSE: Duration = Duration::from_secs(60);
 
 /// Begins a condition; nothing when it has begun already. Fields are data for the journal and
@@ -68,13 +68,30 @@ pub fn summaries(town: &Town) -> BTreeMap<String, String> {
     held.map(|(_, alert)| (alert.key, alert.summary)).collect()
 }
 
-/// How many conditions could not be told to everybody, more than once, and why not the last one.
-pub fn untold(town: &Town) -> Option<(usize, String)> {
-    let all = of_all(&dirs(town)).into_iter();
-    let failed = all.filter(|(_, alert)| alert.failures > 1);
-    let mut why: Vec<String> = failed.filter_map(|(_, alert)| alert.failure).collect();
-    let count = why.len();
-    why.pop().map(|why| (count, why))
+/// The conditions of which, more than once, not everybody could be told.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Untold {
+    /// How many conditions these are.
+    pub count: usize,
+    /// Why not everybody could be told of the last one.
+    pub why: String,
+    /// Whether it is the mail that did not arrive.
+    pub by_mail: bool,
+}
+
+/// The conditions of which not everybody could be told; `None`: there are none.
+pub fn untold(town: &Town) -> Option<Untold> {
+    let all = of_all(&dirs(town)).into_iter().map(|(_, alert)| alert);
+    let mut failed: Vec<_> = all
+        .filter(|alert| alert.failures > 1 && alert.failure.is_some())
+        .collect();
+    let count = failed.len();
+    let last = failed.pop()?;
+    Some(Untold {
+        count,
+        by_mail: last.lacks_mail(),
+        why: last.failure?,
+    })
 }
 
 /// Whether somebody is to be told of something now.
@@ -89,13 +106,13 @@ fn next(dirs: &[PathBuf], now: Timestamp) -> Option<Timestamp> {
     all.iter().filter_map(|(_, alert)| alert.due(now)).min()
 }
 
-/// How long until what is not told yet is to be tried again.
+/// How long until we try again to tell what is not told yet.
 fn pause(dirs: &[PathBuf], now: Timestamp) -> Option<Duration> {
     let wait = next(dirs, now)?.duration_since(now);
     Some(Duration::try_from(wait).unwrap_or_default().max(PAUSE))
 }
 
-/// Has what is not told yet be tried again, whoever raised it.
+/// Has what is not told yet be told later, whoever raised it.
 ///
 /// # Errors
 /// The manager does not answer.
@@ -119,7 +136,7 @@ pub fn wake() {
     let unit = format!("{TELLER}.service");
     let queued = Systemd::connect().and_then(|systemd| {
         systemd.queue(Verb::Start, &unit)?;
-        // One that is just ending is not started again by that.
+        // A delivery that is just ending is not started again by that.
         arm(&systemd, PAUSE)
     });
     if let Err(e) = queued {

@@ -16,7 +16,7 @@ use crate::{files, journal};
 /// Where the conditions are, below the town's root.
 const DIR: &str = "daemon/alerts";
 
-/// Where they are while the town cannot be written, below the runtime directory.
+/// Where new conditions are kept while the town cannot be written, below the runtime directory.
 const SPARE: &str = "gastown/spare-alerts";
 
 /// How long somebody else may be changing a condition.
@@ -29,8 +29,8 @@ pub fn dir(town: &Town) -> PathBuf {
     town.path(DIR)
 }
 
-/// Where conditions are written down: in the town, or, as long as that cannot be written, in the
-/// user's runtime directory.
+/// The directories of conditions: that in the town, and that in the user's runtime directory, for the
+/// time when the town cannot be written.
 pub fn dirs(town: &Town) -> Vec<PathBuf> {
     let spare = runtime_dir().map(|dir| dir.join(SPARE));
     [dir(town)].into_iter().chain(spare).collect()
@@ -151,8 +151,8 @@ pub fn begin(
         failure: None,
         next: Some(now),
     };
-    // Whoever delivers it has to write it once more, see `trying`. On a disk that has no room for that
-    // it would never be delivered, so it is written twice here, and kept elsewhere where that fails.
+    // Whoever delivers the alert has to write it once more, see `trying`. On a disk without room for
+    // that it would never be delivered, so it is written twice here; if that fails, it is kept elsewhere.
     if let Err(e) = save(&path, &alert).and_then(|()| save(&path, &alert)) {
         let _ = files::remove(&path);
         return Err(e);
@@ -162,8 +162,8 @@ pub fn begin(
 }
 
 /// For a condition that begins again before everybody has been told of its last end: since when it
-/// holds, and who need not be told. Whoever was not told of the end still believes that it holds. Where
-/// somebody may be told of the end just now, all are told of the new beginning.
+/// holds, and who need not be told. Whoever was not told of the end still believes that it holds. If
+/// somebody is perhaps being told of the end just now, everybody is told of the new beginning.
 fn heard(before: &Alert, now: Timestamp) -> (Timestamp, Told) {
     match &before.end {
         Some(end) if end.tried => (now, Told::default()),
@@ -176,7 +176,8 @@ fn heard(before: &Alert, now: Timestamp) -> (Timestamp, Told) {
 /// Writes down that somebody is about to be told of an alert as it was read; `false`: it has changed.
 ///
 /// # Errors
-/// It cannot be written: nor could it be that somebody was told, who would be told again and again.
+/// The alert cannot be written. Nobody is told then: we could not note that, and would tell it again
+/// and again.
 pub fn trying(dir: &Path, path: &Path, alert: &Alert) -> Result<bool> {
     let _lock = lock(dir)?;
     let Some(mut current) = load(path).filter(|current| current == alert) else {
@@ -189,6 +190,7 @@ pub fn trying(dir: &Path, path: &Path, alert: &Alert) -> Result<bool> {
     Ok(true)
 }
 
+/// Who has been told of the one and not of the other.
 fn and_not(told: &Told, but: &Told) -> Told {
     Told {
         mail: told.mail && !but.mail,
@@ -276,6 +278,7 @@ pub fn settle(dir: &Path, path: &Path, before: &Alert, told: Alert) -> Result<()
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::alert::Untold;
     use crate::alert::{open, pause, summaries, untold};
     use std::fs;
 
@@ -308,7 +311,7 @@ mod tests {
         assert!(end(&dir(&town), "k", "mended", at(3)).unwrap());
         assert!(!end(&dir(&town), "k", "mended", at(4)).unwrap());
         assert!(open(&town).is_empty());
-        // It has not been told, so it is still there to be told.
+        // The end has not been told, so the condition is kept until it is.
         assert_eq!(next(&town), Some(at(3)));
     }
 
@@ -372,7 +375,7 @@ mod tests {
             told.failure = Some("no mail".into());
             settle(&dir, &path, &alert, told).unwrap();
         };
-        // By its own timer, at first a minute after it was tried, later ever more rarely.
+        // It is tried again a minute later at first, then ever more rarely.
         let minutes = || {
             let pause = pause(std::slice::from_ref(&dir), Timestamp::now())?;
             Some(pause.as_secs().div_ceil(60))
@@ -380,13 +383,20 @@ mod tests {
         assert_eq!(minutes(), Some(1));
         fail();
         assert_eq!((untold(&town), minutes()), (None, Some(1)));
+        let no_mail = || {
+            Some(Untold {
+                count: 1,
+                why: "no mail".into(),
+                by_mail: true,
+            })
+        };
         for n in 2..MOST_FAILURES {
             fail();
-            assert_eq!(untold(&town), Some((1, "no mail".into())));
+            assert_eq!(untold(&town), no_mail());
             assert_eq!(minutes(), Some(60.min(1 << (n - 1))), "after {n} tries");
         }
         fail();
-        assert_eq!(untold(&town), Some((1, "no mail".into())));
+        assert_eq!(untold(&town), no_mail());
         assert_eq!((next(&town), minutes()), (None, None));
         // It still holds, and its end is tried to be told too.
         assert_eq!(summaries(&town)["k"], "it broke");
