@@ -14,7 +14,7 @@ pub enum Exit {
     Failure = 1,
     /// The command line was wrong (clap exits with this one itself).
     Usage = 2,
-    /// `gastownctl status --check`: the town is stopped. As of `systemctl status`.
+    /// `gastownctl status --check`: the town is stopped. The number is that of `systemctl status`.
     Stopped = 3,
     /// There is no user manager to talk to.
     NoManager = 69,
@@ -30,8 +30,8 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// Marks an error chain with the exit status it deserves:
-/// `Err(error.context(Exit::BadConfig))` is found again by [`of`].
+/// An [`Exit`] can mark an error with its exit status: [`of`] finds the one of
+/// `error.context(Exit::BadConfig)`.
 impl fmt::Display for Exit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -54,8 +54,8 @@ pub fn of(error: &anyhow::Error) -> Exit {
         .unwrap_or(Exit::Failure)
 }
 
-/// Reads the command line; `Err` is how the program ends instead: with help or version, which
-/// may have nowhere to go, or with a complaint.
+/// Reads the command line; `Err` is the exit status if the program is to end at once: after help or
+/// version, even if these cannot be written, or after a complaint.
 ///
 /// # Errors
 /// There is nothing to run.

@@ -27,14 +27,14 @@ pub const CONFIG_LIMIT: u64 = 4 << 20;
 /// The largest spool entry that is read, in bytes.
 pub const ENTRY_LIMIT: u64 = 64 << 10;
 
-/// The room without which nothing is written, in bytes: a block or two of any file system.
+/// A disk with less room than this counts as full, in bytes: a block or two of any file system.
 const LEAST: u64 = 8 << 10;
 
-/// The most names of a [`listing`]: as many of any length come in one call, in which a file that is
-/// replaced meanwhile is not missed.
+/// How many names a [`listing`] may have. So many, of any length, come in one system call, so that
+/// no file is missed because it is replaced meanwhile.
 const LISTED: usize = 100;
 
-/// More than the files of the kernel's have that tell of one process or control group, in bytes.
+/// More than the kernel's files about one process or control group have, in bytes.
 const SMALL: usize = 16384;
 
 /// The longest text that is read as TOML, in bytes: its parser takes up to 140 times as much memory.
@@ -43,21 +43,21 @@ pub const TOML_LIMIT: usize = 128 << 10;
 /// How often [`lock`] looks whether the lock is free.
 const LOCK_POLL: Duration = Duration::from_millis(20);
 
-/// How the name of a file begins that is being written. The dot keeps path units and those who
-/// read spools from seeing it.
+/// What the name of a file begins with while it is written. Path units and readers of spools do not
+/// look at names with a dot in front.
 pub const TEMPORARY: &str = ".tmp-gastown-";
 
-/// How many letters and digits follow.
+/// How many letters and digits follow [`TEMPORARY`].
 const TEMPORARY_END: usize = 6;
 
 /// A temporary file that has not changed for so long has no writer any more.
 const ABANDONED: Duration = Duration::from_secs(3600);
 
-/// The same for one from before the boot: only a clock that was set makes it look younger.
+/// The same for a file from before the boot: its writer is gone, and the minute is for a clock that
+/// was set since.
 const BEFORE_BOOT: Duration = Duration::from_secs(60);
 
-/// The mode of new files: they may hold keys, mails and what agents showed, so they are the user's
-/// alone.
+/// The mode of new files: only for the user, since they may hold keys, mails and agents' screens.
 const PRIVATE: u32 = 0o600;
 
 /// The mode of new directories.
@@ -71,8 +71,8 @@ const WALK_DEPTH: usize = 4;
 /// `Ok(None)` when there is no such file.
 ///
 /// # Errors
-/// The file is unreadable, too large, not UTF-8, or not a regular file; it is a link to nothing, or
-/// what should be its directory is something else.
+/// The file is unreadable, too large, not UTF-8, no regular file, or a link to nothing; or what
+/// should be its directory is none.
 pub fn read(path: &Path) -> Result<Option<String>> {
     // O_NONBLOCK: opening a FIFO would wait for its writer.
     let file = OpenOptions::new()
@@ -83,30 +83,30 @@ pub fn read(path: &Path) -> Result<Option<String>> {
         Ok(file) => contents(file, CONFIG_LIMIT)
             .with_context(|| format!("Failed to read '{}'", path.display()))
             .map(Some),
-        // What somebody has linked, or put in the place of the directory, is not missing but broken.
+        // A link to nothing is not missing but broken; so is a file in the place of the directory.
         Err(e) if e.kind() == io::ErrorKind::NotFound && !leads_nowhere(path) => Ok(None),
         Err(e) => Err(anyhow!("Failed to open '{}': {e}", path.display())),
     }
 }
 
-/// A small file of the kernel's, which comes whole in one read; `None`: it has gone, or is not small.
+/// Reads a small file of the kernel's in one read; `None`: the file has gone, or is not small.
 pub fn small_file(path: impl AsRef<Path>) -> Option<String> {
     small(File::open(path).ok()?)
 }
 
-/// As [`small_file`], of one that is open.
+/// As [`small_file`], for an open file.
 pub fn small(mut file: File) -> Option<String> {
     let mut text = [0; SMALL];
     let length = file.read(&mut text).ok()?;
     (length < SMALL).then(|| String::from_utf8_lossy(&text[..length]).into_owned())
 }
 
-/// Reads a file of our own by `parse`; the default stands for one that is missing. The inner error:
-/// it is broken: it does not parse, is no text, no file, larger than any that we write, or on a bad
-/// block of its disk, for which a job must not stand still until a person has seen to the disk.
+/// Reads a file of our own by `parse`; a missing one gives the default. The inner error: the file
+/// is broken. It does not parse, is no text, no file, or larger than any that we write; or it is on
+/// a bad block of its disk, since jobs must go on until a person has seen to that.
 ///
 /// # Errors
-/// The file cannot be read.
+/// The file cannot be read for another reason.
 pub fn look_at_own<T: Default>(
     path: &Path,
     parse: impl Fn(&str) -> Result<T>,
@@ -119,10 +119,10 @@ pub fn look_at_own<T: Default>(
     }
 }
 
-/// As [`look_at_own`]. One that is broken is put aside as `aside`, and the default stands for it too.
+/// As [`look_at_own`], but a broken file is moved to `aside`, and gives the default too.
 ///
 /// # Errors
-/// The file cannot be read, or not be put aside.
+/// The file cannot be read, or cannot be moved.
 pub fn read_own<T: Default>(
     path: &Path,
     aside: &Path,
@@ -152,13 +152,13 @@ fn is_sick(e: &anyhow::Error) -> bool {
     errno == Some(Errno::EIO as i32)
 }
 
-/// Whether a read has failed by no fault of the file, its kind and its rights, as on a sick disk: it
-/// may be read later.
+/// Whether a read may work later: it failed by no fault of the file, its kind or its mode, as on a
+/// sick disk.
 pub fn may_pass(e: &anyhow::Error) -> bool {
     e.is::<io::Error>() && !is_broken(e)
 }
 
-/// Whether a file that gave this error when it was opened gives it as long as nobody changes it.
+/// Whether opening a file gives this error again as long as nobody changes the file.
 fn is_lasting(e: &io::Error) -> bool {
     let lasting = [Errno::EACCES, Errno::EPERM, Errno::ENXIO, Errno::ENODEV];
     let errno = e.raw_os_error().map(Errno::from_raw);
@@ -203,11 +203,11 @@ fn contents(file: File, limit: u64) -> Result<String> {
     String::from_utf8(bytes).or_else(|_| broken("is not UTF-8 text".into()))
 }
 
-/// What is known of a file itself, a link included; `Ok(None)` when it is certain that there is
-/// none.
+/// The metadata of a file, or of the link itself if it is one; `Ok(None)`: there certainly is no
+/// file.
 ///
 /// # Errors
-/// It is not known, since the directory, which the error names, cannot be looked into.
+/// The directory, which the error names, cannot be looked into.
 pub fn metadata(path: &Path) -> Result<Option<fs::Metadata>> {
     match path.symlink_metadata() {
         Ok(found) => Ok(Some(found)),
@@ -219,18 +219,19 @@ pub fn metadata(path: &Path) -> Result<Option<fs::Metadata>> {
     }
 }
 
-/// The names in a directory that is no link, sorted; of a larger one only the first `most` that
-/// the kernel tells. None where there is no such directory.
+/// The names in a directory that is no link, sorted; of many only the first `most` that the kernel
+/// gives. No names when there is no such directory.
 ///
 /// # Errors
-/// It cannot be read, or it is something else.
+/// The directory cannot be read, or is something else.
 pub fn names(dir: &Path, most: usize) -> Result<Vec<OsString>> {
     let failed = || format!("Failed to list '{}'", dir.display());
     let opened = OpenOptions::new()
         .read(true)
         .custom_flags((OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW).bits())
         .open(dir);
-    // The name may be replaced by a link from now on: it is read by what was opened.
+    // From here on the open directory is read, for somebody may put a link in the place of its
+    // name.
     let opened = match opened {
         Err(e) if e.kind() == io::ErrorKind::NotFound && !leads_nowhere(dir) => {
             return Ok(Vec::new());
@@ -245,8 +246,8 @@ pub fn names(dir: &Path, most: usize) -> Result<Vec<OsString>> {
     Ok(names)
 }
 
-/// The names in a directory, links followed; none where there certainly is none. One listing then
-/// stands for a look at each name. `None`: it is not known, or there are more than [`LISTED`].
+/// The names in a directory, which may be a link, so that nobody need look for each; empty when
+/// there certainly is no directory. `None`: it cannot be read, or has more than [`LISTED`] names.
 pub fn listing(dir: &Path) -> Option<BTreeSet<OsString>> {
     let entries = match dir.read_dir() {
         Ok(entries) => entries,
@@ -259,15 +260,14 @@ pub fn listing(dir: &Path) -> Option<BTreeSet<OsString>> {
     names.ok().filter(|names| names.len() <= LISTED)
 }
 
-/// A directory, and which one of that name it was, by device and inode.
+/// The path of a directory, and the device and inode that it had.
 type Root = (PathBuf, Option<(u64, u64)>);
 
 /// See [`keep_to`].
 static ROOT: Mutex<Option<Root>> = Mutex::new(None);
 
-/// From now on [`make_dir`] makes nothing below `root` once there is another directory of that name,
-/// or none: the town has been moved, or its disk is away, and what would be made there would be taken
-/// for a town.
+/// Has [`make_dir`] make nothing below `root` once another directory, or none, has that name: then
+/// the town has been moved, or its disk is away, and what we made there would be taken for a town.
 pub fn keep_to(root: &Path) {
     if let Ok(mut kept) = ROOT.lock() {
         *kept = Some((root.to_path_buf(), identity(root)));
@@ -282,7 +282,7 @@ fn identity(dir: &Path) -> Option<(u64, u64)> {
 /// Makes a directory, and those above it that are missing, for the user alone.
 ///
 /// # Errors
-/// One cannot be made, or is something else; or see [`keep_to`].
+/// A directory cannot be made, or something else has its name; or see [`keep_to`].
 pub fn make_dir(dir: &Path) -> Result<()> {
     let failed = || format!("Failed to make directory '{}'", dir.display());
     if dir.is_dir() {
@@ -345,7 +345,7 @@ fn take_from_others(path: &Path, depth: usize, left: &mut usize) -> Result<()> {
     Ok(())
 }
 
-/// Whether there is anything of that name.
+/// Whether anything has this name.
 ///
 /// # Errors
 /// As of [`metadata`].
@@ -353,23 +353,23 @@ pub fn is_there(path: &Path) -> Result<bool> {
     metadata(path).map(|found| found.is_some())
 }
 
-/// A file system that takes nothing more.
+/// A file system to which nothing can be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Full {
-    /// Its number.
+    /// The file system's device number.
     pub disk: u64,
-    /// Why, in words.
+    /// Why nothing can be written, in words.
     pub what: &'static str,
-    /// The program that shows it, with its options.
+    /// The command that shows it.
     pub command: &'static str,
 }
 
-/// Whether the file system that a directory is on takes nothing more. `None`: it does, or that is
-/// not known.
+/// The file system of a directory, if nothing can be written to it; `None`: something can, or that
+/// is not known.
 pub fn full(dir: &Path) -> Option<Full> {
     let disk = dir.metadata().ok()?.dev();
     let room = rustix::fs::statvfs(dir).ok()?;
-    // That of a mount, or of a subvolume, of which statvfs says nothing.
+    // statvfs does not tell of a read-only mount or subvolume.
     let is_read_only = rustix::fs::access(dir, Access::WRITE_OK) == Err(rustix::io::Errno::ROFS);
     // A file system that does not say how large it is does not say how full it is.
     let free = match room.f_blocks {
@@ -384,7 +384,8 @@ pub fn full(dir: &Path) -> Option<Full> {
     })
 }
 
-/// Some file systems have no fixed number of files: then both are 0.
+/// Why a file system is full. (On some, which have no fixed number of files, both numbers of files
+/// are 0.)
 fn why_full(
     is_read_only: bool,
     free: u64,
@@ -405,7 +406,7 @@ pub fn is_same(one: &Path, other: &Path) -> bool {
     one == other || real(one).is_some_and(|one| Some(one) == real(other))
 }
 
-/// Whether there is a directory of that name, or a link to one.
+/// Whether a path is a directory, or a link to one.
 ///
 /// # Errors
 /// As of [`metadata`].
@@ -417,8 +418,8 @@ pub fn is_dir(path: &Path) -> Result<bool> {
     }
 }
 
-/// Whether a file, or a directory above it, is a link to nothing: what was there may be back soon,
-/// as on a disk that is not mounted.
+/// Whether a file, or a directory above it, is a link to nothing. What it leads to may be back
+/// soon, as when its disk is mounted.
 fn leads_nowhere(path: &Path) -> bool {
     broken_link(path).is_some()
 }
@@ -426,7 +427,7 @@ fn leads_nowhere(path: &Path) -> bool {
 /// The link to nothing that a path is, or leads through.
 pub fn broken_link(path: &Path) -> Option<&Path> {
     for path in path.ancestors() {
-        // All that is above something that exists leads somewhere.
+        // This path exists, so nothing above it is a link to nothing.
         if let Ok(found) = path.symlink_metadata() {
             return (found.is_symlink() && !path.exists()).then_some(path);
         }
@@ -451,7 +452,7 @@ pub fn write(path: &Path, content: &[u8]) -> Result<()> {
     write_inner(path, content, false, PRIVATE)
 }
 
-/// Replaces `path` by `content`, atomically but not durably: for what is of no worth after a crash.
+/// Replaces `path` by `content`, atomically but not durably: for what is worthless after a crash.
 ///
 /// # Errors
 /// Any step failed; then the old file is as it was.
@@ -465,7 +466,7 @@ pub fn replace(path: &Path, content: &[u8]) -> Result<()> {
     file.persist(path).with_context(failed).map(drop)
 }
 
-/// Like [`write()`], for what a person wants to show to others: a new file gets 0644.
+/// Like [`write()`], for a file that a person wants to show to others: a new one gets mode 0644.
 ///
 /// # Errors
 /// As of [`write()`].
@@ -516,8 +517,8 @@ fn write_inner(path: &Path, content: &[u8], new: bool, mode: u32) -> Result<()> 
     sync_dir(dir).with_context(failed)
 }
 
-/// Removes the temporary files that writes which were cut off, as by a power cut, have left in a
-/// directory and `depth` levels below it. Nothing else is touched, and no link is followed.
+/// Removes the temporary files that interrupted writes, as by a power cut, have left in a directory
+/// and `depth` levels below it. Nothing else is touched, and no link is followed.
 pub fn sweep(dir: &Path, depth: usize) {
     let boot = clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(Duration::MAX, Duration::from);
     let limit = ABANDONED.min(boot.saturating_add(BEFORE_BOOT));
@@ -528,7 +529,7 @@ pub fn sweep(dir: &Path, depth: usize) {
 }
 
 fn sweep_below(dir: &Path, depth: usize, limit: Duration, left: &mut usize) {
-    // Where nothing can be read, nothing is removed.
+    // What cannot be read is left alone.
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
         if *left == 0 {
             return;
@@ -590,14 +591,14 @@ pub fn remove(path: &Path) -> Result<bool> {
             Ok(true)
         }
         Err(e) if is_absent(&e) => Ok(false),
-        // A file system that is read-only says so of what is not there, too.
+        // A read-only file system gives its error also for a file that does not exist.
         Err(_) if matches!(is_there(path), Ok(false)) => Ok(false),
         Err(e) => Err(e).with_context(failed),
     }
 }
 
-/// Locks a file, which is made where it is missing and keeps its content and times. The lock
-/// ends with the value. `None`: somebody else has held it for all of `limit`.
+/// Locks a file, which is made if it is missing and keeps its content and times. Dropping the value
+/// ends the lock. `None`: somebody else has held the lock for all of `limit`.
 ///
 /// # Errors
 /// The file cannot be made or locked.
@@ -611,8 +612,8 @@ pub fn lock(path: &Path, limit: Duration) -> Result<Option<File>> {
     locked(file.with_context(failed)?, limit).with_context(failed)
 }
 
-/// As [`lock`], for who has something to do where nothing can be written: a file that is there can be
-/// locked on a read-only file system too.
+/// As [`lock`], for those who go on when nothing can be written: an existing file can be locked on
+/// a read-only file system too.
 ///
 /// # Errors
 /// As [`lock`].

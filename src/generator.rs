@@ -37,7 +37,7 @@ pub fn drop_ins(root: &Path) -> Result<Vec<(String, String)>> {
             root.display()
         );
     };
-    // The rest of the line is the path, spaces and quotes included; only specifiers expand.
+    // The whole rest of the line is the path, also with spaces and quotes; only `%` is special.
     let root = root.trim_end_matches('/').replace('%', "%%");
     let mut files: Vec<(String, String)> = Vec::new();
     for (unit, directive, path) in WATCHED {

@@ -4,11 +4,18 @@
 //! every event that a person may ask about; `packaging/gastown.catalog` explains each.
 
 use std::io::Write;
+use std::path::Path;
+use std::sync::OnceLock;
 
+use log::kv::{self, Key, Source, Value, VisitSource};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use systemd_journal_logger::{JournalLog, connected_to_journal};
 
+use crate::agent::Agent;
 use crate::printable;
+
+/// The root of the town that this program works for.
+static TOWN: OnceLock<String> = OnceLock::new();
 
 /// Declares the events: constants for the programs, a list for the tests and for `history`.
 macro_rules! events {
@@ -40,7 +47,7 @@ events! {
     SPAWN_FAILED = "b93424dab4c24129aa3ad555e5353763";
     /// A lifecycle request was executed.
     REQUEST_DONE = "b4253e90f06f4e9ba2962cf28afb9a81";
-    /// A lifecycle request was done with by another one for the same agent.
+    /// What a lifecycle request asked for was done by another one for the same agent.
     REQUEST_JOINED = "7df9e6c71f994ead87af28f1028a2ebb";
     /// A lifecycle request was refused, or its agent did not start.
     REQUEST_REFUSED = "96abd380c64640f88b462de7542347ac";
@@ -76,7 +83,7 @@ events! {
     CRASH_TOLD = "5d0c1f0e6c5b4d0f9a3a8f7d2b6e4c19";
     /// A condition began that a person should know of.
     ALERT_BEGAN = "acfae6b58a0f41aebf96b63729a5bb29";
-    /// Such a condition is over.
+    /// A condition that a person was told of is over.
     ALERT_ENDED = "d150ba2b6caa4ceeaa2c8d8c6643d1d4";
 }
 
@@ -84,7 +91,55 @@ struct Journal {
     inner: JournalLog,
 }
 
-/// For people; what happened is for the journal, if there is one.
+/// The fields of a message, and those that are added: `GT_TOWN`, and `GT_RIG` if the message is
+/// about an agent of a rig.
+struct Fields<'a> {
+    own: &'a dyn Source,
+    rig: Option<String>,
+}
+
+impl<'a> Fields<'a> {
+    fn of(record: &'a Record<'_>) -> Fields<'a> {
+        let own = record.key_values();
+        let agent = own.get("gt_agent".into()).map(|agent| agent.to_string());
+        let agent = agent.and_then(|agent| Agent::parse(&agent).ok());
+        let rig = agent.and_then(|agent| agent.rig().map(String::from));
+        Fields { own, rig }
+    }
+}
+
+impl Source for Fields<'_> {
+    fn visit<'kvs>(&'kvs self, visitor: &mut dyn VisitSource<'kvs>) -> Result<(), kv::Error> {
+        self.own.visit(visitor)?;
+        let more = [("gt_town", TOWN.get()), ("gt_rig", self.rig.as_ref())];
+        for (key, value) in more {
+            if let Some(value) = value {
+                visitor.visit_pair(Key::from_str(key), Value::from(value.as_str()))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Logs to the journal, with all fields.
+fn send(journal: &JournalLog, record: &Record<'_>) {
+    let fields = Fields::of(record);
+    let mut more = Record::builder();
+    more.args(*record.args())
+        .metadata(record.metadata().clone())
+        .module_path(record.module_path())
+        .file(record.file())
+        .line(record.line())
+        .key_values(&fields);
+    journal.log(&more.build());
+}
+
+/// Has all later messages name the town.
+pub fn set_town(root: &Path) {
+    let _ = TOWN.set(root.display().to_string());
+}
+
+/// Standard error, for people; events go to the journal, if there is one.
 struct Stderr {
     events: Option<JournalLog>,
 }
@@ -101,7 +156,7 @@ pub fn init(identifier: &'static str) {
     });
 }
 
-/// As [`init`], for a command that people type: the journal gets its events all the same.
+/// As [`init`], for a command that people type: its events go to the journal too.
 pub fn init_command(identifier: &'static str) {
     set(match journal(identifier) {
         Some(inner) if connected_to_journal() => Box::new(Journal { inner }),
@@ -131,7 +186,7 @@ impl Log for Journal {
 
     fn log(&self, record: &Record<'_>) {
         if self.enabled(record.metadata()) {
-            self.inner.log(record);
+            send(&self.inner, record);
         }
     }
 
@@ -149,11 +204,11 @@ impl Log for Stderr {
         }
         let is_event = record.key_values().get("message_id".into()).is_some();
         if let Some(events) = self.events.as_ref().filter(|_| is_event) {
-            return events.log(record);
+            return send(events, record);
         }
         let mut stderr = std::io::stderr();
         let red = printable::is_coloured(&stderr);
-        // Where standard error cannot be written, there is no place to tell that.
+        // If standard error cannot be written, there is no place to tell that.
         let text = printable::lines(&record.args().to_string());
         let _ = match (record.level(), red) {
             (Level::Error, true) => writeln!(stderr, "\x1b[31m{text}\x1b[0m"),
@@ -164,8 +219,33 @@ impl Log for Stderr {
     fn flush(&self) {}
 }
 
-/// Other crates' chatter is not for our users.
+/// Whether a message is ours: those of other crates are not for our users.
 fn ours(metadata: &Metadata<'_>) -> bool {
     let target = metadata.target();
     target.starts_with("gastown") || target.starts_with("gt_")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_name_rig_and_town() {
+        set_town(Path::new("/home/me/gt"));
+        for (agent, rig) in [
+            ("gastown/witness", Some("gastown")),
+            ("gastown/crew/max", Some("gastown")),
+            ("deacon", None),
+            ("", None),
+        ] {
+            let own = [("gt_agent", agent), ("gt_reason", "x")];
+            let mut record = Record::builder();
+            let record = record.key_values(&own).build();
+            let fields = Fields::of(&record);
+            let said = |key: &str| fields.get(key.into()).map(|value| value.to_string());
+            assert_eq!(said("gt_rig").as_deref(), rig, "{agent}");
+            assert_eq!(said("gt_town").as_deref(), Some("/home/me/gt"));
+            assert_eq!(said("gt_agent").as_deref(), Some(agent));
+        }
+    }
 }

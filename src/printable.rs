@@ -1,5 +1,5 @@
-//! What is shown on a terminal: what agents, files and other programs say, without what could steer
-//! it, and whether it has colours.
+//! Makes what agents, files and other programs say fit for a terminal, without characters that
+//! could steer it; and tells whether the terminal has colours.
 
 use std::ffi::OsString;
 use std::io::IsTerminal;
@@ -12,13 +12,13 @@ pub fn lines(text: &str) -> String {
         .collect()
 }
 
-/// The same on one line.
+/// A text without control characters, on one line.
 pub fn line(text: &str) -> String {
     lines(text).replace('\n', " ")
 }
 
-/// Whether an output is shown in colours by itself: it goes to a terminal that has them, to somebody
-/// who has not said no, as no-color.org asks.
+/// Whether an output has colours by default: it goes to a terminal that has them, and `NO_COLOR`
+/// (see no-color.org) is not set.
 pub fn is_coloured(output: &impl IsTerminal) -> bool {
     output.is_terminal() && wants_colour(|key| std::env::var_os(key))
 }
@@ -27,6 +27,18 @@ fn wants_colour(var: impl Fn(&str) -> Option<OsString>) -> bool {
     let is_unwanted = var("NO_COLOR").is_some_and(|value| !value.is_empty());
     let is_dumb = var("TERM").is_none_or(|term| term == "dumb");
     !(is_unwanted || is_dumb)
+}
+
+/// The most names that a sentence lists.
+const NAMED: usize = 5;
+
+/// Names as a sentence lists them: of many only the first, and how many more there are.
+pub fn names(names: &[String]) -> String {
+    match names.len().saturating_sub(NAMED) {
+        // A single name more is as short as "and 1 more".
+        0 | 1 => names.join(", "),
+        more => format!("{} and {more} more", names[..NAMED].join(", ")),
+    }
 }
 
 #[cfg(test)]
@@ -54,6 +66,19 @@ mod tests {
                 _ => term.map(OsString::from),
             };
             assert_eq!(wants_colour(var), want, "{no_color:?} {term:?}");
+        }
+    }
+
+    #[test]
+    fn many_names_are_counted() {
+        let all: Vec<String> = (1..=9).map(|n| n.to_string()).collect();
+        for (count, want) in [
+            (0, ""),
+            (1, "1"),
+            (6, "1, 2, 3, 4, 5, 6"),
+            (7, "1, 2, 3, 4, 5 and 2 more"),
+        ] {
+            assert_eq!(names(&all[..count]), want);
         }
     }
 }

@@ -37,7 +37,7 @@ const CALL_LIMIT: Duration = Duration::from_secs(15);
 /// How long a manager may be off the bus.
 const AWAY_LIMIT: Duration = Duration::from_secs(5);
 
-/// How often it is asked meanwhile.
+/// The pause between two questions to a manager that is off the bus.
 const AWAY_POLL: Duration = Duration::from_millis(50);
 
 /// How many calls wait for their answers at the same time.
@@ -48,7 +48,7 @@ const UNIT_INTERFACE: &str = "org.freedesktop.systemd1.Unit";
 /// The error for a unit that is not loaded.
 const NO_SUCH_UNIT: &str = "org.freedesktop.systemd1.NoSuchUnit";
 
-/// The one switch of the town.
+/// The target that starts and stops the town.
 pub const TARGET: &str = "gastown.target";
 
 type Row = (
@@ -137,8 +137,8 @@ impl Unit {
     }
 }
 
-/// Asks the manager. While it executes itself anew it is off the bus for a moment, and what it was
-/// asked just before gets no answer: then it is asked again.
+/// Asks the manager. While the manager executes itself anew it is off the bus for a moment, and does
+/// not answer what it was asked just before: then we ask again.
 fn ask<T>(call: impl AsyncFn() -> zbus::Result<T>) -> zbus::Result<T> {
     let deadline = Instant::now() + AWAY_LIMIT;
     loop {
@@ -155,8 +155,8 @@ fn is_away(e: &zbus::Error) -> bool {
     matches!(**e, NoReply(_) | ServiceUnknown(_) | NameHasNoOwner(_))
 }
 
-/// What a call came to, in words. Where the manager or the bus has gone meanwhile, or gives no answer,
-/// nothing is known of what was asked: the error carries [`Exit::NoManager`], and it is asked again later.
+/// The error of a call, in words. If the manager or the bus has gone, or gives no answer, it is not
+/// known what the call did: the error carries [`Exit::NoManager`], and callers try again later.
 fn failed(what: impl std::fmt::Display, e: &zbus::Error) -> anyhow::Error {
     let error = anyhow!("{what}: {e}");
     match is_away(e) || matches!(e, zbus::Error::InputOutput(_)) {
@@ -315,7 +315,7 @@ impl Systemd {
     /// # Errors
     /// The manager does not answer.
     pub fn unit_file_state(&self, name: &str) -> Result<Option<String>> {
-        // Of a list of unit files, the manager would read every one that there is.
+        // For a list of unit files, the manager would read every one that there is.
         match ask(async || self.manager.get_unit_file_state(name).await) {
             Ok(state) => Ok(Some(state)),
             Err(zbus::Error::FDO(e)) if matches!(*e, FileNotFound(_)) => Ok(None),
@@ -405,6 +405,17 @@ impl Systemd {
             Some((unit, why))
         };
         Ok(read.filter_map(why).collect())
+    }
+
+    /// Those of these units that are masked.
+    ///
+    /// # Errors
+    /// The manager does not answer.
+    pub fn masked(&self, units: &[&str]) -> Result<Vec<String>> {
+        const STATE: &str = "LoadState";
+        let read = self.read(units, &[STATE])?.into_iter();
+        let masked = read.filter(|(_, of)| of.text(STATE).as_deref() == Some("masked"));
+        Ok(masked.map(|(unit, _)| unit).collect())
     }
 
     /// One property of a unit; `None`: it has none of that name.
@@ -558,7 +569,7 @@ pub fn cure() -> String {
 fn not_loaded(unit: &str, state: &str, file: &Path) -> Option<String> {
     match state {
         "masked" => {
-            // Of an agent it may be the template.
+            // For an agent, the masked unit may be the template.
             let masked = file.file_name().and_then(OsStr::to_str);
             let masked = typed(masked.filter(|name| name.contains('.')).unwrap_or(unit));
             let option = match file.starts_with("/run") {
@@ -585,7 +596,7 @@ pub fn typed(unit: &str) -> Cow<'_, str> {
     }
 }
 
-/// Whether somebody listens at a socket. Does not wait until he takes the call.
+/// Whether a program listens at a socket. Does not wait until it takes the call.
 fn is_served(path: &Path) -> bool {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None);

@@ -22,7 +22,7 @@ pub enum Program {
     Pi,
 }
 
-/// In the first line of a file that is wholly ours.
+/// How the first line of a file begins that is wholly ours.
 const OURS: &str = "// Written by 'gastownctl hooks";
 
 /// How a shell command of ours is recognised, whatever the directory of `gastownctl`.
@@ -39,7 +39,7 @@ const CLAUDE: &[&str] = &[
     "Stop",
 ];
 
-/// Those of Gemini.
+/// The events of Gemini that say what it does.
 const GEMINI: &[&str] = &[
     "SessionStart",
     "BeforeAgent",
@@ -97,7 +97,7 @@ impl Program {
         match self {
             Program::Claude | Program::Gemini => {
                 let mut settings = object(text)?;
-                // Without hooks of ours not even its blanks are changed.
+                // In a file without hooks of ours not even the blanks are changed.
                 match take_out(&mut settings, &[]) {
                     true => pretty(&settings).map(Some),
                     false => Ok(Some(text.to_string())),
@@ -116,7 +116,7 @@ impl Program {
     }
 }
 
-/// For a shell: quiet and harmless also after the package is gone.
+/// The hook's command for a shell. It does nothing once the package is gone.
 fn shell(ctl: &str, program: Program) -> String {
     let report = format!("--from {}", program.name());
     format!("[ ! -x {ctl} ] || {ctl} report {report}")
@@ -157,8 +157,8 @@ fn with_hooks(text: &str, events: &[&str], command: &str, timeout: u64) -> Resul
     pretty(&settings)
 }
 
-/// Takes our commands out, and what is empty without them, but for some events; tells whether there
-/// were any.
+/// Takes our commands out, and whatever is empty without them; the events in `kept` stay even if
+/// empty. Tells whether there were any of our commands.
 fn take_out(settings: &mut Map<String, Value>, kept: &[&str]) -> bool {
     let Some(Value::Object(hooks)) = settings.get_mut("hooks") else {
         return false;
@@ -229,7 +229,7 @@ fn file_of_ours(text: &str, ours: &str) -> Result<String> {
 }
 
 fn plugin(body: &str, ctl: &str) -> String {
-    // Of a path, JSON is also JavaScript.
+    // A path as a JSON string is a string in JavaScript, too.
     let path = Value::from(ctl).to_string();
     format!(
         "{OURS} --install'; 'gastownctl hooks --remove' takes it away.\n{}",
@@ -237,8 +237,7 @@ fn plugin(body: &str, ctl: &str) -> String {
     )
 }
 
-/// `session.idle` and `session.status` also come for the sessions of subagents: only the first one's
-/// counts.
+/// `session.idle` and `session.status` also come for the sessions of subagents, which do not count.
 const OPENCODE: &str = r#"import { spawn } from "node:child_process";
 
 const report = (...words) => {

@@ -43,7 +43,7 @@ impl Word {
 
 impl Report {
     /// One word of ASCII: `STATE:MILLISECONDS:PID:QUESTION`, the time since 1970, the question in
-    /// hexadecimal. The pid may be what tmux replaces by it.
+    /// hexadecimal. `pid` may be a format that tmux replaces by the pid.
     pub fn format(word: &Word, at: Timestamp, pid: impl std::fmt::Display) -> String {
         let question = match word {
             Word::Asks(question) => line(question),

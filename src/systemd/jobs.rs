@@ -21,10 +21,16 @@ pub enum Verb {
     Start,
     /// Stop the unit and what depends on it.
     Stop,
-    /// The same, and no later job may replace this one.
+    /// As [`Verb::Stop`], and no later job may replace this one.
     StopForGood,
     /// Stop, if it runs, and start.
     Restart,
+}
+
+/// The unit that the manager says is masked: `Unit gastown.slice is masked.`
+fn masked_in<'a>(error: &str, text: &'a str) -> Option<&'a str> {
+    let unit = text.strip_prefix("Unit ")?.split(' ').next()?;
+    (error == "org.freedesktop.systemd1.UnitMasked").then_some(unit)
 }
 
 impl Verb {
@@ -47,7 +53,7 @@ pub struct Job {
 #[derive(Debug)]
 pub(super) struct Removed {
     ends: Mutex<mpsc::Receiver<(OwnedObjectPath, String)>>,
-    /// Heard of while another one was waited for.
+    /// Jobs whose end we heard of while we waited for another one.
     known: Mutex<HashMap<OwnedObjectPath, String>>,
 }
 
@@ -78,7 +84,7 @@ impl Systemd {
     /// # Errors
     /// The manager refuses, for example because the unit hit its start limit.
     pub fn queue(&self, verb: Verb, unit: &str) -> Result<Job> {
-        // Where the manager has queued the job and could not answer, the second is that one.
+        // If the manager has queued the job and could not answer, asking again gives the same job.
         ask(async || self.queue_one(verb, unit).await)
             .map(|path| Job { path })
             .map_err(|e| {
@@ -86,9 +92,23 @@ impl Systemd {
                 let refused = self.refused(&[unit], &BTreeMap::new());
                 match refused.unwrap_or_default().remove(unit) {
                     Some(why) => anyhow!("{what}: {why}"),
-                    None => failed(what, &e),
+                    None => match self.masked_need(&e) {
+                        Some(why) => anyhow!("{what}: {why}"),
+                        None => failed(what, &e),
+                    },
                 }
             })
+    }
+
+    /// Why a job is refused because a unit that the asked one needs is masked, in words; `None`: it is
+    /// refused for something else.
+    fn masked_need(&self, e: &zbus::Error) -> Option<String> {
+        let zbus::Error::MethodError(error, Some(text), _) = e else {
+            return None;
+        };
+        let need = masked_in(error.as_str(), text)?;
+        let refused = self.refused(&[need], &BTreeMap::new()).ok()?;
+        Some(format!("it needs {need}, and {}", refused.get(need)?))
     }
 
     /// As [`Systemd::queue`], for units whose order does not matter: all are asked for before the
@@ -111,7 +131,7 @@ impl Systemd {
     async fn queue_one(&self, verb: Verb, unit: &str) -> zbus::Result<OwnedObjectPath> {
         let manager = &self.manager;
         if verb != Verb::Start && unit.ends_with(".service") {
-            // It may not be frozen, nor run.
+            // This fails for a unit that is not frozen, or does not run.
             let _ = manager.thaw_unit(unit).await;
         }
         match verb {
@@ -122,8 +142,8 @@ impl Systemd {
         }
     }
 
-    /// Hears from now on of the jobs that leave the queue. Before a job is queued, so that its end
-    /// is not missed; once is enough.
+    /// Hears from now on of the jobs that leave the queue. Called before a job is queued, so that its
+    /// end is not missed; only the first call does anything.
     ///
     /// # Errors
     /// The manager does not answer.
@@ -218,5 +238,30 @@ impl Systemd {
     pub fn has_jobs(&self, pattern: &str) -> Result<bool> {
         let units = self.units(&[pattern])?;
         Ok(units.values().any(|unit| unit.job.is_some()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_unit_that_is_masked_is_named() {
+        const MASKED: &str = "org.freedesktop.systemd1.UnitMasked";
+        for (error, text, want) in [
+            (
+                MASKED,
+                "Unit gastown.slice is masked.",
+                Some("gastown.slice"),
+            ),
+            (MASKED, "It is masked.", None),
+            (
+                "org.freedesktop.systemd1.LoadFailed",
+                "Unit a.service failed to load properly",
+                None,
+            ),
+        ] {
+            assert_eq!(masked_in(error, text), want, "{text}");
+        }
     }
 }

@@ -9,7 +9,7 @@ use zbus::{OwnedObjectPath, OwnedVariant};
 
 use crate::digest;
 
-/// Two clocks are not read at once, nor do they run quite alike.
+/// How far two clocks may differ: they are not read at the same moment, nor do they run quite alike.
 const CLOCKS_APART: Duration = Duration::from_millis(100);
 
 /// All properties of a unit, of every interface it has, as the manager gives them.
@@ -88,8 +88,9 @@ impl Properties {
         Timestamp::from_microsecond(usec.try_into().ok()?).ok()
     }
 
-    /// When the main process was started; the last one, if there is none now. If the clock was
-    /// set since, the earlier one of what it said then and of what it would have said then.
+    /// When the main process was started; the last one, if there is none now. If the clock was set
+    /// since, the earlier of two times: what the clock said then, and what it would have said then as
+    /// it is set now.
     pub fn main_started(&self) -> Option<Timestamp> {
         let told = self.time("ExecMainStartTimestamp")?;
         let since_boot = Duration::from_micros(self.number("ExecMainStartTimestampMonotonic")?);
@@ -122,9 +123,9 @@ mod tests {
         for (now, want) in [
             ("2026-01-16T12:01:00.5Z", told),
             ("2026-01-16T12:01:00.49Z", told),
-            // Set forward, or asleep.
+            // The clock was set forward, or the machine slept.
             ("2026-01-16T15:01:00.5Z", told),
-            // Set back.
+            // The clock was set back.
             ("2026-01-16T11:31:00.5Z", at("2026-01-16T11:30:00.6Z")),
         ] {
             assert_eq!(by_both_clocks(told, ago, at(now)), want, "{now}");

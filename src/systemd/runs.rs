@@ -23,7 +23,7 @@ const LIMIT: u64 = 16 << 20;
 /// The property that tells a run from another.
 const PID: &str = "MainPID";
 
-/// What is kept, below the runtime directory.
+/// The file in which runs are kept, below the runtime directory.
 const FILE: &str = "gastown/runs.json";
 
 /// A value of a property.
@@ -83,7 +83,7 @@ impl Systemd {
         let mut asked: Vec<&str> = vec![PID];
         asked.extend(names.iter().filter(|name| **name != PID));
         let mut all = self.read(&names_of(&new), &asked)?;
-        // One that has another main process by now is asked again next time.
+        // A unit that has another main process by now is asked about again next time.
         let running: Vec<&Unit> = new.iter().filter(|unit| unit.runs()).copied().collect();
         let now = self.read(&names_of(&running), &[PID])?;
         for unit in running {
@@ -122,7 +122,7 @@ fn names_of<'a>(units: &[&'a Unit]) -> Vec<&'a str> {
 }
 
 impl Unit {
-    /// It is up, and nothing is about to change that.
+    /// Whether it is up, and nothing is about to change that.
     fn runs(&self) -> bool {
         self.active == "active" && self.sub == "running" && self.job.is_none()
     }

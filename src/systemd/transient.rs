@@ -11,9 +11,10 @@ use super::{CALL_LIMIT, Systemd, TARGET, Verb};
 /// The manager's word for a unit that it still knows.
 const EXISTS: &str = "org.freedesktop.systemd1.UnitExists";
 
-/// How long it may take until the manager has forgotten a unit that has been stopped, and how often that
-/// is tried.
+/// How long it may take until the manager has forgotten a unit that has been stopped.
 const FORGET_LIMIT: Duration = Duration::from_secs(5);
+
+/// The pause before we try again to use the name of such a unit.
 const FORGET_POLL: Duration = Duration::from_millis(50);
 
 /// When a timer elapses.
@@ -46,7 +47,7 @@ impl Systemd {
             ("TimersMonotonic", Variant::from(vec![(base, usec)])),
             ("AccuracyUSec", Variant::from(100_000u64)),
             ("RemainAfterElapse", Variant::from(false)),
-            // It lives and ends with the target, as what the target's own units need.
+            // `systemctl isolate` leaves the timer running; it ends with the town's target.
             ("IgnoreOnIsolate", Variant::from(true)),
             ("PartOf", Variant::from(vec![TARGET])),
             ("CollectMode", Variant::from("inactive-or-failed")),
@@ -83,8 +84,8 @@ impl Systemd {
         }
     }
 
-    /// Has a transient `<stem>.path` start `<stem>.service` by these directives and paths, and those
-    /// only. They stand behind `what` in its description, which tells whether it does already.
+    /// Has a transient `<stem>.path` start `<stem>.service` by these directives and paths, and no
+    /// others. Its description is `what` and the paths; from that we see whether it does so already.
     ///
     /// # Errors
     /// The manager refuses.

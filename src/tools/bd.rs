@@ -1,4 +1,5 @@
-//! Beads: what agents say of themselves, by `bd`. Optional, and of several generations.
+//! Beads, by `bd`: what agents say of themselves, and their work. `bd` is optional, and its output
+//! has changed by generation.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,7 +13,7 @@ use crate::agent::{Agent, Role};
 use crate::tools::{self, Tools};
 use crate::town::Town;
 
-/// How old a listed text may be that is written back without another look.
+/// How old a listed description may be to be written back without reading it again.
 const FRESH: Duration = Duration::from_secs(2);
 
 /// The key of the line that tells an agent's state.
@@ -27,16 +28,16 @@ const RUNNING: &[&str] = &["running", "working"];
 pub struct Bead {
     /// Its id, such as `gt-witness-gastown`.
     pub id: String,
-    /// The agent that it stands for; `None`: not known here.
+    /// The agent that the bead stands for; `None`: none that is known here.
     pub agent: Option<Agent>,
     /// A title, a blank line, then `key: value` lines.
     pub description: String,
-    /// The state where `bd` keeps it apart.
+    /// The state, if `bd` keeps it apart from the description.
     pub agent_state: Option<String>,
 }
 
 impl Bead {
-    /// The state by which it says that its agent runs, in the description or apart.
+    /// The state, in the description or apart, if it says that the agent runs.
     pub fn claims_to_run(&self) -> Option<&str> {
         let said = state_line(&self.description).map(|(_, state)| state);
         [said, self.agent_state.as_deref()]
@@ -86,7 +87,8 @@ pub fn agents(tools: &Tools, town: &Town, agents: &[Agent]) -> Result<Option<Vec
         "--limit",
         "0",
     ];
-    // A town may be older or newer than its `bd`: the other generation's form is the second try.
+    // A town may be older or newer than its `bd`: first try the form of its own generation, then
+    // the other.
     let is_first = town.dialect().is_first();
     let forms: [&[&str]; 2] = if is_first {
         [&by_type, &by_label]
@@ -112,8 +114,8 @@ pub fn agents(tools: &Tools, town: &Town, agents: &[Agent]) -> Result<Option<Vec
     Ok(Some(beads))
 }
 
-/// What the beads of rigs are labelled with: `status:docked` by `gt rig dock`; nothing of a rig that
-/// has no bead. `Ok(None)`: there is no `bd`, or no rig.
+/// The status by which the beads of rigs are labelled, such as `status:docked` by `gt rig dock`; a
+/// rig without a bead is left out. `Ok(None)`: there is no `bd`, or no rig.
 ///
 /// # Errors
 /// `bd` hung, printed something that is not a list, or has not answered until `end`: then nothing
@@ -139,14 +141,14 @@ pub fn rig_labels(
     Ok(Some(of_rigs.collect()))
 }
 
-/// Those of some beads that there are, in one call where `bd` does not let one that is missing hide
-/// the others. `Ok(None)`: there is no `bd`, or nothing is wanted.
+/// Those of the beads that exist. One call, or one for each bead if this `bd` shows none when one
+/// is missing. `Ok(None)`: there is no `bd`, or no bead is asked for.
 fn show(tools: &Tools, town: &Town, ids: &[&str], end: Instant) -> Result<Option<Vec<Value>>> {
     let Some(mut command) = tools.command("bd", town.root()).filter(|_| !ids.is_empty()) else {
         return Ok(None);
     };
     command.arg("show").args(ids).arg("--json");
-    // It fails where one is missing, so its status tells nothing.
+    // `bd` fails when one bead is missing, so its exit status tells nothing.
     let out = tools::run(&mut command, limit(town)).context("'bd show' gave no answer")?;
     match (parse_shown(&out.stdout)?, ids) {
         (Some(shown), _) => Ok(Some(shown)),
@@ -154,7 +156,7 @@ fn show(tools: &Tools, town: &Town, ids: &[&str], end: Instant) -> Result<Option
         (None, _) => {
             let mut found = Vec::new();
             for id in ids {
-                // One call for each may take very long.
+                // One call for each bead may take very long.
                 ensure!(Instant::now() < end, "'bd show' is too slow");
                 found.extend(show(tools, town, &[id], end)?.unwrap_or_default());
             }
@@ -163,8 +165,8 @@ fn show(tools: &Tools, town: &Town, ids: &[&str], end: Instant) -> Result<Option
     }
 }
 
-/// Reads what `bd show --json` prints: the beads; nothing at all, or an error in JSON, where one is
-/// missing. `None`: one is, and nothing is said of the others.
+/// Reads what `bd show --json` prints. `None`: it prints nothing, or an error in JSON, because a
+/// bead is missing; that tells nothing about the others.
 fn parse_shown(text: &str) -> Result<Option<Vec<Value>>> {
     let text = text.trim();
     if text.is_empty() {
@@ -179,30 +181,31 @@ fn parse_shown(text: &str) -> Result<Option<Vec<Value>>> {
     issues(text).map(Some)
 }
 
-/// Issues on the hooks of polecats, with the polecat, among the beads that `dir` uses: the town's, or
-/// a rig's. A polecat may have one of either on its hook. `Ok(None)`: there is no `bd`.
+/// Issues on the hooks of polecats, each with its polecat, among the beads that `dir` uses. A
+/// polecat may have one of the town's or of its rig's beads on its hook. `Ok(None)`: there is no
+/// `bd`.
 ///
 /// # Errors
 /// As for [`agents`].
 pub fn hooked(tools: &Tools, town: &Town, dir: &Path) -> Result<Option<Vec<(String, Agent)>>> {
-    // Work on a hook has this status: since January 2026, and before.
+    // The status of work on a hook, since January 2026 and before.
     let mut found = Vec::new();
     for status in ["--status=hooked", "--status=pinned"] {
         let args = ["list", status, "--json", "--limit", "0"];
         match call_in(tools, town, dir, &args) {
             Ok(None) => return Ok(None),
             Ok(Some(text)) => found.extend(parse_hooked(&text, town)?),
-            // No `bd` refuses a status that it does not know.
+            // This is no unknown status: every `bd` accepts those.
             Err(e) => return Err(e),
         }
     }
     Ok(Some(found))
 }
 
-/// Reads what `bd list --json` prints of work on hooks: that of polecats.
+/// Reads the work on polecats' hooks from what `bd list --json` prints.
 ///
 /// # Errors
-/// It is no list of issues.
+/// The text is no list of issues.
 pub fn parse_hooked(text: &str, town: &Town) -> Result<Vec<(String, Agent)>> {
     let polecat = |issue: &Value| {
         let id = issue.get("id")?.as_str()?;
@@ -212,7 +215,7 @@ pub fn parse_hooked(text: &str, town: &Town) -> Result<Vec<(String, Agent)>> {
     Ok(issues(text)?.iter().filter_map(polecat).collect())
 }
 
-/// Ids are shown to people, and typed by them.
+/// Whether a text may be an id: people see ids and type them, so only plain ones are taken.
 fn is_id(id: &str) -> bool {
     !id.is_empty()
         && id.len() <= 100
@@ -222,7 +225,7 @@ fn is_id(id: &str) -> bool {
             .all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
 }
 
-/// What a label `status:docked` or `status:parked` of a bead says.
+/// The status in a bead's label `status:docked` or `status:parked`.
 fn status_label(issue: &Value) -> Option<String> {
     let labels = issue.get("labels").and_then(Value::as_array);
     let labels = labels.into_iter().flatten().filter_map(Value::as_str);
@@ -231,9 +234,9 @@ fn status_label(issue: &Value) -> Option<String> {
     status.map(String::from)
 }
 
-/// Notes that an agent is dead, wherever its bead says that it runs: by what it says now, for
-/// somebody may have written it since it was `listed`, `age` ago. Tells whether there was
-/// something to note.
+/// Notes in an agent's bead that it is dead, if the bead says that it runs. The bead is read again
+/// first, for somebody may have written it since it was `listed`, `age` ago. Tells whether there
+/// was something to note.
 ///
 /// # Errors
 /// `bd` failed or hung.
@@ -244,7 +247,7 @@ pub fn mark_dead(tools: &Tools, town: &Town, listed: &Bead, age: Duration) -> Re
     let shown = shown.ok().flatten().and_then(|text| parse(&text).ok());
     let bead = match shown.and_then(|beads| beads.into_iter().find(is_its)) {
         Some(bead) => bead,
-        // The first generation shows nothing and does not say why.
+        // The first generation of `bd` may show nothing without a reason.
         None if age < FRESH => listed.clone(),
         None => {
             let again = agents(tools, town, &[])?.unwrap_or_default();
@@ -289,11 +292,11 @@ fn call_in(tools: &Tools, town: &Town, dir: &Path, args: &[&str]) -> Result<Opti
     Ok(Some(out.stdout))
 }
 
-/// Reads what `bd list --json` prints: an array, `null`, one of these in an envelope, or the
-/// words of a generation that prints no JSON for an empty list; all of them after banner lines.
+/// Reads what `bd list --json` prints, perhaps after lines of a banner: an array, `null`, one of
+/// these in an envelope, or the words that one generation prints for an empty list.
 ///
 /// # Errors
-/// It is anything else. That is not an empty list.
+/// The text is anything else: that is no empty list.
 pub fn parse(text: &str) -> Result<Vec<Bead>> {
     let beads = issues(text)?.iter().map(bead).collect::<Option<_>>();
     beads.ok_or_else(|| bad(text))

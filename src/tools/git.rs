@@ -1,5 +1,5 @@
-//! `git`: a worktree brought up to date with its rig's branch. Never leaves a rebase half done,
-//! never loses a local change, wherever it is stopped or killed.
+//! `git`: brings a worktree up to date with its rig's branch. No rebase stays half done and no
+//! local change is lost, wherever this is stopped or killed.
 
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
@@ -13,19 +13,19 @@ use serde::{Deserialize, Serialize};
 use super::{ToolError, Tools, run_until};
 use crate::files;
 
-/// What is kept back of the time for putting things right again.
+/// The time that is kept back to put things right again.
 const RESERVE: Duration = Duration::from_secs(15);
 
 /// How long a local command may take.
 const LOCAL: Duration = Duration::from_secs(10);
 
-/// How many times a stash is taken off the list at most, when another one went in its stead.
+/// How many times we try to take a stash off the list, if each time another one comes off instead.
 const DROPS: usize = 3;
 
-/// What an error says where local changes are not in the worktree any more.
+/// What an error says when local changes are no longer in the worktree.
 pub const KEPT: &str = "what is missing is in 'git stash'";
 
-/// What came of it.
+/// What came of a sync.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Synced {
     /// The worktree follows the branch.
@@ -39,31 +39,32 @@ pub enum Synced {
 struct Before {
     /// The commit.
     commit: String,
-    /// The branch that was checked out, as a full reference, if it was one.
+    /// The branch that was checked out, as a full reference, if any was.
     branch: Option<String>,
-    /// What the stash of its local changes is called. Worktrees of one repository share the
-    /// list of stashes, so no two have the same name.
+    /// The name of the stash with the local changes. It is unique, because all worktrees of a
+    /// repository share one list of stashes.
     stash: String,
 }
 
 struct Git<'a> {
     tools: &'a Tools,
     work: &'a Path,
-    /// Where git keeps what belongs to this worktree.
+    /// The directory of git's data for this worktree alone.
     dir: PathBuf,
     deadline: Instant,
     stop: Option<BorrowedFd<'a>>,
-    /// Whether the user has told git who it is: who rebases needs a name.
+    /// Whether the user has told git a name, without which it does not rebase.
     has_name: bool,
 }
 
 /// Fetches, and rebases the worktree `dir` on `origin/<branch>`, with local changes put aside
-/// meanwhile. Within `limit` in all, and a little more where something must be undone; cut short
-/// once `stop` can be read. While anything is moved there is a file `record`: where it is found
-/// later, we were killed, and [`put_right`] comes before anybody works there.
+/// meanwhile. It takes at most `limit`, and a little more if something must be undone, and ends
+/// early once `stop` can be read. While the worktree is changed there is a file `record`. Who finds
+/// one later knows that we were killed, and calls [`put_right`] before anybody works there.
 ///
 /// # Errors
-/// Why it did not work, in words. The worktree is as it was, or the error says where its changes are.
+/// Why the sync failed, in words. The worktree is as it was, or the error says where its changes
+/// are.
 pub fn sync(
     tools: &Tools,
     dir: &Path,
@@ -111,7 +112,7 @@ pub fn sync(
         .and_then(|()| git.within(&["rebase", "--quiet", &onto]).map(drop));
     let right = git.put_right(&before);
     forget(record)?;
-    // What went wrong first says more, but not where the changes are.
+    // The first error says more, but only the second says where the changes are.
     match (rebased, right?) {
         (Err(e), _) => Err(e),
         (Ok(()), true) => Ok(Synced::Done),
@@ -119,11 +120,11 @@ pub fn sync(
     }
 }
 
-/// Puts right what a [`sync`] that was killed has left in the worktree, if there is its record.
+/// Puts right what a [`sync`] that was killed has left in the worktree, if it left its `record`.
 ///
 /// # Errors
-/// Why it did not work, and where the local changes are. It is not tried again: by then somebody
-/// has worked there.
+/// Why this failed, and where the local changes are. It is not tried again, since somebody works in
+/// the worktree from now on.
 pub fn put_right(tools: &Tools, dir: &Path, record: &Path) -> Result<(), String> {
     let Some(text) = files::read(record).map_err(|e| format!("{e:#}"))? else {
         return Ok(());
@@ -169,7 +170,7 @@ impl<'a> Git<'a> {
         }
         let top = match git.local(&["rev-parse", "--show-toplevel"]) {
             Err(e) if e.contains("not a git repository") => return Ok(None),
-            // Such as one that belongs to another user.
+            // git fails here, for example, in a directory of another user.
             top => top?,
         };
         if work.canonicalize().ok() != Path::new(&top).canonicalize().ok() {
@@ -180,8 +181,8 @@ impl<'a> Git<'a> {
         Ok(Some(git))
     }
 
-    /// Removes the locks that a git which was killed has left. Only what this worktree alone
-    /// uses is unlocked, and the list of stashes.
+    /// Removes the locks that a killed git has left: those of what only this worktree uses, and
+    /// that of the list of stashes.
     fn unlock(&self, branch: Option<&str>) {
         let common = self.local(&["rev-parse", "--path-format=absolute", "--git-common-dir"]);
         let common = common.map_or_else(|_| self.dir.clone(), PathBuf::from);
@@ -213,7 +214,7 @@ impl<'a> Git<'a> {
         self.run(args, LOCAL, None)
     }
 
-    /// For what may take long: until the deadline, or until we are to stop.
+    /// Runs a git command that may take long: until the deadline, or until we are to stop.
     fn within(&self, args: &[&str]) -> Result<String, String> {
         let left = self.deadline.saturating_duration_since(Instant::now());
         self.run(args, left, self.stop)
@@ -225,7 +226,7 @@ impl<'a> Git<'a> {
         limit: Duration,
         stop: Option<BorrowedFd<'_>>,
     ) -> Result<String, String> {
-        // Files get the time of the kernel's last tick.
+        // The time of a file is that of the kernel's last timer tick, so a little early.
         let begun = SystemTime::now() - Duration::from_millis(100);
         let out = run_until(&mut self.command(args)?, limit, stop);
         if matches!(out, Err(ToolError::TimedOut(_) | ToolError::Stopped)) {
@@ -247,7 +248,7 @@ impl<'a> Git<'a> {
         }
     }
 
-    /// The stash whose line in the list of stashes satisfies `is`, by its place there.
+    /// The stash whose line in the list of stashes satisfies `is`, and its place there.
     fn stash(&self, is: impl Fn(&str) -> bool) -> Result<Option<(usize, String)>, String> {
         let list = self.local(&["stash", "list", "--format=%H %gs"])?;
         let found = list.lines().enumerate().find(|(_, line)| is(line));
@@ -265,8 +266,8 @@ impl<'a> Git<'a> {
             .map(drop)
     }
 
-    /// Ends a rebase that did not come to its end, and brings back what was put aside. `false`:
-    /// it did not fit, so all is as it was before.
+    /// Ends an unfinished rebase, and brings back the changes that were put aside. `false`: they
+    /// conflicted, so all is as it was before the sync.
     fn put_right(&self, before: &Before) -> Result<bool, String> {
         let kept = |e: String| {
             let name = &before.stash;
@@ -280,8 +281,8 @@ impl<'a> Git<'a> {
         }
     }
 
-    /// Brings the stashed changes back. Where they conflict with what was fetched, the worktree
-    /// goes back to where it was before.
+    /// Brings the stashed changes back. If they conflict with what was fetched, the worktree goes
+    /// back to the commit `before`.
     fn bring_back(&self, stash: &str, before: &str) -> Result<bool, String> {
         let fits = self
             .local(&["stash", "apply", "--quiet", "--index", stash])
@@ -293,8 +294,8 @@ impl<'a> Git<'a> {
         Ok(fits)
     }
 
-    /// Takes a stash off the list, which git does by its place there: what another worktree has
-    /// stashed meanwhile, and was taken off in its stead, is put back.
+    /// Takes a stash off the list. git does that by the place in the list, where another worktree's
+    /// stash may be by then: if that comes off, it is put back.
     fn drop_stash(&self, stash: &str) -> Result<(), String> {
         for _ in 0..DROPS {
             match self.stash(|line| line.starts_with(stash))? {
@@ -305,7 +306,7 @@ impl<'a> Git<'a> {
         Ok(())
     }
 
-    /// Takes the stash at a place off the list; `false`: it was another one, which is back.
+    /// Takes the stash at a place off the list; `false`: it was another one, which was put back.
     fn drop_at(&self, place: usize, stash: &str) -> Result<bool, String> {
         let said = self.local(&["stash", "drop", &format!("stash@{{{place}}}")])?;
         let dropped = said.trim_end().rsplit_once('(');
@@ -318,13 +319,13 @@ impl<'a> Git<'a> {
         Ok(false)
     }
 
-    /// Makes HEAD, index, worktree and untracked files what they were when they were stashed.
+    /// Makes HEAD, index, worktree and untracked files what they were before the stash.
     fn restore(&self, stash: &str, before: &str) -> Result<(), String> {
         self.local(&["reset", "--hard", "--quiet", before])?;
         let (index, untracked) = (format!("{stash}^2"), format!("{stash}^3"));
         self.local(&["restore", "--source", &index, "--staged", "--", ":/"])?;
         self.local(&["restore", "--source", stash, "--worktree", "--", ":/"])?;
-        // There is a third parent only where there were untracked files.
+        // A stash has a third parent only if there were untracked files.
         if self
             .local(&["ls-tree", &untracked])
             .is_ok_and(|files| !files.is_empty())
@@ -337,7 +338,7 @@ impl<'a> Git<'a> {
 
     /// Ends a rebase that failed, took too long, or was killed.
     fn abort(&self, before: &Before) -> Result<(), String> {
-        // What cannot be looked at may be under way: an abort without a rebase does nothing.
+        // If we cannot look, a rebase may be under way: without one the abort does nothing.
         let under_way = ["rebase-merge", "rebase-apply"]
             .map(|d| files::is_there(&self.dir.join(d)).unwrap_or(true));
         if under_way.contains(&true) && self.local(&["rebase", "--abort"]).is_err() {
@@ -350,13 +351,13 @@ impl<'a> Git<'a> {
                 }
             }
         }
-        // There was none before, and one that is left would bar every later sync.
+        // An interrupted rebase may leave this file, which would bar every later sync.
         let _ = std::fs::remove_file(self.dir.join("CHERRY_PICK_HEAD"));
         Ok(())
     }
 }
 
-/// What a git printed, or what was wrong.
+/// What git printed, or why it failed, in words.
 fn said(args: &[&str], out: Result<super::Output, super::ToolError>) -> Result<String, String> {
     let what = format!("git {}", args.first().unwrap_or(&""));
     match out {
@@ -366,7 +367,7 @@ fn said(args: &[&str], out: Result<super::Output, super::ToolError>) -> Result<S
     }
 }
 
-/// Nobody is there to answer questions.
+/// Has git ask no questions: nobody is there to answer.
 fn quiet(git: &mut Command) -> &mut Command {
     git.env("GIT_TERMINAL_PROMPT", "0")
         .env("GIT_EDITOR", "true")

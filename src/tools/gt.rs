@@ -15,13 +15,13 @@ use crate::town::{env_file, home};
 /// How long `gt version` may take.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// How long a program that did not tell its release is not asked again.
+/// How long we wait before we ask a program again that did not tell its release.
 const RETRY: SignedDuration = SignedDuration::from_mins(10);
 
-/// As [`ask`], for the user's town and what is on the user's PATH, before the town is read. A
-/// failure costs only what is new.
+/// As [`ask`], for the user's town and PATH, before the town is read. After a failure the town goes
+/// by the last answer.
 pub fn refresh() {
-    // Where there is no town, who reads it tells why.
+    // If there is no town, whoever reads it next tells why.
     let (Ok(location), Ok(home)) = (env_file::locate(), home()) else {
         return;
     };
@@ -30,11 +30,11 @@ pub fn refresh() {
     }
 }
 
-/// Has `gt` tell its release, unless it is known of the same file already, and writes it into the
-/// town. A `gt` that fails, hangs or says nothing of use changes nothing but the reason.
+/// Asks `gt` for its release, unless this very file was asked before, and writes the answer into
+/// the town. If `gt` fails, hangs or says nothing useful, only the reason is written.
 ///
-/// Programs that the manager runs find `gt` by one PATH, a person's by another one: the latter
-/// believe what is written as long as that program is the same file.
+/// The manager's programs and a person's may find different `gt`s, since they have different PATHs.
+/// A person's program keeps to the `gt` whose answer is written, as long as that is there.
 ///
 /// # Errors
 /// The answer cannot be written.
@@ -53,7 +53,7 @@ pub fn ask(root: &Path, tools: &Tools) -> Result<()> {
             said.program.as_path()
         }
         Some(program) => program,
-        // Its last word holds: it may be on its way to its next release.
+        // It is gone, perhaps while its next release is installed: keep its last answer.
         None => return Ok(()),
     };
     let Some(stamp) = stamp(program) else {
@@ -78,8 +78,8 @@ pub fn ask(root: &Path, tools: &Tools) -> Result<()> {
     files::write(&path, &serde_json::to_vec_pretty(&said)?)
 }
 
-/// Whether the manager started this very process. What else it sets for a service is inherited by
-/// a person's shell in a desktop's terminal, which is a service too.
+/// Whether the manager started this very process. Only the pid tells: a person's shell inherits the
+/// other variables of a service from the desktop's terminal, which is a service too.
 fn is_service(exec_pid: Option<&str>) -> bool {
     exec_pid.is_some_and(|pid| pid.parse() == Ok(std::process::id()))
 }

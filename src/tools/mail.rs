@@ -19,7 +19,7 @@ const LIMIT: Duration = Duration::from_secs(20);
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct Mail {
-    /// Its name for `gt mail`.
+    /// The mail's id for `gt mail`.
     #[serde(deserialize_with = "nullable")]
     pub id: String,
     /// Its sender, in the form of a mail address.
@@ -39,7 +39,7 @@ pub struct Mail {
     pub read: bool,
 }
 
-/// `gt` did not give an answer: that is neither an empty inbox nor a sent mail.
+/// `gt` gave no answer, so nobody knows what is in the inbox, or whether the mail was sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unknown(String);
 
@@ -51,7 +51,7 @@ impl fmt::Display for Unknown {
 
 impl std::error::Error for Unknown {}
 
-/// One mail with an odd time does not hide the others.
+/// Reads an odd time as `None`, so that one such mail does not hide the others.
 fn lenient<'de, D: Deserializer<'de>>(de: D) -> Result<Option<Timestamp>, D::Error> {
     let value = serde_json::Value::deserialize(de)?;
     Ok(value.as_str().and_then(|text| text.parse().ok()))
@@ -81,12 +81,12 @@ pub fn delete(tools: &Tools, root: &Path, mail: &Mail) -> Result<(), Unknown> {
     call(gt.args(["mail", "delete", &mail.id]), "gt mail delete").map(drop)
 }
 
-/// Where `gt` finds no tmux server: a directory in which nobody can make one for sockets.
+/// A directory for TMUX_TMPDIR in which `gt` finds no tmux server: nobody can make a socket there.
 const NO_SERVERS: &str = "/proc";
 
-/// Sends a mail. `gt` would also type into the recipient's terminal that there is one, whatever is
-/// open there: its Escape and Enter would answer a question, or send what a person has begun to
-/// write. So it is given no terminals; the mail waits in the inbox.
+/// Sends a mail. `gt` would also type a notice into the recipient's terminal, whatever is open
+/// there: its Escape and Enter would answer a question, or send what a person has begun to write.
+/// So `gt` is kept from finding terminals; the mail waits in the inbox.
 ///
 /// # Errors
 /// `gt` is not there, fails or hangs: it is not known whether the mail was sent.
@@ -115,7 +115,7 @@ fn call(command: &mut Command, what: &str) -> Result<String, Unknown> {
     }
 }
 
-/// Whether this may be the id of a mail; an option of `gt` is none.
+/// Whether this may be the id of a mail: `gt` must not take it for an option.
 fn is_id(id: &str) -> bool {
     id.starts_with(|c: char| c.is_ascii_alphanumeric())
         && id.len() <= 200
@@ -127,7 +127,7 @@ fn is_id(id: &str) -> bool {
 /// Reads what `gt mail inbox --json` prints.
 ///
 /// # Errors
-/// It is no list of mails.
+/// The text is no list of mails.
 pub fn parse(text: &str) -> Result<Vec<Mail>, Unknown> {
     let list: Result<Option<Vec<Mail>>, _> = serde_json::from_str(text);
     list.map(Option::unwrap_or_default).map_err(|e| {

@@ -1,4 +1,4 @@
-//! Other people's programs: optional, and untrusted in time and output.
+//! Other people's programs. They may be missing, hang, or print anything.
 //!
 //! Every call has a limit in time and size and its own process group, so that a
 //! grandchild that keeps a pipe open or ignores its parent cannot hold us.
@@ -24,22 +24,22 @@ use nix::unistd::Pid;
 
 use crate::{environment, printable};
 
-/// The most that is kept of one output stream, in bytes; more is an error.
+/// How much one output stream may have, in bytes; more is an error.
 pub const OUTPUT_LIMIT: usize = 8 << 20;
 
-/// The most of a complaint that is told, in characters.
+/// How much of a complaint is told, in characters, at most.
 const COMPLAINT: usize = 300;
 
 /// How long a program that took too long has to end by itself.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// How often it is asked whether it has.
+/// How often we look whether such a program has ended.
 const GRACE_POLL: Duration = Duration::from_millis(10);
 
 /// How much is read at once, in bytes.
 const CHUNK: usize = 16384;
 
-/// The most that a program is given to read, in bytes: a pipe takes that without a reader.
+/// How much a program is given to read, in bytes, at most: a pipe takes that without a reader.
 const INPUT_LIMIT: usize = 60_000;
 
 /// What a program said.
@@ -54,7 +54,7 @@ pub struct Output {
 }
 
 impl Output {
-    /// The first line of what it said on standard error, printable and bounded, or how it ended.
+    /// The first line of standard error, printable and bounded; if there is none, how it ended.
     pub fn complaint(&self) -> String {
         match self.stderr.lines().map(str::trim).find(|l| !l.is_empty()) {
             Some(line) => {
@@ -153,8 +153,8 @@ fn run_with(
     result
 }
 
-/// Ends a program and what it has started: gently first, so that it can take back what it has
-/// half done, such as git its locks.
+/// Ends a program and what it has started. Gently first, so that it can undo what is half done, as
+/// git removes its locks.
 fn end(child: &mut Child) {
     let group = Pid::from_raw(child.id() as i32);
     let _ = killpg(group, Signal::SIGTERM);
@@ -182,8 +182,8 @@ fn collect(
     .map_err(|e| ToolError::NotRun(e.into()))?;
     let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
     let (mut out_open, mut err_open, mut running) = (true, true, true);
-    // Once the program has ended, only what is in the pipes already is read: a process that it
-    // left behind, and that still has a pipe open, is not waited for.
+    // Once the program has ended, only what is already in the pipes is read. A process that it left
+    // behind may keep a pipe open: nobody waits for that.
     loop {
         let flags = |open: bool| {
             if open {
@@ -247,7 +247,7 @@ fn collect(
 
 /// Reads once what is there; tells whether the stream is still open.
 fn take(stream: &mut impl Read, into: &mut Vec<u8>) -> Result<bool, ToolError> {
-    // Of the stack, which never shrinks again in a program that stays.
+    // Keep this small: in a program that goes on, the stack never shrinks again.
     let mut chunk = [0; CHUNK];
     match stream.read(&mut chunk) {
         Ok(0) => Ok(false),
@@ -266,8 +266,8 @@ pub fn timeout(wait: Duration) -> PollTimeout {
     PollTimeout::try_from(wait + Duration::from_micros(999)).unwrap_or(PollTimeout::MAX)
 }
 
-/// Where programs are looked for: the process's PATH, then the places that a user manager's
-/// PATH lacks and where people install `gt`, `bd`, `claude` and their like.
+/// Where programs are looked for: the process's PATH, then the places where people install `gt`,
+/// `bd`, `claude` and the like, and which a user manager's PATH lacks.
 pub fn search_path(home: &Path) -> Vec<PathBuf> {
     let given = std::env::var_os("PATH").unwrap_or_default();
     let mut dirs: Vec<PathBuf> = std::env::split_paths(&given)
@@ -294,7 +294,7 @@ pub fn search_path(home: &Path) -> Vec<PathBuf> {
     dirs
 }
 
-/// Where a program of the system is, such as `journalctl`; if it is not found, where it should be.
+/// The path of a program of the system, such as `journalctl`; if it is missing, where it should be.
 pub fn of_system(name: &str) -> PathBuf {
     let dirs = search_path(Path::new("/nonexistent"));
     find(name, &dirs).unwrap_or_else(|| Path::new("/usr/bin").join(name))
@@ -338,8 +338,8 @@ impl Tools {
         self.found.get(name).map(PathBuf::as_path)
     }
 
-    /// A command for a tool that is there, working in `dir`, with a PATH on which it finds
-    /// its own helpers.
+    /// A command that runs a tool in `dir`, with a PATH on which the tool finds its helpers;
+    /// `None`: the tool is missing.
     pub fn command(&self, name: &str, dir: &Path) -> Option<Command> {
         Some(self.prepare(self.path(name)?, dir))
     }
@@ -350,10 +350,10 @@ impl Tools {
         if let Ok(path) = std::env::join_paths(&self.dirs) {
             command.env("PATH", path);
         }
-        // A caller's identity is not ours: mail and beads must not be signed with it, nor another
-        // town's be read.
+        // Without the caller's identity: mail and beads must not be signed with it, and no other
+        // town's must be read.
         environment::drop_foreign(&mut command);
-        // A daemon or server that bd starts for its call, and waits for, would end with our job.
+        // bd must not start a daemon or server for its call: that would end with our job.
         command
             .env("BEADS_NO_DAEMON", "1")
             .env("BEADS_DOLT_AUTO_START", "0");
