@@ -119,14 +119,16 @@ fn bash() -> Result<String, Box<dyn Error>> {
 _gastownctl_with_names() {{
     _gastownctl "$@"
     local reply kept=() kind=
-    for reply in "${{COMPREPLY[@]}}"; do
-        [[ $reply == [\<\[]* || $reply == *...* ]] || kept+=("$reply")
-    done
     case ${{COMP_WORDS[1]}} in
     {agents}) kind=agents ;;
     {both}) kind=all ;;
     {rigs}) kind=rigs ;;
     esac
+    for reply in "${{COMPREPLY[@]}}"; do
+        [[ $reply == [\<\[]* || $reply == *...* ]] && continue
+        # Options are not what comes first where names do.
+        [[ -n $kind && -z $2 && $reply == -* ]] || kept+=("$reply")
+    done
     if [[ -n $kind && $COMP_CWORD -gt 1 && $2 != -* ]]; then
         kept+=($(compgen -W "$(gastownctl names "$kind" 2>/dev/null)" -- "$2"))
     fi
@@ -173,7 +175,8 @@ _gastownctl_all() { compadd -- ${(f)\"$(gastownctl names all 2>/dev/null)\"} }
 }
 
 fn fish() -> Result<String, Box<dyn Error>> {
-    let mut text = script(Shell::Fish)?;
+    // Only options take files, and these say so.
+    let mut text = script(Shell::Fish)? + "complete -c gastownctl -f\n";
     for (commands, kind) in [(OF_AGENTS, "agents"), (OF_BOTH, "all"), (OF_RIGS, "rigs")] {
         text += &format!(
             "complete -c gastownctl -n \"__fish_seen_subcommand_from {}\" -f -a \"(gastownctl names {kind} 2>/dev/null)\"\n",
