@@ -238,23 +238,24 @@ impl Run<'_> {
             Some(r) if r.mark == Mark::Unknown => (Some(r.reason), None),
             other => (None, other.map(|r| r.reason)),
         };
-        let (unfit, unsure) = match unsure.or(unread) {
-            None => match self.fit(agent) {
-                Ok(()) => (None, None),
-                Err(e) if files::may_pass(&e) => (None, Some(fit::lost(agent, &e))),
-                Err(e) => (Some(fit::lost(agent, &e)), None),
-            },
-            unsure => (None, unsure),
-        };
-        let standing = Standing {
+        let mut standing = Standing {
             unknown,
-            unfit,
             started: started(&properties),
             refusal,
-            unsure,
-            unconfirmed: Ok(None),
+            unsure: unsure.or(unread),
             last: self.state.done.get(agent).copied(),
+            ..Standing::default()
         };
+        if standing.unsure.is_none()
+            && let Err(e) = self.fit(agent)
+        {
+            let why = match &e {
+                e if e.is::<fit::Away>() => &mut standing.away,
+                e if files::may_pass(e) => &mut standing.unsure,
+                _ => &mut standing.unfit,
+            };
+            *why = Some(fit::lost(agent, &e));
+        }
         Ok((standing, properties.invocation()))
     }
 

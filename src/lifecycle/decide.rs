@@ -10,6 +10,9 @@ const SKEW: SignedDuration = SignedDuration::from_secs(60);
 /// A request counts as done with another one if it was made at most this long before that was done.
 const OVERTAKEN: SignedDuration = SignedDuration::from_secs(60);
 
+/// How long a request waits for an agent's program: an upgrade takes it away for a moment.
+const UPGRADE: SignedDuration = SignedDuration::from_mins(1);
+
 /// What is known of the agent that a request is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Standing {
@@ -21,6 +24,8 @@ pub struct Standing {
     pub refusal: Option<String>,
     /// Why every start of it would fail now.
     pub unfit: Option<String>,
+    /// Why its next start would fail now, for want of its program.
+    pub away: Option<String>,
     /// Why it is not known whether it may run.
     pub unsure: Option<String>,
     /// Why its state file does not confirm the request; checked where the town wants it. The
@@ -38,6 +43,7 @@ impl Default for Standing {
             started: None,
             refusal: None,
             unfit: None,
+            away: None,
             unsure: None,
             unconfirmed: Ok(None),
             last: None,
@@ -102,11 +108,16 @@ pub fn judge(
     if request.action == Action::Shutdown {
         return Verdict::Execute;
     }
-    match (&standing.refusal, &standing.unfit, &standing.unsure) {
-        (Some(why), ..) => Verdict::Refuse(format!("{} may not run: {why}", request.agent)),
-        (None, Some(why), _) => refuse(why),
-        (None, None, Some(why)) => Verdict::Wait(why.clone()),
-        (None, None, None) => Verdict::Execute,
+    if let Some(why) = &standing.refusal {
+        return Verdict::Refuse(format!("{} may not run: {why}", request.agent));
+    }
+    let away = standing.away.as_ref();
+    if let Some(why) = standing.unfit.as_ref().or(away.filter(|_| age > UPGRADE)) {
+        return refuse(why);
+    }
+    match away.or(standing.unsure.as_ref()) {
+        Some(why) => Verdict::Wait(why.clone()),
+        None => Verdict::Execute,
     }
 }
 
@@ -235,6 +246,34 @@ mod tests {
             (Action::Shutdown, Verdict::Execute),
         ] {
             assert_eq!(verdict(action, made, &unfit), want);
+        }
+    }
+
+    #[test]
+    fn a_program_that_is_away_is_awaited_for_a_moment() {
+        let away = Standing {
+            away: Some("no program".into()),
+            ..Standing::default()
+        };
+        for (action, made, want) in [
+            (
+                Action::Cycle,
+                "2026-01-16T12:00:00Z",
+                Verdict::Wait("no program".into()),
+            ),
+            (
+                Action::Restart,
+                "2026-01-16T11:59:01Z",
+                Verdict::Wait("no program".into()),
+            ),
+            (
+                Action::Restart,
+                "2026-01-16T11:58:59Z",
+                Verdict::Refuse("no program".into()),
+            ),
+            (Action::Shutdown, "2026-01-16T12:00:00Z", Verdict::Execute),
+        ] {
+            assert_eq!(verdict(action, made, &away), want, "{made}");
         }
     }
 

@@ -78,7 +78,7 @@ impl Run<'_> {
         }
         if let (true, Err(e)) = (resumed, self.fit(agent)) {
             let why = fit::lost(agent, &e);
-            if files::may_pass(&e) {
+            if files::may_pass(&e) || e.is::<fit::Away>() {
                 return self.put_off_all(agent, &why);
             }
             bail!(why);

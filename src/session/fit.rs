@@ -1,9 +1,10 @@
 //! Checks what every start of an agent needs, without starting it. Whoever stops a running agent in
 //! order to start it again checks first.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 
 use super::{check, exec, secrets};
 use crate::agent::Agent;
@@ -13,11 +14,23 @@ use crate::tools;
 use crate::town::launch::Launch;
 use crate::town::{Town, settings};
 
+/// An agent's program is not found, as for a moment during its upgrade; why, and what mends that.
+#[derive(Debug)]
+pub struct Away(String);
+
+impl fmt::Display for Away {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Away {}
+
 /// Checks whether a start of the agent could succeed now. Does not look at its marks.
 ///
 /// # Errors
 /// Why every start would fail now, and what mends that. An error of which [`files::may_pass`] is true
-/// may go away by itself.
+/// may go away by itself, and so may [`Away`].
 pub fn check(town: &Town, agent: &Agent) -> Result<()> {
     if let Some(lack) = town.lack(agent).or_else(|| check::storm(agent)) {
         bail!(lack);
@@ -27,10 +40,10 @@ pub fn check(town: &Town, agent: &Agent) -> Result<()> {
     let name = launch.argv.first().context("It has no command")?;
     match program(town, agent, &launch) {
         Some(_) => Ok(()),
-        None => Err(anyhow!(
-            "The command '{name}' is not found; {}",
-            cure(town, agent, name)
-        )),
+        None => {
+            let cure = cure(town, agent, name);
+            bail!(Away(format!("The command '{name}' is not found; {cure}")))
+        }
     }
 }
 
