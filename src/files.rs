@@ -165,6 +165,12 @@ fn is_lasting(e: &io::Error) -> bool {
     errno.is_some_and(|errno| lasting.contains(&errno))
 }
 
+/// The inode, size and time of a file's content, by which a change is seen.
+pub fn stamp(meta: &fs::Metadata) -> String {
+    let time = (meta.mtime(), meta.mtime_nsec());
+    format!("{} {} {}.{:09}", meta.ino(), meta.size(), time.0, time.1)
+}
+
 /// Reads a file that a stranger may have put there: regular, owned by us, not a
 /// link, at most `limit` bytes. `Ok(None)` when there is no such file.
 ///

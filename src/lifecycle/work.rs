@@ -79,7 +79,7 @@ fn attempt(desk: &Desk<'_>) -> Result<Done> {
         );
     }
     let put_off = (!run.put_off.is_empty()).then(|| {
-        let what = "Requests That Wait Until Files Can Be Read";
+        let what = "Requests That Cannot Be Judged Yet";
         (Instant::now() + PUT_OFF, what.to_string())
     });
     let next = [run.next_mail(), put_off].into_iter().flatten();

@@ -1,7 +1,9 @@
 //! Whether claude's settings say that its input line is edited as in vi. The screen does not tell:
 //! in vi's normal mode claude looks as it does without vi, and takes each letter for a command.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use serde::Deserialize;
 
@@ -24,11 +26,26 @@ pub fn is_set(pid: u32) -> bool {
         value("HOME").as_deref(),
         value("CLAUDE_CONFIG_DIR").as_deref(),
     );
-    let editor = files.iter().find_map(|file| {
-        let text = files::read(file).ok()??;
-        serde_json::from_str::<Settings>(&text).ok()?.editor
-    });
+    let editor = files.iter().find_map(|file| named(file));
     editor.as_deref() == Some("vim")
+}
+
+/// The editor mode that a file names. Many agents share a file, which may have megabytes: it is read
+/// once until it changes.
+fn named(file: &Path) -> Option<String> {
+    static NAMED: Mutex<BTreeMap<PathBuf, (String, Option<String>)>> = Mutex::new(BTreeMap::new());
+    let stamp = files::stamp(&file.metadata().ok()?);
+    let mut named = NAMED.lock().unwrap_or_else(PoisonError::into_inner);
+    match named.get(file) {
+        Some((then, editor)) if *then == stamp => editor.clone(),
+        _ => {
+            let text = files::read(file).ok().flatten().unwrap_or_default();
+            let settings: Option<Settings> = serde_json::from_str(&text).ok();
+            let editor = settings.and_then(|settings| settings.editor);
+            named.insert(file.into(), (stamp, editor.clone()));
+            editor
+        }
+    }
 }
 
 /// Claude's files of settings, the one that decides first.

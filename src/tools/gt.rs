@@ -1,6 +1,5 @@
 //! Which release of `gt` is in use: `gt version`, asked once per program file.
 
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -93,15 +92,7 @@ fn answer(tools: &Tools, program: &Path, root: &Path) -> Result<Release> {
 
 /// What tells a file from its successor at the same path.
 fn stamp(program: &Path) -> Option<String> {
-    let meta = program.metadata().ok()?;
-    let time = (meta.mtime(), meta.mtime_nsec());
-    Some(format!(
-        "{} {} {}.{:09}",
-        meta.ino(),
-        meta.size(),
-        time.0,
-        time.1
-    ))
+    program.metadata().ok().map(|meta| files::stamp(&meta))
 }
 
 #[cfg(test)]

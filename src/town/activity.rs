@@ -4,7 +4,6 @@
 //!
 //! `{"last_command":"gt sling","timestamp":"2025-12-28T10:15:02.331Z"}`
 
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -141,13 +140,10 @@ pub fn is_somebodys(town: &Town) -> bool {
     said && note.is_none_or(|note| own(&note, town.root(), FILE).is_none())
 }
 
-/// The inode, size and time of a file, by which a change is seen; empty when there is no file.
+/// The [`files::stamp`] of a file; empty when there is no file.
 pub fn stamp(path: &Path) -> String {
-    let stamp = path.symlink_metadata().map(|m| {
-        let time = (m.mtime(), m.mtime_nsec());
-        format!("{} {} {}.{:09}", m.ino(), m.size(), time.0, time.1)
-    });
-    stamp.unwrap_or_default()
+    let meta = path.symlink_metadata();
+    meta.map(|meta| files::stamp(&meta)).unwrap_or_default()
 }
 
 /// Reads the file.

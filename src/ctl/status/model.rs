@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::agent::AgentStatus;
+use super::agent::{self, AgentStatus};
+use crate::ctl::words::one_line;
 use crate::exit::Exit;
 use crate::spool::Counts;
 
@@ -102,20 +103,30 @@ impl Status {
         });
     }
 
-    /// The problems as a person reads them: one line for many agents that gave up for the same
+    /// The problems as a person reads them: one line for many agents that failed for the same
     /// reason.
     pub fn told(&self) -> Vec<String> {
+        let failed = self.agents.iter().filter(|a| a.active_state == "failed");
+        let lines = failed.filter_map(|failed| {
+            let line = one_line(&agent::problem(failed)?);
+            Some((line, (failed.agent.as_str(), failed.reason.as_deref()?)))
+        });
+        let lines: BTreeMap<String, (&str, &str)> = lines.collect();
         let mut alike: BTreeMap<&str, usize> = BTreeMap::new();
-        for (_, why) in self.problems.iter().filter_map(|problem| gave_up(problem)) {
+        for (_, why) in self
+            .problems
+            .iter()
+            .filter_map(|problem| lines.get(problem))
+        {
             *alike.entry(why).or_default() += 1;
         }
-        let one = |problem: &String| match gave_up(problem) {
+        let one = |problem: &String| match lines.get(problem) {
             Some((first, why)) if alike.get(why).is_none_or(|count| *count >= MANY) => {
                 // The line stands where the first of them stood.
                 let count = alike.remove(why)?;
                 Some(format!(
-                    "{count} agents gave up: {why}; see 'gastownctl logs {first}' for one of them, \
-                     then run 'gastownctl recover'"
+                    "{count} agents {why}; see 'gastownctl logs {first}' for one of them, then run \
+                     'gastownctl recover'"
                 ))
             }
             _ => Some(problem.clone()),
@@ -168,17 +179,9 @@ impl Status {
     }
 }
 
-/// The agent that gave up and why, from a text of [`agent::problem`](super::agent::problem).
-fn gave_up(problem: &str) -> Option<(&str, &str)> {
-    let (agent, rest) = problem.split_once(" gave up: ")?;
-    let (why, _) = rest.rsplit_once("; see 'gastownctl logs ")?;
-    Some((agent, why))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ctl::status::agent;
 
     #[test]
     fn who_is_frozen_is_counted_apart() {
@@ -256,34 +259,30 @@ mod tests {
 
     #[test]
     fn many_who_gave_up_for_one_reason_are_one_line() {
-        let line = |agent: &str, why: &str| {
-            let failed = AgentStatus {
-                agent: agent.into(),
-                active_state: "failed".into(),
-                reason: Some(format!("gave up: {why}")),
-                ..AgentStatus::default()
-            };
-            agent::problem(&failed).unwrap()
+        let failed = |agent: &str, why: &str| AgentStatus {
+            agent: agent.into(),
+            active_state: "failed".into(),
+            reason: Some(format!("gave up: {why}")),
+            ..AgentStatus::default()
         };
         let killed = "signal, SIGKILL";
-        let some = ["a/witness", "deacon"].map(|agent| line(agent, killed));
-        let told = |problems: &[String]| {
-            let problems: Vec<&str> = problems.iter().map(String::as_str).collect();
-            status(Some(true), &problems).told()
-        };
-        assert_eq!(told(&some), some);
-        let other = line("b/witness", "exit-code, status=3");
-        let all = [
-            &some[..],
-            &[other.clone(), line("c/witness", killed), "The town".into()],
-        ]
-        .concat();
+        let mut some = status(Some(true), &[]);
+        some.agents = vec![failed("a/witness", killed), failed("deacon", killed)];
+        let lines = |status: &Status| status.agents.iter().filter_map(agent::problem).collect();
+        some.problems = lines(&some);
+        assert_eq!(some.told(), some.problems);
+        let mut all = some.clone();
+        let other = failed("b/witness", "exit-code, status=3");
+        all.agents
+            .extend([other.clone(), failed("c/witness", killed)]);
+        all.problems = lines(&all);
+        all.problems.push("The town".into());
         assert_eq!(
-            told(&all),
+            all.told(),
             [
                 "3 agents gave up: signal, SIGKILL; see 'gastownctl logs a/witness' for one of them, \
                  then run 'gastownctl recover'",
-                &other,
+                &agent::problem(&other).unwrap(),
                 "The town",
             ]
         );
