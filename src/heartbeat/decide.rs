@@ -19,43 +19,43 @@ use crate::town::ours::{Closed, Ours};
 const GAP_MSEC: i64 = 30_000;
 
 /// An agent that has been up for this long counts as back.
-const BACK: SignedDuration = SignedDuration::from_secs(20);
+const STAYS_UP: SignedDuration = SignedDuration::from_secs(20);
 
 /// How long a polecat that is down may have work on its hook: whoever slings work hooks it first and
 /// makes the session then, and a polecat that is done takes a moment to clear its hook.
-const HOOKED: SignedDuration = SignedDuration::from_mins(2);
+const HOOKED_LIMIT: SignedDuration = SignedDuration::from_mins(2);
 
 /// A run that begins later than this after a start is not due to that start.
-const BEGINS: SignedDuration = SignedDuration::from_mins(2);
+const BEGIN_LIMIT: SignedDuration = SignedDuration::from_mins(2);
 
 /// When we look whether a unit of ours that was started again stays up: the cause of its end, such as
 /// too few inotify instances, may last.
-const KEPT: SignedDuration = SignedDuration::from_mins(1);
+const UNIT_LOOK: SignedDuration = SignedDuration::from_mins(1);
 
 /// For how long after an agent gave up we look each minute whether it can be started again.
-const MENDS: SignedDuration = SignedDuration::from_hours(1);
+const MEND_WINDOW: SignedDuration = SignedDuration::from_hours(1);
 
 /// For how long an agent that gave up and is gone counts as one that gave up: polecats that give up
 /// under ever new names, each removed by somebody, are a storm too.
-const COUNTS: SignedDuration = SignedDuration::from_hours(1);
+const STORM_WINDOW: SignedDuration = SignedDuration::from_hours(1);
 
 /// How often we look whether an agent has ended that runs where its unit cannot take it over.
-const ELSEWHERE: SignedDuration = SignedDuration::from_secs(50);
+const ELSEWHERE_LOOK: SignedDuration = SignedDuration::from_secs(50);
 
 /// For how long after its session appeared an agent may begin in it.
-const APPEARS: SignedDuration = SignedDuration::from_mins(2);
+const APPEAR_LIMIT: SignedDuration = SignedDuration::from_mins(2);
 
 /// The shortest pause before a second look.
-const SECOND: SignedDuration = SignedDuration::from_secs(1);
+const SHORTEST_PAUSE: SignedDuration = SignedDuration::from_secs(1);
 
 /// The condition that the Deacon has been silent for long.
-pub(super) const SILENT: &str = "deacon";
+pub(super) const SILENT_KEY: &str = "deacon";
 
 /// Why the unit of an agent is started that somebody else has started.
-const OUTSIDE: &str = "it runs outside of its unit, which takes it over";
+const OUTSIDE_REASON: &str = "it runs outside of its unit, which takes it over";
 
 /// This many unusable answers of `bd` or `tmux` in a row are worth an alert.
-const FAILURES: u32 = 3;
+const FAILURE_LIMIT: u32 = 3;
 
 pub(super) struct Deciding<'a> {
     pub(super) seen: &'a Observed,
@@ -151,7 +151,7 @@ impl Deciding<'_> {
             self.seen.paused.is_some() || refusal.is_some_and(|refusal| !refusal.is_unknown())
         };
         if deacon.is_some_and(|deacon| deacon.wanted && !rests(deacon)) && !self.heard {
-            self.pending.insert(SILENT.into());
+            self.pending.insert(SILENT_KEY.into());
         }
         self.deaths();
         self.memory.tmux_failures = match &self.seen.blind {
@@ -159,14 +159,14 @@ impl Deciding<'_> {
             None => 0,
         };
         if let Some(why) = &self.seen.blind
-            && self.memory.tmux_failures >= FAILURES
+            && self.memory.tmux_failures >= FAILURE_LIMIT
         {
             let summary = format!(
                 "tmux tells nothing about terminals, so nobody is poked ({why}); run 'gastownctl doctor'"
             );
             self.conditions.insert("tmux".into(), summary);
         }
-        if self.memory.bd_failures >= FAILURES {
+        if self.memory.bd_failures >= FAILURE_LIMIT {
             let summary = "'bd' gives no usable answer, so beads of dead agents are not marked; \
                  try 'bd list --json' in the town";
             self.conditions.insert("bd".into(), summary.into());
@@ -185,8 +185,8 @@ impl Deciding<'_> {
         let key = unit_key(name);
         // What is known to stay down is looked at more rarely.
         let pause = match self.seen.alerts.contains_key(&key) {
-            true => 10 * KEPT,
-            false => KEPT,
+            true => 10 * UNIT_LOOK,
+            false => UNIT_LOOK,
         };
         if let Some(why) = unit.refused.as_ref().filter(|_| unit.is_down()) {
             self.conditions.insert(key, alert::cannot_start(name, why));
@@ -274,13 +274,13 @@ impl Deciding<'_> {
                     let (count, at) = (0, self.now);
                     self.memory.record(agent).retry = Some(Retry { count, at });
                     let what = format!("whether {agent} has ended where it runs");
-                    self.at(self.now + ELSEWHERE, what);
+                    self.at(self.now + ELSEWHERE_LOOK, what);
                 }
                 return self.leave(agent, format!("it runs in {place}"));
             }
         }
         if unit.is_changing() {
-            self.look_again(agent, &key, BACK);
+            self.look_again(agent, &key, STAYS_UP);
             return self.leave(agent, format!("it is {}", doing(seen)));
         }
         if unit.is_active() {
@@ -326,7 +326,7 @@ impl Deciding<'_> {
             );
             self.conditions
                 .insert(key, alert::cannot_start(agent, &why));
-            self.at(now + 10 * KEPT, format!("whether {rig} is back"));
+            self.at(now + 10 * UNIT_LOOK, format!("whether {rig} is back"));
             return self.leave(agent, why);
         }
         if unit.is_failed() {
@@ -337,7 +337,7 @@ impl Deciding<'_> {
             return self.retry(agent, unit.down, "it gave up");
         }
         let why = match seen.outside {
-            true => OUTSIDE,
+            true => OUTSIDE_REASON,
             false => "it is to run and does not",
         };
         self.start(agent, why);
@@ -345,7 +345,7 @@ impl Deciding<'_> {
 
     fn start(&mut self, agent: &Agent, reason: &str) {
         self.memory.record(agent).retry = None;
-        self.look_again(agent, &unit_key(&agent.unit()), BACK);
+        self.look_again(agent, &unit_key(&agent.unit()), STAYS_UP);
         let agent = agent.clone();
         self.push(Action::Start { agent }, reason);
     }
@@ -358,7 +358,11 @@ impl Deciding<'_> {
             // Nobody can start it again, so nobody need see to it.
             let now = self.now;
             let since = |down: Timestamp| now.duration_since(down).abs();
-            if seen.unit.down.is_none_or(|down| since(down) >= COUNTS) {
+            if seen
+                .unit
+                .down
+                .is_none_or(|down| since(down) >= STORM_WINDOW)
+            {
                 self.forget.insert(agent.clone());
             }
             return self.leave(agent, "it gave up, and is gone");
@@ -369,7 +373,7 @@ impl Deciding<'_> {
             return self.leave(agent, "too many polecats of its rig gave up");
         }
         if is_polecat && seen.outside {
-            self.start(agent, OUTSIDE);
+            self.start(agent, OUTSIDE_REASON);
         } else if seen.unit.is_failed() {
             if seen.left != Some(Left::AtWork) || !self.mended(agent, seen) {
                 self.failed(agent, seen);
@@ -382,11 +386,11 @@ impl Deciding<'_> {
         } else if is_polecat
             && let Some(age) = seen.appeared.map(|at| self.now.duration_since(at))
             && !age.is_negative()
-            && age < APPEARS
+            && age < APPEAR_LIMIT
         {
             // Most tools make the session first, and start the agent in it a moment later.
             self.at(
-                self.now + (age / 2).max(SECOND),
+                self.now + (age / 2).max(SHORTEST_PAUSE),
                 format!("whether {agent} begins"),
             );
         }
@@ -442,7 +446,7 @@ impl Deciding<'_> {
                 self.memory.hooks.insert(agent, hook);
                 continue;
             }
-            let due = hook.since.min(self.now) + HOOKED;
+            let due = hook.since.min(self.now) + HOOKED_LIMIT;
             let stays = matches!(seen.and_then(|seen| seen.left), Some(Left::Closed(_)))
                 && self.seen.rules.closed_sessions == Closed::Stay;
             let storm = agent.rig().is_some_and(|rig| self.storms.contains(rig));
@@ -543,11 +547,14 @@ impl Deciding<'_> {
         if is_mended {
             let reason = "it gave up since it could not be started, and now it can be";
             self.try_again(agent, reason.into());
-            self.at(self.now + BACK, format!("whether {agent} stays up"));
+            self.at(self.now + STAYS_UP, format!("whether {agent} stays up"));
         }
         let down = seen.unit.down.map(|down| self.now.duration_since(down));
-        if !usable && down.is_some_and(|down| down < MENDS) {
-            self.at(self.now + KEPT, format!("whether {agent} can be started"));
+        if !usable && down.is_some_and(|down| down < MEND_WINDOW) {
+            self.at(
+                self.now + UNIT_LOOK,
+                format!("whether {agent} can be started"),
+            );
         }
         is_mended
     }
@@ -587,7 +594,7 @@ impl Deciding<'_> {
         record.retry = Some(Retry { count, at });
         let agent = agent.clone();
         self.at(at, format!("the next try of {agent}"));
-        self.look_again(&agent, &unit_key(&agent.unit()), BACK);
+        self.look_again(&agent, &unit_key(&agent.unit()), STAYS_UP);
         self.push(Action::Retry { agent, count }, reason);
     }
 
@@ -627,8 +634,8 @@ impl Deciding<'_> {
             return self.push(Action::Stop { agent }, OFF);
         }
         record.dismissed = None;
-        if up < BACK {
-            self.look_again(agent, &key, BACK - up);
+        if up < STAYS_UP {
+            self.look_again(agent, &key, STAYS_UP - up);
         } else {
             self.memory.record(agent).early = false;
         }
@@ -835,7 +842,11 @@ fn has_run_again(hook: &Hook, seen: &Seen) -> bool {
     let unit = &seen.unit;
     let is_new = unit.is_active() && unit.restarts == 0;
     let was_closed = matches!(seen.left, Some(Left::Closed(at)) if at > started);
-    was_closed || (is_new && unit.since.is_some_and(|since| since > started + BEGINS))
+    was_closed
+        || (is_new
+            && unit
+                .since
+                .is_some_and(|since| since > started + BEGIN_LIMIT))
 }
 
 /// The Witness of a polecat's rig.

@@ -2,7 +2,7 @@
 
 use jiff::SignedDuration;
 
-use super::decide::{Deciding, SILENT, rounded};
+use super::decide::{Deciding, SILENT_KEY, rounded};
 use super::memory::{Pokes, Record, Shown};
 use super::observed::{Beat, Seen};
 use super::plan::{Action, CEILING, Step};
@@ -136,7 +136,7 @@ impl Deciding<'_> {
                 false => "",
             };
             self.conditions.insert(
-                SILENT.into(),
+                SILENT_KEY.into(),
                 format!("{summary}{lost}; see 'gastownctl attach deacon'"),
             );
         } else {

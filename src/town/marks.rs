@@ -74,7 +74,7 @@ impl fmt::Display for Refusal {
 
 /// What is written in a mark. Each text is one line without control characters.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Note {
+pub struct Content {
     /// `manual`, `auto`, or a word of its writer.
     pub trigger: Option<String>,
     /// When it was set.
@@ -83,7 +83,7 @@ pub struct Note {
     pub reason: Option<String>,
 }
 
-impl fmt::Display for Note {
+impl fmt::Display for Content {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(since) = self.since {
             write!(f, " since {since:.0}")?;
@@ -99,7 +99,7 @@ impl fmt::Display for Note {
 const REASON_MAX: usize = 200;
 
 /// Reads the text of a mark. No text is an error: the file is a mark by being there.
-pub fn parse(text: &str) -> Note {
+pub fn parse(text: &str) -> Content {
     let clean = |part: &str| {
         let part: String = part.trim().chars().take(REASON_MAX).collect();
         let part = part.replace(char::is_control, " ");
@@ -108,14 +108,14 @@ pub fn parse(text: &str) -> Note {
     let line = text.lines().next().unwrap_or_default();
     let mut parts = line.splitn(3, '\t');
     match (parts.next(), parts.next(), parts.next()) {
-        (Some(trigger), Some(since), reason) => Note {
+        (Some(trigger), Some(since), reason) => Content {
             trigger: clean(trigger),
             since: since.trim().parse().ok(),
             reason: reason.and_then(clean),
         },
-        _ => Note {
+        _ => Content {
             reason: clean(line),
-            ..Note::default()
+            ..Content::default()
         },
     }
 }
@@ -128,7 +128,7 @@ fn line(reason: &str, now: Timestamp) -> String {
 ///
 /// # Errors
 /// It is not known whether anything is there.
-fn note(path: &Path) -> Result<Option<Note>> {
+fn note(path: &Path) -> Result<Option<Content>> {
     if !files::is_there(path)? {
         return Ok(None);
     }
@@ -145,7 +145,7 @@ pub fn held_path(town: &Town, agent: &Agent) -> PathBuf {
 ///
 /// # Errors
 /// It is not known whether somebody did.
-pub fn held(town: &Town, agent: &Agent) -> Result<Option<Note>> {
+pub fn held(town: &Town, agent: &Agent) -> Result<Option<Content>> {
     note(&held_path(town, agent))
 }
 
@@ -181,7 +181,7 @@ pub fn estop_path(town: &Town, rig: Option<&str>) -> Result<PathBuf> {
 ///
 /// # Errors
 /// It is not known whether there is one.
-pub fn estop(town: &Town, rig: Option<&str>) -> Result<Option<Note>> {
+pub fn estop(town: &Town, rig: Option<&str>) -> Result<Option<Content>> {
     note(&estop_path(town, rig)?)
 }
 
@@ -229,8 +229,8 @@ type Verdict = Result<Option<(Mark, String)>, String>;
 pub struct Marks<'a> {
     town: &'a Town,
     /// By rig; `None` is the whole town.
-    estops: Shared<Option<String>, Result<Option<Note>, String>>,
-    holds: Shared<Agent, Result<Option<Note>, String>>,
+    estops: Shared<Option<String>, Result<Option<Content>, String>>,
+    holds: Shared<Agent, Result<Option<Content>, String>>,
     rigs: Shared<String, Verdict>,
     labels: Shared<(), Result<Labels, String>>,
     /// The names in the directory of holds, and in that of the rigs' settings, if they were listed.
@@ -302,7 +302,7 @@ impl<'a> Marks<'a> {
     ///
     /// # Errors
     /// As [`estop`].
-    pub fn estop(&self, rig: Option<&str>) -> Result<Option<Note>, String> {
+    pub fn estop(&self, rig: Option<&str>) -> Result<Option<Content>, String> {
         let key = rig.map(String::from);
         self.estops.get(&key, || known(estop(self.town, rig)))
     }
@@ -311,7 +311,7 @@ impl<'a> Marks<'a> {
     ///
     /// # Errors
     /// As [`held`].
-    pub fn held(&self, agent: &Agent) -> Result<Option<Note>, String> {
+    pub fn held(&self, agent: &Agent) -> Result<Option<Content>, String> {
         let [holds, _] = &self.listed;
         if lacks(holds, &agent.instance()) {
             return Ok(None);
@@ -448,7 +448,7 @@ mod tests {
             ("a\tb\tc\td", Some("a"), None, Some("c d")),
             (&long, None, None, Some(&long[..REASON_MAX])),
         ] {
-            let want = Note {
+            let want = Content {
                 trigger: trigger.map(String::from),
                 since: since.map(at),
                 reason: reason.map(String::from),
@@ -533,7 +533,7 @@ mod tests {
         let deacon = Agent::deacon();
         fs::create_dir_all(town.path("daemon/held")).unwrap();
         std::os::unix::fs::symlink("/nowhere", held_path(&town, &deacon)).unwrap();
-        assert_eq!(held(&town, &deacon).unwrap(), Some(Note::default()));
+        assert_eq!(held(&town, &deacon).unwrap(), Some(Content::default()));
         fs::create_dir(town.path("ESTOP")).unwrap();
         assert_eq!(refusal(&town, &deacon).unwrap().mark, Mark::Estop);
     }
