@@ -153,9 +153,12 @@ pub fn each_of(
 ) -> Result<Vec<Agent>> {
     let mut agents = Vec::new();
     for text in texts {
-        let meant: Vec<Agent> = if town.rigs().contains(text) && town.agent(text).is_err() {
-            let theirs = whole.iter().filter(|agent| agent.rig() == Some(text));
-            theirs.cloned().collect()
+        let theirs = whole.iter().filter(|agent| agent.rig() == Some(text));
+        let theirs: Vec<Agent> = theirs.cloned().collect();
+        // Agents may run whose rig is no longer registered.
+        let is_rig = town.rigs().contains(text) || !theirs.is_empty();
+        let meant = if is_rig && town.agent(text).is_err() {
+            theirs
         } else {
             let found = find(town, systemd, text);
             vec![found.map_err(|e| match texts.len() {
@@ -379,6 +382,16 @@ mod tests {
             assert!(format!("{two:#}").ends_with(end), "{two:#}");
             assert_eq!((exit::of(&one), exit::of(&two)), (exit, exit));
         }
+    }
+
+    #[test]
+    fn a_rig_whose_agents_run_is_known_although_it_is_no_longer_registered() {
+        let (_dir, town) = town_with(1, &[]);
+        let agents = ["gone/witness", "gone/crew/max", "ff/witness", "deacon"];
+        let whole: BTreeSet<Agent> = agents.map(|name| Agent::parse(name).unwrap()).into();
+        let theirs = each_of(&town, None, &["gone".into()], &whole).unwrap();
+        assert!(theirs.len() == 2 && theirs.iter().all(|agent| agent.rig() == Some("gone")));
+        assert!(each_of(&town, None, &["none".into()], &whole).is_err());
     }
 
     #[test]
