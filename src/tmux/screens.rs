@@ -13,9 +13,11 @@ use super::{MARKS, TYPED, WORDS};
 /// The most rows that tmux gives a window.
 const ROWS: usize = 10_000;
 
-/// How many panes one call asks for, at most: tmux takes no more than 16 KiB of commands, and what
-/// the panes show has to fit into [`tools::OUTPUT_LIMIT`].
-const SCREENS: usize = 100;
+/// How many panes one call asks for, at most: tmux takes no more than 16 KiB of commands, what
+/// the panes show has to fit into [`tools::OUTPUT_LIMIT`], and the server does nothing else meanwhile.
+/// Each client costs a server of many sessions more than a hundred screens do: when it leaves, the
+/// server goes through all windows.
+const SCREENS: usize = 200;
 
 /// The server option with the format of what [`Tmux::sights`] asks about a pane beside its screen.
 const HEAD: &str = "@gastown_head";
@@ -183,7 +185,7 @@ impl Tmux {
         Look { panes, sights }
     }
 
-    /// What panes show, by pane id; one call for up to 100. Panes that are gone are left out.
+    /// What panes show, by pane id; one call for up to 200. Panes that are gone are left out.
     ///
     /// # Errors
     /// As for [`Tmux::strike`].
@@ -192,14 +194,12 @@ impl Tmux {
         Ok(sights.map(|(id, sight)| (id, sight.screen)).collect())
     }
 
-    /// Panes as they are now, by id; one call for up to 100. Panes that are gone are left out, and
+    /// Panes as they are now, by id; one call for up to 200. Panes that are gone are left out, and
     /// panes that show more than can be read.
     ///
     /// # Errors
     /// As for [`Tmux::strike`].
     pub fn sights(&self, panes: &[String]) -> Result<HashMap<String, Sight>, TmuxError> {
-        // No pane shows this: it is the time of this very call.
-        let rule = format!("~{:x}", jiff::Timestamp::now().as_nanosecond());
         let mut found = HashMap::new();
         // Our own fields come first, because a program chooses its name and its title.
         let format = format!(
@@ -209,14 +209,17 @@ impl Tmux {
              #{{pane_current_command}}\t#{{pane_title}}"
         );
         // The format is long: the server keeps it in an option, so that it is not sent for each
-        // pane.
-        let head = format!("{rule} #{{E:{HEAD}}}");
+        // pane. For the same reason the commands have their short names.
+        let head = format!("#{{E:{HEAD}}}");
         let mut chunks: Vec<&[String]> = panes.chunks(SCREENS).collect();
         while let Some(panes) = chunks.pop() {
+            // No pane shows this: it is the time of this very call.
+            let rule = format!("~{:x}", jiff::Timestamp::now().as_nanosecond());
+            let format = format!("{rule} {format}");
             let mut list = vec!["set-option", "-g", HEAD, &format, ";"];
             for pane in panes {
-                list.extend(["display-message", "-p", "-t", pane, &head, ";"]);
-                list.extend(["capture-pane", "-e", "-p", "-t", pane, ";"]);
+                list.extend(["display", "-p", "-t", pane, &head, ";"]);
+                list.extend(["capturep", "-ep", "-t", pane, ";"]);
             }
             let text = match self.run(&list) {
                 // A pane that is gone ends the list. Run apart, which takes the server twice as
