@@ -172,8 +172,9 @@ pub fn of_units(
     if !on {
         problems.push("The town is stopped; run 'gastownctl up' to start it".into());
     }
-    let ours = KEPT_UNITS.iter().chain(JOBS).chain(LOOKS);
-    for name in ours.chain(NEEDED) {
+    // What others need comes first: it may be why those do not run.
+    let ours = NEEDED.iter().chain(KEPT_UNITS).chain(JOBS).chain(LOOKS);
+    for name in ours {
         let failed = units.get(*name).is_some_and(|u| u.active == "failed");
         if let Some(why) = refused.get(*name) {
             problems.push(alert::cannot_start(name, why));
