@@ -171,6 +171,9 @@ pub fn collect(town: &Town, systemd: Result<&Systemd, String>, also: Option<&Age
         found.push(format!("{what}; {how}"));
     }
     found.extend(problems::of_disks(town));
+    if let Some(wanted) = &seen.roster {
+        found.extend(problems::of_rigs(town, wanted));
+    }
     found.extend(problems::of_marks(town, &seen.marks));
     found.extend(problems::frozen_for_nothing(
         town,

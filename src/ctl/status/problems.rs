@@ -1,7 +1,7 @@
 //! What is wrong with the town, a line each, with what to type.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
@@ -22,7 +22,7 @@ use crate::systemd::{Systemd, Unit, runtime_dir, typed};
 use crate::town::docked::Labels;
 use crate::town::env_file::ROOT;
 use crate::town::marks::{self, Marks};
-use crate::town::{self, Town};
+use crate::town::{self, Town, rigs};
 
 /// Units that other units start or belong to: if one is masked, nobody notices until a start fails.
 pub const NEEDED: &[&str] = &[OWN_UNIT, "gastown.slice"];
@@ -100,6 +100,21 @@ pub fn of_spools(town: &Town) -> Vec<String> {
         })
     };
     dismiss::SPOOLS.into_iter().filter_map(line).collect()
+}
+
+/// Rigs whose directory is away, if any of the agents that are to run is theirs.
+pub fn of_rigs(town: &Town, wanted: &BTreeSet<Agent>) -> Vec<String> {
+    let is_wanted = |rig: &str| wanted.iter().any(|agent| agent.rig() == Some(rig));
+    let away = town.homeless_rigs().filter(|(rig, _)| is_wanted(rig));
+    let line = |(rig, dir): (&str, PathBuf)| {
+        format!(
+            "Rig {rig} has no directory '{}', so none of its agents is started; bring it back, or \
+             take {rig} out of '{}'",
+            dir.display(),
+            town.path(rigs::FILE).display()
+        )
+    };
+    away.map(line).collect()
 }
 
 /// Which disks are full or read-only: programs that fail to write there cannot tell anybody.
@@ -361,6 +376,19 @@ fn is_over(town: &Town, agents: &[AgentStatus], others: Option<&OtherServers>, k
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_rig_without_its_directory_is_told_if_its_agents_are_to_run() {
+        let (_dir, town) = town_with(1, &[("ff/x", "")]);
+        let wanted = |names: &[&str]| names.iter().map(|name| name.parse().unwrap()).collect();
+        assert!(of_rigs(&town, &wanted(&["deacon", "ff/witness"])).is_empty());
+        let told = of_rigs(&town, &wanted(&["gastown/witness", "gastown/refinery"]));
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(
+            told[0].starts_with("Rig gastown has no directory '"),
+            "{told:?}"
+        );
+    }
 
     #[test]
     fn who_could_not_be_started_again_is_told_while_it_runs() {
