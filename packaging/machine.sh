@@ -4,7 +4,7 @@
 #                     boots a fresh machine; one with hybrid control groups where CGROUPS=hybrid; the
 #                     options are more ones for systemd-nspawn
 # machine_do CMD...   runs a command in it as root
-# machine_copy PATH.. copies files of this tree into its /opt
+# machine_copy PATH.. copies files of this tree into its /opt, but for what cargo has built
 # machine_user NAME   makes an ordinary user with linger and waits for its manager
 # machine_as NAME CMD runs a command as that user, in a login session
 # machine_end         ends it; also when the sourcing script ends, however that ends
@@ -139,7 +139,7 @@ machine_do() {
     fi
 }
 
-machine_copy() { tar -c --owner=0 --group=0 --mode=a+rX "$@" | machine_do tar -x -C /opt; }
+machine_copy() { tar -c --exclude=target --owner=0 --group=0 --mode=a+rX "$@" | machine_do tar -x -C /opt; }
 
 machine_user() {
     machine_do useradd -m -s /bin/bash "$1"
