@@ -31,11 +31,10 @@ pid_of() {
     tmux -L "$socket" list-panes -a -F '#{@gastown_agent} #{pane_pid} #{pane_dead}' 2>/dev/null |
         awk -v a="$1" '$1 == a && $3 == 0 { print $2 }'
 }
-# Its last line says that somebody closed it; it comes back, and that is no restart of its unit.
-closed() { gastownctl history "${1/-//}" | tail -n 3 | grep -q 'somebody closed its session'; }
+# Somebody has closed it, as history tells; it comes back, and that is no restart of its unit.
 comes_back() { # AGENT PID
-    eventually 20 closed "$1"
-    eventually 40 is_new "$1" "$2"
+    eventually 60 was_closed "${1/-//}" "$2"
+    eventually 90 is_new "$1" "$2"
     assert_eq "$(show "$(unit "$1")" NRestarts)" 0 "restarts of $1"
 }
 # has VARIABLE AGENT: of its last start.
@@ -46,26 +45,26 @@ commands_of_gt() { # RELEASE
     local pid agent before form polecat=gastown-polecats-nux
     with_gt "$1"
     up
-    eventually 40 all_up "${all[@]}"
+    eventually 120 all_up "${all[@]}"
     decoys
     assert_eq "$(sessions | tr ' ' '\n' | grep -v -e decoy -e '^gastown$' | paste -sd' ')" \
         "$(printf '%s\n' "$hq-deacon" "$hq-mayor" "$rig-refinery" "$rig-witness" | sort | paste -sd' ')" 'sessions'
 
     # Who is started by gt is taken over, as it runs.
     gt sling gastown-1 gastown
-    eventually 30 is_up "$polecat"
-    eventually 10 has_started "$polecat" 1
+    eventually 60 is_up "$polecat"
+    eventually 60 has_started "$polecat" 1
     assert_eq "$(tmux -L "$socket" list-panes -t "=$rig-nux:" -F '#{@gastown_agent}')" "$polecat" 'whose session it is'
-    eventually 10 has BD_ACTOR=gastown/polecats/nux "$polecat"
+    eventually 60 has BD_ACTOR=gastown/polecats/nux "$polecat"
     always 3 has_started "$polecat" 1
 
     # A handoff is a new process in the same run of the unit.
-    eventually 20 pid_of deacon
+    eventually 60 pid_of deacon
     pid=$(pid_of deacon) before=$(show "$(unit deacon)" InvocationID)
     gt handoff deacon
-    eventually 30 is_new deacon "$pid"
+    eventually 90 is_new deacon "$pid"
     pid=$(pid_of deacon)
-    eventually 30 grep -q "$(unit deacon)" "/proc/$pid/cgroup"
+    eventually 60 grep -q "$(unit deacon)" "/proc/$pid/cgroup"
     assert_eq "$(show "$(unit deacon)" InvocationID)" "$before" 'the run of the Deacon after its handoff'
     assert_eq "$(show "$(unit deacon)" NRestarts)" 0 'its restarts'
 
@@ -73,8 +72,8 @@ commands_of_gt() { # RELEASE
     pid=$(pid_of gastown-witness)
     BD_ACTOR=gastown/witness gt mail send deacon/ -s 'LIFECYCLE: gastown/witness requesting restart' -m restart
     sc start gt-lifecycle.service
-    eventually 70 is_new gastown-witness "$pid"
-    eventually 20 gives 'ls ~/mail | wc -l' 0
+    eventually 90 is_new gastown-witness "$pid"
+    eventually 60 gives 'ls ~/mail | wc -l' 0
     gastownctl status gastown/witness >/dev/null
 
     # Sessions that somebody closes are no deaths.
@@ -92,11 +91,12 @@ commands_of_gt() { # RELEASE
         comes_back "$agent" "$(cat "$HOME/pid-$agent")"
     done
     is_up "$polecat" || fail 'gt down leaves polecats'
-    eventually 40 all_up "${all[@]}"
+    eventually 120 all_up "${all[@]}"
+    for agent in "${all[@]}"; do pid_of "$agent" >"$HOME/pid-$agent"; done
     gt shutdown --yes
-    eventually 60 all_up "${all[@]}"
+    for agent in "${all[@]}"; do eventually 90 is_new "$agent" "$(cat "$HOME/pid-$agent")"; done
     # Nobody's work was on its hook.
-    eventually 20 is "$(unit "$polecat")" ActiveState inactive
+    eventually 60 is "$(unit "$polecat")" ActiveState inactive
     always 3 is "$(unit "$polecat")" ActiveState inactive
     assert_eq "$(events "$(message_id ALERT_BEGAN)")" 0 alerts
     assert_eq "$(events "$(message_id MASS_DEATH)")" 0 'mass deaths'
@@ -106,14 +106,15 @@ commands_of_gt() { # RELEASE
         gt stop --all
         comes_back gastown-refinery "$pid"
     else
+        # The tick that asks whether it is docked comes within this pause.
+        echo '{"mayor":true,"closed_pause":"15s"}' >"$TOWN/settings/systemd.json"
         gt rig dock gastown
-        eventually 30 is "$(unit gastown-witness)" ActiveState inactive
-        sc start --wait gt-heartbeat.service
+        eventually 60 is "$(unit gastown-witness)" ActiveState inactive
+        tick
         always 5 is "$(unit gastown-witness)" ActiveState inactive
         gt rig undock gastown
-        sc start --wait gt-heartbeat.service
-        eventually 30 all_up "${all[@]}"
+        eventually 120 after_tick all_up "${all[@]}"
     fi
-    eventually 20 gives problems ''
+    eventually 60 gives problems ''
     finish
 }

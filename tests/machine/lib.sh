@@ -18,7 +18,8 @@ assert_eq() { [ "$1" = "$2" ] || fail "${3:-values differ}: got '$1', want '$2'"
 # Seconds since the boot: a test may set the clock.
 uptime_s() { cut -d. -f1 /proc/uptime; }
 
-# eventually SECONDS CMD...: waits until the command succeeds.
+# eventually SECONDS CMD...: waits until the command succeeds. The limit costs nothing where it does, so it is
+# one for a machine that stands still for seconds, unless the time itself is what is tested.
 eventually() {
     local deadline=$(($(uptime_s) + $1))
     shift
@@ -74,16 +75,34 @@ is_new() {
 starts() { wc -l <"$TOWN/log/$1.starts"; }
 # assert_starts AGENT N: an agent says that it started a moment after its unit is active.
 has_started() { [ "$(starts "$1" 2>/dev/null)" = "$2" ]; }
-assert_starts() { eventually 10 has_started "$1" "$2"; }
+assert_starts() { eventually 60 has_started "$1" "$2"; }
 # received AGENT: the lines that a stand-in agent has been sent, as text.
 received() { perl -ne 'chomp; print pack("H*", $_), "\n"' "$TOWN/log/$1.lines"; }
+# Waits until the journal has all that was told before: only root may have it synchronized, but it takes
+# messages in turn.
+journal_settles() {
+    local mark=$BASHPID.$EPOCHREALTIME try
+    printf 'MESSAGE=mark\nGT_TEST_MARK=%s\n' "$mark" | logger --journald
+    for try in $(seq 100); do
+        [ -z "$(journalctl --user -q -o cat "GT_TEST_MARK=$mark")" ] || return 0
+        sleep 0.1
+    done
+}
 # events MESSAGE_ID [FIELD=VALUE]: how many the journal has.
 events() {
-    journalctl --user --sync >/dev/null 2>&1 || true
+    journal_settles
     journalctl --user -q -o json "MESSAGE_ID=$1" "${@:2}" | wc -l
 }
 # message_id NAME: the MESSAGE_ID of an event of src/journal.rs, by the catalog.
 message_id() { awk -F'[ ]' -v n="$1" '$1 == n { print $2 }' "$HERE/message-ids"; }
+# was_closed AGENT PID: somebody has closed the session of that process of it, as history tells.
+was_closed() {
+    gastownctl history "$1" | awk -v pid="$2" '
+        /runs as process [0-9]/ { ran = 0 }
+        $0 ~ "(runs as|adopted) process " pid "( |$)" { ran = 1 }
+        ran && /somebody closed its session/ { closed = 1 }
+        END { exit !closed }'
+}
 script() { # AGENT DIRECTIVE...
     mkdir -p "$TOWN/script"
     printf '%s\n' "${@:2}" >"$TOWN/script/$1"
@@ -104,6 +123,18 @@ town() {
 }
 
 up() { sc enable --now gastown.target 2>/dev/null; }
+# tick: a whole tick that begins now: one that is under way may have read the files already.
+tick() {
+    eventually 90 tick_ended
+    sc start --wait gt-heartbeat.service
+}
+tick_ended() { [[ $(show gt-heartbeat.service ActiveState) == @(inactive|failed) ]]; }
+# after_tick CMD...: for `eventually`: a tick for changed files does not ask everybody, and may be the one that
+# is under way, so there may have to be another one.
+after_tick() {
+    tick
+    "$@"
+}
 
 # as_root CMD...: has the machine's root run a command, and waits until it has.
 as_root() {
@@ -111,7 +142,7 @@ as_root() {
     ask=$(mktemp /run/as-root/.ask-XXXXXX)
     printf '%q ' "$@" >"$ask"
     mv "$ask" "${ask/.ask/ask}"
-    eventually 60 test ! -e "${ask/.ask/ask}" -a ! -e "${ask/.ask/.run}"
+    eventually 90 test ! -e "${ask/.ask/ask}" -a ! -e "${ask/.ask/.run}"
 }
 
 # sick FILE: reading it fails, as on a sick disk, until it is healed: the first page of a process is nobody's.
@@ -131,13 +162,15 @@ restart_manager() {
     local before
     before=$(pgrep -ox -u "$USER" systemd)
     as_root systemctl restart --no-block "user@$(id -u).service"
-    eventually 30 test ! -e "/proc/$before"
-    eventually 30 sc is-system-running --wait
+    eventually 60 test ! -e "/proc/$before"
+    eventually 60 sc is-system-running --wait
 }
 
 # Somebody else's session on the town's socket and on another, and a process called claude:
 # whatever a test does, they must be there at its end.
 decoys() {
+    # A server that is just being started would take the socket from the one that this starts.
+    eventually 90 gives 'sc list-jobs --no-legend gt-tmux.service' ''
     tmux new-session -d -s gt-decoy 'exec sleep 100000'
     tmux -L decoy new-session -d -s gt-deacon 'exec sleep 100000'
     (exec -a claude sleep 100000) &
@@ -157,7 +190,7 @@ end_server() {
     local pid
     pid=$(tmux "$@" display-message -p '#{pid}' 2>/dev/null) || return 0
     tmux "$@" kill-server || true
-    eventually 20 test ! -e "/proc/$pid"
+    eventually 60 test ! -e "/proc/$pid"
 }
 
 # finish: the last line of every test.
@@ -205,6 +238,6 @@ up_bare() {
     echo '{"type":"daemon-patrol-config","patrols":{"deacon":{"enabled":false},"witness":{"enabled":false},"refinery":{"enabled":false}}}' \
         >"$TOWN/mayor/daemon.json"
     up
-    eventually 10 sc is-active -q gt-tmux.service
-    eventually 10 sc is-active -q gt-spawn-trigger.path
+    eventually 120 sc is-active -q gt-tmux.service
+    eventually 120 sc is-active -q gt-spawn-trigger.path
 }

@@ -16,23 +16,24 @@ failed() { count failed; }
 settled() { [ "$(count new)" = 0 ] && [ "$(count cur)" = 0 ]; }
 invocation() { show "$(unit "$1")" InvocationID; }
 not_invocation() { [ "$(invocation "$1")" != "$2" ] && is_up "$1"; }
-# The environment is written a moment after the start.
+# Of its process: what that writes itself may be of the one before for a moment.
 has_handoff() {
-    eventually 5 test -s "$TOWN/log/$1.env"
-    tr '\0' '\n' <"$TOWN/log/$1.env" | grep -q '^GT_HANDOFF=1$'
+    eventually 60 has_pid "$1"
+    grep -qzx GT_HANDOFF=1 "/proc/$(pid_of "$1")/environ"
 }
+has_pid() { [ -n "$(pid_of "$1")" ]; }
 has_starts() { [ "$(starts "$1")" -ge "$2" ]; }
 # started AGENT N: the agent has been started so many times, and no more. It tells so a moment
 # after its unit is up.
 started() {
-    eventually 10 has_starts "$1" "$2"
+    eventually 60 has_starts "$1" "$2"
     assert_eq "$(starts "$1")" "$2" "starts of $1 ${3:-}"
 }
 # one_run: gt-lifecycle as the tick starts it, until it is done.
 one_run() {
     sc unmask --runtime gt-lifecycle.service 2>/dev/null
     sc start gt-lifecycle.service
-    eventually 60 is gt-lifecycle.service ActiveState inactive
+    eventually 90 is gt-lifecycle.service ActiveState inactive
 }
 # patient: restarts in quick succession, as a test asks for, are no crash loop.
 patient() {
@@ -42,9 +43,9 @@ patient() {
 }
 # alone: from now on gt-lifecycle runs only when the test runs it.
 alone() {
-    eventually 10 sc stop 'gt-heartbeat*'
+    eventually 60 sc stop 'gt-heartbeat*'
     sc stop gt-lifecycle.path
-    eventually 60 is gt-lifecycle.service ActiveState inactive
+    eventually 90 is gt-lifecycle.service ActiveState inactive
     # Each run times the next one.
     sc mask --runtime gt-lifecycle.service 2>/dev/null
 }
