@@ -29,6 +29,14 @@ const ESTOP_PATIENCE: Duration = Duration::from_secs(5);
 /// How long a `thaw` waits for another one, or for an emergency stop under way.
 const THAW_PATIENCE: Duration = Duration::from_secs(60);
 
+/// Says what was done to one agent. An output that cannot be written, as into a file on a full disk,
+/// keeps no other agent from being stopped or thawed.
+fn tell(line: &str) {
+    if let Err(e) = say(line) {
+        log::warn!("{e:#}: {line}");
+    }
+}
+
 /// Waits until no other `estop` or `thaw` is under way: two at once could leave agents running
 /// under a mark, and the next tick would stop them. `Ok(None)`: one still is under way.
 ///
@@ -69,12 +77,12 @@ pub fn estop(args: &cli::Estop) -> Result<Exit> {
         for unit in running {
             if systemd.freeze(&unit.name).is_ok() {
                 let agent = agent_of(&unit);
-                say(
+                tell(
                     &match before.get(&unit.name).is_some_and(Properties::is_frozen) {
                         true => format!("{agent} was frozen already"),
                         false => format!("Froze {agent}"),
                     },
-                )?;
+                );
                 frozen.insert(unit.name);
             }
         }
@@ -100,15 +108,17 @@ pub fn estop(args: &cli::Estop) -> Result<Exit> {
         }
         // A unit that is just starting cannot be frozen. It is stopped, so that it does not come up.
         if unit.active == "active" && is_unified() && systemd.freeze(&unit.name).is_ok() {
-            return say(&format!("Froze {agent}"));
+            tell(&format!("Froze {agent}"));
+            return Ok(());
         }
         systemd.queue(Verb::Stop, &unit.name)?;
-        say(&match is_wanted(unit) || is_polecat(unit) {
+        tell(&match is_wanted(unit) || is_polecat(unit) {
             true => format!("Stopping {agent}"),
             false => format!(
                 "Stopping {agent}, which is on no patrol: 'gastownctl start {agent}' after 'thaw'"
             ),
-        })
+        });
+        Ok(())
     });
     if let Ok(town) = &town
         && let Ok(panes) = Tmux::on(town.socket()).panes()
@@ -117,7 +127,7 @@ pub fn estop(args: &cli::Estop) -> Result<Exit> {
         let scopes = scopes::all(&systemd).unwrap_or_default();
         for (agent, scope) in scopes::of_agents(&scopes, &panes) {
             if frozen.contains(&agent.unit()) && systemd.freeze(&scope.name).is_ok() {
-                say(&format!("Froze {} of {agent}", scope.name))?;
+                tell(&format!("Froze {} of {agent}", scope.name));
             }
         }
         // Tell of crew that people have started in sessions of their own.
@@ -156,14 +166,16 @@ fn mark(town: &Result<Town>, rig: Option<&str>, args: &cli::Estop) -> Result<()>
             Some(_) => format!(" and keeps its reason; '{thaw}' ends it"),
             None => String::new(),
         };
-        return say(&format!("{} was set already{kept}", capital(&what)));
+        tell(&format!("{} was set already{kept}", capital(&what)));
+        return Ok(());
     }
     if args.change.dry_run {
         return say(&format!("Would set {what}"));
     }
     let reason = args.reason.as_deref().unwrap_or_default();
     marks::set_estop(town, rig, reason, now())?;
-    say(&format!("Set {what}; '{thaw}' ends it"))
+    tell(&format!("Set {what}; '{thaw}' ends it"));
+    Ok(())
 }
 
 /// What the stop is called, and what ends it.
@@ -185,11 +197,16 @@ fn capital(text: &str) -> String {
 /// emergency stop is for them too. A tick is started, which starts the agents that were stopped.
 ///
 /// # Errors
-/// The rig is not known, the mark cannot be removed, or an agent cannot be thawed.
+/// The rig is not known and has no mark, the mark cannot be removed, or an agent cannot be thawed.
 pub fn thaw(args: &cli::Thaw) -> Result<Exit> {
     let town = Town::load()?;
     let rig = args.rig.as_deref();
-    let rig = rig.map(|rig| directory::rig(&town, rig)).transpose()?;
+    // A rig may have been taken out of the registry since it was stopped.
+    let known = |rig| match marks::estop(&town, Some(rig)) {
+        Ok(Some(_)) => Ok(rig),
+        _ => directory::rig(&town, rig),
+    };
+    let rig = rig.map(known).transpose()?;
     let (what, _) = words(rig);
     let dry_run = args.change.dry_run;
     let _alone = match alone(THAW_PATIENCE) {
@@ -210,7 +227,7 @@ pub fn thaw(args: &cli::Thaw) -> Result<Exit> {
         true => marks::estop(&town, rig)?.is_some(),
         false => marks::clear_estop(&town, rig)?,
     };
-    say(&match (ends, dry_run) {
+    tell(&match (ends, dry_run) {
         (true, true) => format!("Would end {what}"),
         (true, false) if is_stopped(&systemd) => {
             format!("Ended {what}; the town is stopped, 'gastownctl up' starts it")
@@ -219,51 +236,62 @@ pub fn thaw(args: &cli::Thaw) -> Result<Exit> {
             format!("Ended {what}; what it stopped and is on a patrol starts with the next tick")
         }
         (false, _) => what.replacen("the", "There was no", 1),
-    })?;
+    });
     let systemd = systemd?;
     let mut units = systemd.units(AGENTS)?;
     units.retain(|_, unit| is_of(unit, rig));
     let units: Vec<Unit> = units.into_values().collect();
-    let mut thawed = BTreeSet::new();
-    let exit = each(&units, |unit| {
+    let mut running = BTreeSet::new();
+    let agents = each(&units, |unit| {
         let now = systemd.properties(&unit.name)?;
+        let is_active = now.text("ActiveState").as_deref() == Some("active");
         if !now.is_frozen() {
+            running.extend(is_active.then(|| unit.name.clone()));
             return Ok(());
         }
         let agent = agent_of(unit);
         if let Some(other) = other_stop(&town, unit, rig)? {
-            return say(&format!("{agent} stays frozen, for '{other}' was not run"));
+            tell(&format!("{agent} stays frozen, for '{other}' was not run"));
+            return Ok(());
         }
         if dry_run {
             return say(&format!("Would thaw {agent}"));
         }
-        let is_active = now.text("ActiveState").as_deref() == Some("active");
         match systemd.thaw(&unit.name) {
             Err(_) if !is_active => bail!("{agent}: {}", frozen_for_good()),
             thawed => thawed?,
         }
-        thawed.insert(unit.name.clone());
-        say(&format!("Thawed {agent}"))
+        running.insert(unit.name.clone());
+        tell(&format!("Thawed {agent}"));
+        Ok(())
     });
-    if !thawed.is_empty() {
-        thaw_scopes(&town, &systemd, &thawed)?;
+    if dry_run {
+        return agents;
     }
-    if !dry_run {
-        tick();
-    }
-    exit
+    let scopes = match running.is_empty() {
+        true => Ok(Exit::Ok),
+        false => thaw_scopes(&town, &systemd, &running),
+    };
+    tick();
+    agents.and(scopes)
 }
 
-/// Thaws what the agents of these units run beside them.
-fn thaw_scopes(town: &Town, systemd: &Systemd, units: &BTreeSet<String>) -> Result<()> {
-    let panes = Tmux::on(town.socket()).panes()?;
-    for (agent, scope) in scopes::of_agents(&scopes::all(systemd)?, &panes) {
+/// Thaws what the agents of these units run beside them; also what an earlier `thaw` has left, as when
+/// tmux did not answer it.
+///
+/// # Errors
+/// It is not known what agents run, or something cannot be thawed.
+fn thaw_scopes(town: &Town, systemd: &Systemd, units: &BTreeSet<String>) -> Result<Exit> {
+    let again = "What agents run in scopes may still be frozen; run 'gastownctl thaw' again";
+    let panes = Tmux::on(town.socket()).panes().context(again)?;
+    let all = scopes::all(systemd).context(again)?;
+    each(&scopes::of_agents(&all, &panes), |(agent, scope)| {
         if units.contains(&agent.unit()) && systemd.properties(&scope.name)?.is_frozen() {
             systemd.thaw(&scope.name)?;
-            say(&format!("Thawed {} of {agent}", scope.name))?;
+            tell(&format!("Thawed {} of {agent}", scope.name));
         }
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 /// Whether it is certain that the town is stopped.

@@ -174,12 +174,8 @@ pub fn collect(town: &Town, systemd: Result<&Systemd, String>, also: Option<&Age
     if let Some(wanted) = &seen.roster {
         found.extend(problems::of_rigs(town, wanted));
     }
-    found.extend(problems::of_marks(town, &seen.marks));
-    found.extend(problems::frozen_for_nothing(
-        town,
-        &seen.marks,
-        &status.agents,
-    ));
+    found.extend(problems::of_marks(town, &seen.marks, &status.agents));
+    found.extend(problems::frozen_for_nothing(&seen.marks, &status.agents));
     let rival = rival.ok().flatten();
     found.extend(rival.map(|(what, command)| format!("{what}; run '{command}'")));
     for summary in problems::of_alerts(town, &status.agents, units.is_ok()) {

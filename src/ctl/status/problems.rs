@@ -231,30 +231,32 @@ pub fn forget(unit: &str) -> String {
 }
 
 /// Agents that are frozen although no emergency stop says so.
-pub fn frozen_for_nothing(
-    town: &Town,
-    marks: &Marks<'_>,
-    agents: &[AgentStatus],
-) -> Option<String> {
-    let has_mark = |rig| !matches!(marks.estop(rig), Ok(None));
+pub fn frozen_for_nothing(marks: &Marks<'_>, agents: &[AgentStatus]) -> Option<String> {
+    let has_mark = |rig: Option<&str>| !matches!(marks.estop(rig), Ok(None));
+    let is_stopped = |one: &AgentStatus| {
+        let agent = one.agent.parse::<Agent>().ok();
+        let rig = agent.as_ref().and_then(Agent::rig);
+        has_mark(None) || rig.is_some_and(|rig| has_mark(Some(rig)))
+    };
     // Agents that ended while they were frozen have a problem of their own.
-    let mut frozen = agents.iter().filter(|agent| agent.stands_still());
-    let is_stopped = has_mark(None) || town.rigs().names().any(|rig| has_mark(Some(rig)));
-    let first = frozen.next().filter(|_| !is_stopped)?;
+    let frozen = agents.iter().filter(|agent| agent.stands_still());
+    let mut frozen = frozen.filter(|agent| !is_stopped(agent));
+    let first = frozen.next()?;
     Some(match frozen.count() {
         0 => format!(
-            "{} is frozen, and no emergency stop is set; 'gastownctl thaw' lets it go on",
+            "{} is frozen, and no emergency stop is for it; 'gastownctl thaw' lets it go on",
             first.agent
         ),
         more => format!(
-            "{} and {more} more are frozen, and no emergency stop is set; 'gastownctl thaw' lets them go on",
+            "{} and {more} more are frozen, and no emergency stop is for them; 'gastownctl thaw' lets them go on",
             first.agent
         ),
     })
 }
 
-/// The marks that keep agents down, and the marks that cannot be read, once each.
-pub fn of_marks(town: &Town, known: &Marks<'_>) -> Vec<String> {
+/// The marks that keep agents down, of the agents' rigs and of those that are registered; and the
+/// marks that cannot be read, once each.
+pub fn of_marks(town: &Town, known: &Marks<'_>, agents: &[AgentStatus]) -> Vec<String> {
     let mut problems = Vec::new();
     let mut unknown = BTreeSet::new();
     match known.estop(None) {
@@ -264,7 +266,12 @@ pub fn of_marks(town: &Town, known: &Marks<'_>) -> Vec<String> {
         )),
         Err(why) => _ = unknown.insert(why),
     }
-    for rig in town.rigs().names() {
+    // An agent may run, or stand still, whose rig was taken out of the registry.
+    let agents = agents.iter().flat_map(|one| one.agent.parse::<Agent>());
+    let agents: Vec<Agent> = agents.collect();
+    let rigs = agents.iter().filter_map(Agent::rig);
+    let rigs: BTreeSet<&str> = rigs.chain(town.rigs().names()).collect();
+    for rig in rigs {
         match known.estop(Some(rig)) {
             Ok(None) => {}
             Ok(Some(note)) => problems.push(format!(
@@ -439,7 +446,7 @@ mod tests {
             "daemon/rig-labels.json",
         ] {
             let (_dir, town) = town_with(1, &[]);
-            assert!(of_marks(&town, &Marks::of(&town)).is_empty());
+            assert!(of_marks(&town, &Marks::of(&town), &[]).is_empty());
             let path = town.path(file);
             let dir = path.parent().unwrap();
             std::fs::create_dir_all(dir.parent().unwrap()).unwrap();
@@ -451,7 +458,10 @@ mod tests {
                 }
                 _ => std::os::unix::fs::symlink(dir, dir).unwrap(),
             }
-            assert!(!of_marks(&town, &Marks::of(&town)).is_empty(), "{file}");
+            assert!(
+                !of_marks(&town, &Marks::of(&town), &[]).is_empty(),
+                "{file}"
+            );
         }
     }
 
@@ -482,23 +492,32 @@ mod tests {
 
     #[test]
     fn only_who_runs_is_frozen_for_nothing() {
-        let (_dir, town) = town_with(1, &[]);
-        let agent = |state: &str, frozen| AgentStatus {
-            agent: "deacon".into(),
+        let (_dir, town) = town_with(1, &[("ESTOP.ff", ""), ("ESTOP.gone", "")]);
+        let marks = Marks::of(&town);
+        let agent = |agent: &str, state: &str, frozen| AgentStatus {
+            agent: agent.into(),
             active_state: state.into(),
             frozen,
             ..AgentStatus::default()
         };
-        for (state, frozen, is_told) in [
-            ("active", Some(true), true),
-            ("active", Some(false), false),
-            ("active", None, false),
-            ("failed", Some(true), false),
-            ("inactive", Some(true), false),
+        for (name, state, frozen, is_told) in [
+            ("deacon", "active", Some(true), true),
+            ("deacon", "active", Some(false), false),
+            ("deacon", "active", None, false),
+            ("deacon", "failed", Some(true), false),
+            ("deacon", "inactive", Some(true), false),
+            // The stop of a rig is for its own agents.
+            ("gastown/witness", "active", Some(true), true),
+            ("ff/witness", "active", Some(true), false),
+            ("gone/witness", "active", Some(true), false),
         ] {
-            let told = frozen_for_nothing(&town, &Marks::of(&town), &[agent(state, frozen)]);
-            assert_eq!(told.is_some(), is_told, "{state} {frozen:?}");
+            let told = frozen_for_nothing(&marks, &[agent(name, state, frozen)]);
+            assert_eq!(told.is_some(), is_told, "{name} {state} {frozen:?}");
         }
+        // Also when the rig is not registered any more.
+        let told = of_marks(&town, &marks, &[agent("gone/witness", "active", None)]);
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert!(told[1].contains("'gastownctl thaw gone'"), "{told:?}");
     }
 
     #[test]
