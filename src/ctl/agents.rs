@@ -176,7 +176,7 @@ fn running(systemd: &Systemd) -> Result<BTreeSet<Agent>> {
 }
 
 /// Starts the given agents, or all of the town's units that failed, after it has the manager forget
-/// their failures.
+/// their failures. An agent that somebody stopped stays down, unless it is named.
 ///
 /// # Errors
 /// An agent is not known or does not run; the error says why.
@@ -194,9 +194,18 @@ pub fn recover(args: &cli::Recover) -> Result<Exit> {
         failed = named.collect();
     }
     let (mut agents, mut units) = (Vec::new(), Vec::new());
+    let is_of_rig = |agent: &Agent| args.agents.iter().any(|name| agent.rig() == Some(name));
+    let is_held = |agent: &Agent| matches!(marks::held(&town, agent), Ok(Some(_)));
+    let is_named = |agent: &Agent| !args.agents.is_empty() && !is_of_rig(agent);
     for unit in failed {
         match Agent::from_unit(&unit) {
             Ok(agent) if matches!(town.lacks(&agent), Ok(Some(_))) => units.push(unit),
+            Ok(agent) if !is_named(&agent) && is_held(&agent) => {
+                say(&format!(
+                    "Leaving {agent} held; 'gastownctl start {agent}' starts it"
+                ))?;
+                units.push(unit);
+            }
             Ok(agent) => agents.push(agent),
             Err(_) if is_own(&unit) => units.push(unit),
             Err(_) => say(&format!("Leaving {unit} alone, which is not the town's"))?,
@@ -213,8 +222,8 @@ pub fn recover(args: &cli::Recover) -> Result<Exit> {
     both(theirs, agents)
 }
 
-/// Starts one of our units that failed. A unit that delivers alerts, or that of an agent which the
-/// town no longer has, is not started: only its failure is forgotten.
+/// Starts one of our units that failed. A unit that delivers alerts, or that of an agent which is
+/// held, or which the town no longer has, is not started: only its failure is forgotten.
 fn restore(systemd: &Systemd, unit: &str, dry_run: bool) -> Result<()> {
     let is_forgotten = unit.starts_with("gt-alert@") || unit.starts_with("gt-agent@");
     if dry_run {

@@ -109,7 +109,7 @@ pub enum Command {
     Restart(Agents),
     /// Restart agents with a handoff to their new session
     Cycle(Agents),
-    /// Start the agents and units on which systemd gave up
+    /// Start the agents and units on which systemd gave up; held agents stay down unless named
     Recover(Recover),
     /// Have status no longer show refused requests and failed spawns; they stay in 'failed/'
     Dismiss(Dismiss),
