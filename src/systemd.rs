@@ -407,15 +407,20 @@ impl Systemd {
         Ok(read.filter_map(why).collect())
     }
 
-    /// Those of these units that are masked.
+    /// Those of these units that are masked, each with the command that ends that.
     ///
     /// # Errors
     /// The manager does not answer.
-    pub fn masked(&self, units: &[&str]) -> Result<Vec<String>> {
+    pub fn masked(&self, units: &[&str]) -> Result<Vec<(String, String)>> {
         const STATE: &str = "LoadState";
-        let read = self.read(units, &[STATE])?.into_iter();
+        const FILE: &str = "FragmentPath";
+        let read = self.read(units, &[STATE, FILE])?.into_iter();
         let masked = read.filter(|(_, of)| of.text(STATE).as_deref() == Some("masked"));
-        Ok(masked.map(|(unit, _)| unit).collect())
+        let with_command = |(unit, of): (String, Properties)| {
+            let command = unmask(&unit, Path::new(&of.text(FILE).unwrap_or_default()));
+            (unit, command)
+        };
+        Ok(masked.map(with_command).collect())
     }
 
     /// One property of a unit; `None`: it has none of that name.
@@ -568,24 +573,28 @@ pub fn cure() -> String {
 /// loaded it.
 fn not_loaded(unit: &str, state: &str, file: &Path) -> Option<String> {
     match state {
-        "masked" => {
-            // For an agent, the masked unit may be the template.
-            let masked = file.file_name().and_then(OsStr::to_str);
-            let masked = typed(masked.filter(|name| name.contains('.')).unwrap_or(unit));
-            let option = match file.starts_with("/run") {
-                true => "--runtime ",
-                false => "",
-            };
-            Some(format!(
-                "its unit is masked; 'systemctl --user unmask {option}{masked}' ends that"
-            ))
-        }
+        "masked" => Some(format!(
+            "its unit is masked; '{}' ends that",
+            unmask(unit, file)
+        )),
         "bad-setting" | "error" | "not-found" => Some(format!(
             "systemd cannot load its unit ({state}); 'systemd-analyze --user verify {}' tells why",
             typed(unit)
         )),
         _ => None,
     }
+}
+
+/// The command that unmasks a unit which the manager has from that file.
+fn unmask(unit: &str, file: &Path) -> String {
+    // For an agent, the masked unit may be the template.
+    let masked = file.file_name().and_then(OsStr::to_str);
+    let masked = typed(masked.filter(|name| name.contains('.')).unwrap_or(unit));
+    let option = match file.starts_with("/run") {
+        true => "--runtime ",
+        false => "",
+    };
+    format!("systemctl --user unmask {option}{masked}")
 }
 
 /// A unit's name as it is typed into a shell: that of a rig with a dash in its name has a backslash.

@@ -273,9 +273,11 @@ pub fn spools(report: &mut Report, town: &Town, up: bool) {
                 .find(
                     "spools",
                     format!("'{shown}' {what}"),
-                    match what.contains("missing") {
-                        true => "Requests and spawns cannot be put there",
-                        false => "Requests and spawns that are put there are executed",
+                    match what {
+                        "belongs to another user" | "is writable by others" => {
+                            "Requests and spawns that are put there are executed"
+                        }
+                        _ => "Requests and spawns cannot be put there",
                     },
                     command,
                 )

@@ -154,11 +154,14 @@ pub fn units(report: &mut Report, systemd: &Systemd, town: Option<&Town>) -> Res
                 "The town cannot run without it",
                 "apt install --reinstall gastown-systemd",
             ),
-            Some("masked" | "masked-runtime") => report.find(
+            Some(state @ ("masked" | "masked-runtime")) => report.find(
                 "units",
                 format!("{name} is masked, so nothing can start it"),
                 "The town cannot run without it",
-                format!("systemctl --user unmask {name}"),
+                match state {
+                    "masked" => format!("systemctl --user unmask {name}"),
+                    _ => format!("systemctl --user unmask --runtime {name}"),
+                },
             ),
             Some(_) => continue,
         };
@@ -334,12 +337,12 @@ fn masked(
         .filter(|name| !is_loaded(name))
         .map(String::as_str)
         .collect();
-    for unit in systemd.masked(&units).unwrap_or_default() {
+    for (unit, command) in systemd.masked(&units).unwrap_or_default() {
         report.find(
             "units",
             format!("{unit} is masked"),
             "Once it has ended, nothing can start it",
-            format!("systemctl --user unmask {}", typed(&unit)),
+            command,
         );
     }
 }
@@ -491,7 +494,15 @@ fn one_unit(report: &mut Report, unit: &Unit, properties: &Properties) {
     }
 }
 
-/// Whether a timer that is up will ever fire again.
+/// Whether a timer is one of ours: a person's own may have done its work, and is not to do it again.
+fn is_own_timer(name: &str) -> bool {
+    let next = name.strip_suffix("-next.timer");
+    let job = next.map(|stem| format!("{stem}.service"));
+    name.ends_with(".timer")
+        && (status::is_own(name) || job.is_some_and(|job| status::is_own(&job)))
+}
+
+/// Whether a timer of ours that is up will ever fire again.
 fn timer(report: &mut Report, unit: &Unit, properties: &Properties) {
     let name = &unit.name;
     // From `properties`, which are all of one moment; `unit` is older.
@@ -500,7 +511,7 @@ fn timer(report: &mut Report, unit: &Unit, properties: &Properties) {
     let never = ["NextElapseUSecMonotonic", "NextElapseUSecRealtime"]
         .iter()
         .all(|key| properties.number(key).is_none_or(|usec| usec == 0));
-    if name.ends_with(".timer")
+    if is_own_timer(name)
         && is("ActiveState", "active")
         && (is("SubState", "elapsed") || waits && never)
     {
@@ -525,6 +536,22 @@ fn is_old(properties: &Properties) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_our_own_timers_are_looked_at() {
+        for (name, is_ours) in [
+            ("gt-heartbeat.timer", true),
+            ("gt-heartbeat-next.timer", true),
+            ("gt-lifecycle-next.timer", true),
+            ("gt-spawn-trigger-next.timer", true),
+            ("gt-alert@deliver.timer", true),
+            ("gt-heartbeat.path", false),
+            ("gt-theirs.timer", false),
+            ("gt-theirs-next.timer", false),
+        ] {
+            assert_eq!(is_own_timer(name), is_ours, "{name}");
+        }
+    }
 
     #[test]
     fn drop_ins_that_break_a_service_are_named() {
