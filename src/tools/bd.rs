@@ -165,8 +165,8 @@ fn show(tools: &Tools, town: &Town, ids: &[&str], end: Instant) -> Result<Option
     }
 }
 
-/// Reads what `bd show --json` prints. `None`: it prints nothing, or an error in JSON, because a
-/// bead is missing; that tells nothing about the others.
+/// Reads what `bd show --json` prints; where it prints nothing at all, none of the beads is there.
+/// `None`: it prints an error in JSON, because a bead is missing; that tells nothing about the others.
 fn parse_shown(text: &str) -> Result<Option<Vec<Value>>> {
     let text = text.trim();
     if text.is_empty() {

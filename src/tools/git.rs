@@ -22,6 +22,17 @@ const LOCAL: Duration = Duration::from_secs(10);
 /// How many times we try to take a stash off the list, if each time another one comes off instead.
 const DROPS: usize = 3;
 
+/// The files of a worktree's git directory that show that somebody is in the middle of something: a
+/// rebase would move HEAD from under it, or forget it.
+const UNDER_WAY: [(&str, &str); 6] = [
+    ("rebase-merge", "rebase"),
+    ("rebase-apply", "rebase"),
+    ("MERGE_HEAD", "merge"),
+    ("CHERRY_PICK_HEAD", "cherry-pick"),
+    ("REVERT_HEAD", "revert"),
+    ("BISECT_START", "bisect"),
+];
+
 /// What an error says when local changes are no longer in the worktree.
 pub const KEPT: &str = "what is missing is in 'git stash'";
 
@@ -77,17 +88,9 @@ pub fn sync(
     let Some(git) = Git::of(tools, dir, deadline, stop)? else {
         return Ok(Synced::NoWorktree);
     };
-    for state in [
-        "rebase-merge",
-        "rebase-apply",
-        "MERGE_HEAD",
-        "CHERRY_PICK_HEAD",
-    ] {
+    for (state, what) in UNDER_WAY {
         if files::is_there(&git.dir.join(state)).map_err(|e| format!("{e:#}"))? {
-            return Err(format!(
-                "'{}' has a rebase or merge under way",
-                dir.display()
-            ));
+            return Err(format!("'{}' has a {what} under way", dir.display()));
         }
     }
     git.within(&["fetch", "--quiet", "origin"])?;
@@ -522,6 +525,25 @@ mod tests {
         );
         assert_eq!(setup.read("b") + &setup.read("new"), "changed\nuntracked\n");
         assert_eq!(setup.git("work", "stash list"), "");
+    }
+
+    #[test]
+    fn whoever_is_in_the_middle_of_something_is_let_be() {
+        for (begin, what, file) in [
+            ("bisect start HEAD HEAD~2", "bisect", "BISECT_START"),
+            ("revert --no-commit HEAD", "revert", "REVERT_HEAD"),
+        ] {
+            let Some(setup) = Setup::new() else { return };
+            setup.commit("work", "b", "mine\n");
+            setup.commit("work", "b", "more\n");
+            setup.git("work", begin);
+            let now = || setup.git("work", "rev-parse HEAD") + &setup.git("work", "status --short");
+            let before = now();
+            let why = setup.sync().unwrap_err();
+            assert!(why.ends_with(&format!("has a {what} under way")), "{why}");
+            assert_eq!(now(), before);
+            assert!(setup.path("work/.git").join(file).exists(), "{file}");
+        }
     }
 
     #[test]

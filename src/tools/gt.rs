@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::{Tools, run};
 use crate::files;
 use crate::town::dialect::{FILE, Release, Said, parse_answer, parse_said};
-use crate::town::{env_file, home};
+use crate::town::{env_file, has_town, home};
 
 /// How long `gt version` may take.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -38,7 +38,8 @@ pub fn refresh() {
 /// # Errors
 /// The answer cannot be written.
 pub fn ask(root: &Path, tools: &Tools) -> Result<()> {
-    if !root.is_dir() {
+    // In a directory that is no town, such as the mount point of a disk that is away, nothing is made.
+    if !matches!(has_town(root), Ok(true)) {
         return Ok(());
     }
     let path = root.join(FILE);
@@ -156,6 +157,11 @@ mod tests {
     #[test]
     fn each_file_is_asked_once_and_the_last_answer_holds() {
         let town = Fixture(tempfile::tempdir().unwrap());
+        town.gt("echo 'gt version 0.2.6 (dev)'");
+        assert_eq!(town.ask(), (None, false, 0));
+        assert!(!town.0.path().join("daemon").exists(), "made in no town");
+        std::fs::remove_file(town.0.path().join("bin/gt")).unwrap();
+        files::write(&town.0.path().join("mayor/town.json"), b"{}").unwrap();
         let is = |release: &str, error, calls| (Some(release.to_string()), error, calls);
         assert_eq!(town.ask(), (None, false, 0));
         town.gt("echo 'gt version 0.2.6 (dev)'");

@@ -36,7 +36,7 @@ pub enum Mark {
     Parked,
     /// The rig is docked.
     Docked,
-    /// The rig's setting `auto_restart` is off: nobody starts its agents but a person.
+    /// The rig's setting `auto_restart` is off: nobody starts its agents, not even a person.
     NoAutoRestart,
     /// A file that may hold a mark cannot be read.
     Unknown,

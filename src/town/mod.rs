@@ -88,7 +88,7 @@ pub struct Town {
 ///
 /// # Errors
 /// The directory cannot be looked into.
-fn has_town(root: &Path) -> Result<bool> {
+pub(crate) fn has_town(root: &Path) -> Result<bool> {
     let signs = [FILE, rigs::FILE, kept::DIR].map(|file| files::is_there(&root.join(file)));
     if signs.iter().any(|sign| matches!(sign, Ok(true))) {
         return Ok(true);
@@ -474,7 +474,15 @@ impl Town {
         self.said.keep(root, dialect::FILE)?;
         // Settings may parse and yet name an unknown program: such a text is not kept as good.
         let starts = |rig: Option<&str>| {
-            let ours = |agent: &Agent| rig.is_none() || agent.rig() == rig;
+            // What is broken in a rig's own files is no fault of the town's.
+            let is_sound = |name: &str| {
+                let sources = self.sources_of(name);
+                sources.is_none_or(|sources| sources.errors().all(Option::is_none))
+            };
+            let ours = |agent: &Agent| match rig {
+                Some(_) => agent.rig() == rig,
+                None => agent.rig().is_none_or(is_sound),
+            };
             let mut agents = patrols::all(self.rigs()).filter(ours);
             agents.all(|agent| self.launch(&agent).is_ok())
         };
@@ -643,6 +651,22 @@ pub(crate) mod tests {
         // A program that replaces the marker removes it for a moment.
         fs::remove_file(town.path(FILE)).unwrap();
         assert_eq!(Town::at(dir.path(), None).unwrap().socket(), town.socket());
+    }
+
+    #[test]
+    fn what_is_broken_in_a_rig_keeps_no_file_of_the_town_from_being_kept() {
+        let (dir, town) = town_with(
+            2,
+            &[
+                (settings::FILE, r#"{"default_agent":"codex"}"#),
+                ("ff/settings/config.json", "{"),
+            ],
+        );
+        town.keep_good().unwrap();
+        files::write(&town.path(settings::FILE), b"{").unwrap();
+        let broken = Town::at(dir.path(), None).unwrap();
+        let mayor = broken.launch(&Agent::mayor()).map(|launch| launch.preset);
+        assert_eq!(mayor.unwrap(), "codex");
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub const DIR: &str = ".beads-wisp/config";
 pub struct Wisp {
     /// `parked`, `docked`, or anything else, which has no meaning here.
     pub status: Option<String>,
-    /// Whether the rig's agents may be started without a person who asks for it.
+    /// Whether the rig's agents may be started, by a tick or by a person.
     pub auto_restart: bool,
 }
 
