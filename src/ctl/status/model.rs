@@ -109,7 +109,10 @@ impl Status {
         let failed = self.agents.iter().filter(|a| a.active_state == "failed");
         let lines = failed.filter_map(|failed| {
             let line = one_line(&agent::problem(failed)?);
-            Some((line, (failed.agent.as_str(), failed.reason.as_deref()?)))
+            // What else is wrong, such as with one that ended while it was frozen, no 'recover' mends.
+            let why = failed.reason.as_deref()?;
+            let is_given_up = why.starts_with("gave up: ");
+            is_given_up.then_some((line, (failed.agent.as_str(), why)))
         });
         let lines: BTreeMap<String, (&str, &str)> = lines.collect();
         let mut alike: BTreeMap<&str, usize> = BTreeMap::new();
@@ -288,6 +291,13 @@ mod tests {
         );
         // A program is told of each.
         assert_eq!(status(Some(true), &["one"]).problems, ["one"]);
+        // What 'recover' does not mend is not said to be mended by it.
+        for agent in &mut all.agents {
+            agent.active_state = "failed".into();
+            agent.reason = Some(agent::frozen_for_good());
+        }
+        all.problems = lines(&all);
+        assert_eq!(all.told(), all.problems);
     }
 
     #[test]
