@@ -465,8 +465,7 @@ fn is_agreed(town: &Town, agent: &Agent, seen: &Seen, sight: &Sight) -> bool {
         return false;
     };
     let ours = town.ours();
-    let is_known = answer::key(question).is_some() && !answer::is_answered(sight, question.kind);
-    is_known
+    answer::is_open(sight, question)
         && match question.kind {
             Kind::Trust if ours.trust_town => {
                 let dir = town.workdir(agent);

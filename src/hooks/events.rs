@@ -26,6 +26,8 @@ pub fn word(source: Source, event: &Value) -> Option<Word> {
     let text = |key: &str| event[key].as_str().unwrap_or_default();
     match source {
         Source::Claude => match text("hook_event_name") {
+            // It compacts its context also in the middle of a turn, and goes on.
+            "SessionStart" if text("source") == "compact" => None,
             "SessionStart" | "Stop" | "StopFailure" => Some(Word::Free),
             "PreToolUse" | "PermissionRequest" => Some(tool(event)),
             "UserPromptSubmit" | "PostToolUse" | "PostToolUseFailure" => Some(Word::Busy),
@@ -105,6 +107,11 @@ mod tests {
                 Source::Claude,
                 r#"{"hook_event_name":"SessionStart","source":"startup"}"#,
                 Some(Word::Free),
+            ),
+            (
+                Source::Claude,
+                r#"{"hook_event_name":"SessionStart","source":"compact"}"#,
+                None,
             ),
             (
                 Source::Claude,

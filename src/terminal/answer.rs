@@ -31,13 +31,17 @@ pub fn is_about(question: &Question, dir: &Path) -> bool {
     question.text.lines().any(|line| line.trim() == dir)
 }
 
-/// Whether we have answered a question of this kind of the process that the pane has now.
-pub fn is_answered(sight: &Sight, kind: Kind) -> bool {
-    sight.marks.contains(&mark(kind, sight.pid))
+/// Whether we may answer a question of the process that the pane has now: we know it, have answered
+/// none of its kind, and no person has the pane for something else.
+pub fn is_open(sight: &Sight, question: &Question) -> bool {
+    let answered = sight.marks.contains(&mark(question.kind, sight.pid));
+    key(question).is_some() && sight.hold.is_none() && !answered
 }
 
+/// tmux looks for a mark anywhere among the marks: without its last letter it would be in one of a
+/// longer pid.
 fn mark(kind: Kind, pid: u32) -> String {
-    format!("a{}p{pid}", kind.word())
+    format!("a{}p{pid}p", kind.word())
 }
 
 /// Agrees, if that very question is still on the screen; at most once for each process. Gives
@@ -54,7 +58,8 @@ pub fn agree(
     let panes = [pane.to_string()];
     let asks = |sight: &Sight| reader.state(&sight.screen) == State::Asks(question.clone());
     let sights = tmux.sights(&panes)?;
-    let sight = sights.get(pane).filter(|sight| asks(sight) && !sight.dead);
+    let may_answer = |sight: &&Sight| asks(sight) && !sight.dead && is_open(sight, question);
+    let sight = sights.get(pane).filter(may_answer);
     let (Some(sight), Some(key)) = (sight, key(question)) else {
         return Ok(false);
     };
@@ -80,6 +85,7 @@ pub fn agree(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tmux::Hold;
 
     #[test]
     fn only_what_is_known_word_for_word() {
@@ -102,7 +108,24 @@ mod tests {
         ] {
             assert_eq!(key(&question(kind, &choices)).as_deref(), want, "{kind:?}");
         }
-        let trust = question(Kind::Trust, &[]);
+        let trust = question(Kind::Trust, &["Yes, I trust this folder"]);
+        let sight = |marks: &[String], hold| Sight {
+            pid: 12,
+            marks: marks.to_vec(),
+            hold,
+            ..Sight::default()
+        };
+        let of_123 = mark(Kind::Trust, 123);
+        assert!(!of_123.contains(&mark(Kind::Trust, 12)));
+        for (marks, hold, want) in [
+            (&[][..], None, true),
+            (&[of_123, mark(Kind::Bypass, 12)], None, true),
+            (&[mark(Kind::Trust, 12)], None, false),
+            (&[], Some(Hold::Mode), false),
+            (&[], Some(Hold::Synchronized), false),
+        ] {
+            assert_eq!(is_open(&sight(marks, hold), &trust), want, "{marks:?}");
+        }
         assert!(is_about(&trust, Path::new("/home/me/gt/mayor")));
         assert!(!is_about(&trust, Path::new("/home/me/gt")));
     }

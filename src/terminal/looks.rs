@@ -56,9 +56,11 @@ pub struct Look {
     pub settled: Option<&'static str>,
     /// What the program says only while it works, in lower case.
     pub busy: &'static [&'static str],
-    /// What a line with `…` above the input line begins with while the program works, besides
-    /// braille.
+    /// What a line with [`Look::spun`] in it above the input line begins with while the program
+    /// works, besides braille.
     pub spinners: &'static [char],
+    /// See [`Look::spinners`]. Not `…` for a program whose answers begin as such a line does.
+    pub spun: &'static str,
     /// What the title begins with while the program works, besides braille.
     pub titles: &'static [char],
     /// What each dialog says, in lower case, and its kind.
@@ -102,6 +104,7 @@ pub(super) const PLAIN: Look = Look {
     settled: None,
     busy: &[],
     spinners: &[],
+    spun: "…",
     titles: &[],
     dialogs: &[],
     hides_cursor: false,
@@ -135,7 +138,6 @@ pub const LOOKS: &[Look] = &[
         // ">" is the prompt of 2.0 and earlier.
         prompts: &["❯", ">"],
         shell: Some("!"),
-        hints: &["Try \""],
         busy: &["esc to interrupt"],
         spinners: &['·', '✢', '✳', '✶', '✻', '✽', '*'],
         dialogs: &[
@@ -177,6 +179,7 @@ pub const LOOKS: &[Look] = &[
         settled: Some(" · "),
         busy: &["s • esc to interrupt)"],
         spinners: &['•', '◦'],
+        spun: "s • esc to interrupt)",
         dialogs: &[
             ("trust this folder?", Kind::Trust),
             ("do you trust the contents of this directory", Kind::Trust),

@@ -337,7 +337,7 @@ impl View<'_> {
             else {
                 return false;
             };
-            rest.starts_with(' ') && (rest.contains('…') || says(row))
+            rest.starts_with(' ') && (rest.contains(look.spun) || says(row))
         };
         let filled = (0..above).rev().filter(|row| !self.is_empty(*row));
         let title = self.screen.title.trim_start();
@@ -556,6 +556,25 @@ mod tests {
         };
         assert_eq!(question.headline(), "Delete it?");
         assert_eq!(question.choices, ["Yes delete", "No keep"]);
+    }
+
+    #[test]
+    fn what_an_answer_or_a_draft_begins_with_says_nothing() {
+        let codex = |answer: &str| {
+            let text = format!("{answer}\n\n› \n\n  mock default · ~/town");
+            let shown = screen(&text, 2, 2);
+            let shown = Screen {
+                cursor: true,
+                ..shown
+            };
+            read(&shown, look("codex"), &[])
+        };
+        assert_eq!(codex("• Waiting for the next round…"), State::Free);
+        assert_eq!(codex("• Working (3s • esc to interrupt)"), State::Busy);
+        let rule = "─".repeat(60);
+        let text = format!("● Done\n\n{rule}\n❯\u{a0}Try \"make\" first\n{rule}\n  ⏵⏵");
+        let draft = read(&screen(&text, 18, 3), look("claude"), &[]);
+        assert_eq!(draft, State::Draft);
     }
 
     #[test]

@@ -373,7 +373,8 @@ pub enum Outcome {
     Waits(State),
     /// Nothing was typed, because the window is too small to show the whole text.
     NoRoom,
-    /// Nothing was typed, because a person has the pane for something else.
+    /// No more keys were sent, because a person has the pane for something else. What was typed
+    /// before stays noted.
     Taken(Hold),
     /// The text was typed and did not show, so it was not sent.
     NotShown,
@@ -452,13 +453,19 @@ impl Attempt {
         let line = self.text.reader.line(&sight.screen, &self.text.text);
         let stage = self.stage(sight);
         let passed = now.saturating_sub(self.since);
-        if let Some(outcome) = self.retreat.clone() {
-            return self.retreat(sight, stage, outcome, now);
-        }
-        match stage {
-            Stage::New => self.begin(sight, state, line, passed, now),
-            Stage::Typed => self.typed(sight, state, line, passed, now),
-            Stage::Sent => self.sent(sight, state, line, passed, now),
+        let step = match (self.retreat.clone(), stage) {
+            (Some(outcome), _) => self.retreat(sight, stage, outcome, now),
+            (None, Stage::New) => self.begin(sight, state, line, passed, now),
+            (None, Stage::Typed) => self.typed(sight, state, line, passed, now),
+            (None, Stage::Sent) => self.sent(sight, state, line, passed, now),
+        };
+        match (&step, sight.hold) {
+            // An Enter, or the keys that take a text back, are for this pane alone, and would end a
+            // person's reading as a text would.
+            (Step::Send(strokes, _), Some(hold)) if strokes.keys != Keys::None => {
+                Step::End(Outcome::Taken(hold), None)
+            }
+            _ => step,
         }
     }
 
@@ -1027,6 +1034,38 @@ mod tests {
             };
             assert_eq!(program.told(text("x"), |_, _| {}), Outcome::Taken(hold));
             assert_eq!((program.line.as_str(), program.sent.len()), ("", 0));
+        }
+    }
+
+    #[test]
+    fn nor_is_enter_pressed_or_a_text_taken_back_there() {
+        for hold in [Hold::Mode, Hold::Synchronized] {
+            for once in [false, true] {
+                let mut hello = text("hello");
+                hello.once = once.then(|| Once::words(7));
+                let mut program = Program::default();
+                let outcome = program.told(hello.clone(), |p, look| {
+                    p.hold = (look > 0).then_some(hold);
+                });
+                assert_eq!(outcome, Outcome::Taken(hold));
+                assert_eq!((program.line.as_str(), program.sent.len()), ("hello", 0));
+                let again = program.told(hello.clone(), |_, _| {});
+                assert_eq!(again, Outcome::Taken(hold));
+                assert_eq!((program.line.as_str(), program.sent.len()), ("hello", 0));
+                program.hold = None;
+                assert_eq!(program.told(hello, |_, _| {}), Outcome::Told);
+                assert_eq!((program.sent.len(), &program.typed), (1, &None));
+            }
+            let mut program = Program {
+                line: "hello".into(),
+                hold: Some(hold),
+                ..Program::default()
+            };
+            let mut back = text("");
+            back.ours = vec!["hello".into()];
+            let outcome = program.told(back, |_, _| {});
+            assert_eq!(outcome, Outcome::Taken(hold));
+            assert_eq!(program.line, "hello");
         }
     }
 
