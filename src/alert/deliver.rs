@@ -23,6 +23,9 @@ const HOOK_LIMIT: Duration = Duration::from_secs(10);
 /// After this no delivery is begun any more; the unit may run for a minute.
 const DELIVER_LIMIT: Duration = Duration::from_secs(25);
 
+/// A way that takes so long to fail is not tried again in the same run.
+const SLOW: Duration = Duration::from_secs(3);
+
 /// Delivers what has not been delivered yet. Only one process does so at a time; a second one
 /// leaves it to the first.
 ///
@@ -38,9 +41,13 @@ pub fn deliver(dir: &Path, root: &Path, town: Option<&Town>) -> Result<()> {
         mails: town.is_some_and(|town| town.ours().alert_mail),
         tools: Tools::locate(&home),
         home,
-        mail_failure: None,
-        hook_failure: None,
+        mail: Way::default(),
+        hook: Way::default(),
     };
+    tell_all(dir, &mut teller)
+}
+
+fn tell_all(dir: &Path, teller: &mut Teller<'_>) -> Result<()> {
     let begin = Instant::now();
     // Conditions may change meanwhile: look again until nothing is due.
     for _ in 0..MOST {
@@ -55,6 +62,8 @@ pub fn deliver(dir: &Path, root: &Path, town: Option<&Town>) -> Result<()> {
             continue;
         }
         let mut told = alert.clone();
+        teller.mail.begin();
+        teller.hook.begin();
         teller.tell(&alert, false, &mut told.told);
         if let Some(end) = &mut told.end {
             // Only those are told of the end who have been told of the beginning.
@@ -72,32 +81,56 @@ pub fn deliver(dir: &Path, root: &Path, town: Option<&Town>) -> Result<()> {
     Ok(())
 }
 
-/// The ways to deliver. A way that has failed in this run is not tried again for the other alerts.
+/// The ways to deliver.
 struct Teller<'a> {
     root: &'a Path,
     mails: bool,
     tools: Tools,
     home: PathBuf,
-    mail_failure: Option<String>,
-    hook_failure: Option<String>,
+    mail: Way,
+    hook: Way,
+}
+
+/// How it went with a way to deliver. One that hangs is not tried again for the other alerts of a run;
+/// one that fails at once may fail for that alert alone.
+#[derive(Debug, Default)]
+struct Way {
+    failure: Option<String>,
+    is_slow: bool,
+}
+
+impl Way {
+    /// Forgets that it has failed for an earlier alert, unless it hangs.
+    fn begin(&mut self) {
+        if !self.is_slow {
+            self.failure = None;
+        }
+    }
+
+    /// Tells somebody of an alert, unless the way has failed already; whether it worked.
+    fn works(&mut self, alert: &Alert, tell: impl FnOnce() -> Result<()>) -> bool {
+        if self.failure.is_some() {
+            return false;
+        }
+        let begin = Instant::now();
+        self.failure = failure(alert, tell());
+        self.is_slow = self.failure.is_some() && begin.elapsed() > SLOW;
+        self.failure.is_none()
+    }
 }
 
 impl Teller<'_> {
     /// Tells the beginning or the end of a condition to whoever does not know it.
     fn tell(&mut self, alert: &Alert, at_end: bool, knows: &mut Told) {
-        if !knows.mail && self.mail_failure.is_none() {
-            self.mail_failure = failure(alert, self.tell_mayor(alert, at_end));
-            knows.mail = self.mail_failure.is_none();
-        }
-        if !knows.hook && self.hook_failure.is_none() {
-            self.hook_failure = failure(alert, self.run_hook(alert, at_end));
-            knows.hook = self.hook_failure.is_none();
-        }
+        let [mut mail, mut hook] = [&mut self.mail, &mut self.hook].map(std::mem::take);
+        knows.mail = knows.mail || mail.works(alert, || self.tell_mayor(alert, at_end));
+        knows.hook = knows.hook || hook.works(alert, || self.run_hook(alert, at_end));
+        (self.mail, self.hook) = (mail, hook);
     }
 
     /// Why not everybody could be told.
     fn failure(&self) -> Option<String> {
-        self.mail_failure.clone().or(self.hook_failure.clone())
+        self.mail.failure.clone().or(self.hook.failure.clone())
     }
 
     fn tell_mayor(&self, alert: &Alert, at_end: bool) -> Result<()> {
@@ -188,4 +221,58 @@ fn text(alert: &Alert, at_end: bool) -> (String, String) {
         let _ = writeln!(body, "{key}: {value}");
     }
     (subject, body)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::super::store::begin;
+    use super::*;
+    use crate::tools::script;
+
+    #[test]
+    fn a_program_that_fails_for_one_alert_is_run_for_the_others() {
+        let home = tempfile::tempdir().unwrap();
+        let dir = home.path().join("alerts");
+        fs::create_dir_all(home.path().join(".config/gastown")).unwrap();
+        let heard = home.path().join("heard");
+        let text = format!(
+            "#!/bin/sh\necho $GT_ALERT >>'{}'\n[ $GT_ALERT != a ]\n",
+            heard.display()
+        );
+        script(&home.path().join(HOOK), &text);
+        let mut teller = Teller {
+            root: home.path(),
+            mails: false,
+            tools: Tools::locate(home.path()),
+            home: home.path().to_path_buf(),
+            mail: Way::default(),
+            hook: Way::default(),
+        };
+        for (second, key) in ["a", "b"].into_iter().enumerate() {
+            let at = Timestamp::from_second(second as i64).unwrap();
+            begin(&dir, key, "it broke", &[], at).unwrap();
+        }
+        tell_all(&dir, &mut teller).unwrap();
+        assert_eq!(fs::read_to_string(&heard).unwrap(), "a\nb\n");
+        let told: Vec<_> = all(&dir)
+            .into_iter()
+            .map(|(_, alert)| (alert.key.clone(), alert.told.all(), alert.failure.is_some()))
+            .collect();
+        assert_eq!(told, [("a".into(), false, true), ("b".into(), true, false)]);
+    }
+
+    #[test]
+    fn a_way_that_hangs_is_tried_once_in_a_run() {
+        let mut way = Way {
+            failure: Some("no answer".into()),
+            is_slow: true,
+        };
+        way.begin();
+        assert!(way.failure.is_some());
+        way.is_slow = false;
+        way.begin();
+        assert!(way.failure.is_none());
+    }
 }
