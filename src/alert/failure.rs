@@ -118,7 +118,7 @@ pub fn handle(unit: &str) -> Result<Exit> {
 /// that is under way would replace our timer by its own, so we wait for its end. A tick that failed
 /// has armed the next one itself, unless it was killed before.
 fn arm_tick(town: &Town, unit: &str) -> Result<()> {
-    let _tick = files::lock(&town.path(JOB.lock), TICK_ENDS)?;
+    let _tick = files::lock_to_read(&town.path(JOB.lock), TICK_ENDS)?;
     match unit == OWN_UNIT && job::is_armed(&JOB, &Systemd::connect()?)? {
         true => Ok(()),
         false => job::arm_for_failure(&JOB),

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use jiff::{SignedDuration, Timestamp};
 
-use super::decide::dead_beads;
+use super::decide::{SILENT_KEY, dead_beads};
 use super::memory::{Hook, Memory};
 use super::observe::{self, OWN_UNIT, World};
 use super::observed::{Observed, Seen};
@@ -181,8 +181,15 @@ impl Acting<'_> {
     }
 
     fn steps(&mut self, steps: &[Step]) {
+        // Before the first start: the start of a polecat is refused while many others have failed.
         for step in steps {
-            if let Action::Stop { agent } = &step.action
+            if let Action::Retry { agent, .. } = &step.action {
+                let forgot = self.world.systemd.reset_failed(&agent.unit());
+                self.note(forgot);
+            }
+        }
+        for step in steps {
+            if let Action::Stop { agent } | Action::Restart { agent } = &step.action
                 && self.is_frozen(agent)
             {
                 log::info!("Leaving {agent}, which was frozen a moment ago");
@@ -585,7 +592,9 @@ impl Acting<'_> {
                 "Agents died together: {names}");
         }
         for (key, summary) in &plan.raise {
-            self.note(alert::raise(town, key, summary, &[]));
+            let agent = agent_of(key).map(|agent| agent.to_string());
+            let fields: Vec<_> = agent.iter().map(|agent| ("GT_AGENT", &**agent)).collect();
+            self.note(alert::raise(town, key, summary, &fields));
         }
         for (key, summary) in &plan.clear {
             self.note(alert::clear(town, key, summary));
@@ -624,6 +633,18 @@ impl Acting<'_> {
     }
 }
 
+/// The agent that an alert of a tick is about, by the alert's key.
+fn agent_of(key: &str) -> Option<Agent> {
+    if key == SILENT_KEY {
+        return Some(Agent::deacon());
+    }
+    match key.split_once('-')? {
+        ("unit" | "elsewhere", unit) => Agent::from_unit(unit).ok(),
+        ("asks" | "busy" | "hook" | "gone", instance) => Agent::from_instance(instance).ok(),
+        _ => None,
+    }
+}
+
 fn log_wait(agent: &Agent, why: &str) {
     let name = agent.to_string();
     log::info!(message_id = journal::POKE_WAITS, gt_agent = name.as_str(), gt_reason = why;
@@ -633,6 +654,22 @@ fn log_wait(agent: &Agent, why: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_alert_says_whom_it_is_about() {
+        for (key, want) in [
+            ("unit-gt-agent@a-witness.service", Some("a/witness")),
+            ("unit-gt-tmux.service", None),
+            ("elsewhere-gt-agent@mayor.service", Some("mayor")),
+            ("asks-a-crew-max", Some("a/crew/max")),
+            ("polecats-mayor", None),
+            ("config-mayor/daemon.json", None),
+            ("deacon", Some("deacon")),
+        ] {
+            let agent = agent_of(key).map(|agent| agent.to_string());
+            assert_eq!(agent.as_deref(), want, "{key}");
+        }
+    }
 
     #[test]
     fn a_mail_about_one_that_is_down_for_long_is_tried_again_ever_later() {

@@ -158,6 +158,14 @@ impl Deciding<'_> {
             Some(_) => self.memory.tmux_failures.saturating_add(1),
             None => 0,
         };
+        // What runs nowhere, and what runs elsewhere, only tmux tells.
+        if self.seen.blind.is_some() {
+            let only_tmux = ["elsewhere-", "hook-", "gone-"];
+            let keys = self.seen.alerts.keys();
+            let known_by_tmux =
+                keys.filter(|key| only_tmux.iter().any(|kind| key.starts_with(kind)));
+            self.pending.extend(known_by_tmux.cloned());
+        }
         if let Some(why) = &self.seen.blind
             && self.memory.tmux_failures >= FAILURE_LIMIT
         {
@@ -243,6 +251,17 @@ impl Deciding<'_> {
         self.deadlines.push((time, what.into()));
     }
 
+    /// Keeps the alerts about an agent as they are: it is not known whether what they tell is over.
+    fn keep_alerts(&mut self, agent: &Agent) {
+        let (unit, instance) = (agent.unit(), agent.instance());
+        let is_about = |key: &&String| {
+            let about = key.split_once('-').map(|(_, about)| about);
+            about == Some(unit.as_str()) || about == Some(instance.as_str())
+        };
+        let about = self.seen.alerts.keys().filter(is_about);
+        self.pending.extend(about.cloned());
+    }
+
     fn agent(&mut self, agent: &Agent, seen: &Seen) {
         let unit = &seen.unit;
         let key = unit_key(&agent.unit());
@@ -250,7 +269,7 @@ impl Deciding<'_> {
         if let Some(refused) = &seen.refusal
             && refused.is_unknown()
         {
-            self.pending.insert(key);
+            self.keep_alerts(agent);
             self.conditions
                 .insert(refused.condition(), refused.reason.clone());
             return self.leave(agent, refused.reason.clone());
@@ -305,8 +324,9 @@ impl Deciding<'_> {
         }
         let left = seen.left.filter(|_| !unit.is_failed() && !seen.outside);
         // An agent that somebody has started goes on, whatever the patrols want.
-        let goes_on = !agent.role().is_patrol() && !seen.dismissed && !seen.gone;
+        let goes_on = !agent.role().is_patrol() && !seen.dismissed;
         if let Some(Left::Waiting(since)) = left
+            && !seen.gone
             && (seen.wanted || goes_on)
         {
             return self.retry(agent, Some(since), "it asked to wait");
@@ -369,6 +389,10 @@ impl Deciding<'_> {
         }
         let is_polecat = agent.role() == Role::Polecat;
         if is_polecat && agent.rig().is_some_and(|rig| self.storms.contains(rig)) {
+            // Once it can be started, it is no part of the storm any more.
+            if seen.left == Some(Left::AtWork) && seen.usable == Some(false) {
+                self.mended(agent, seen);
+            }
             self.pending.insert(unit_key(&agent.unit()));
             return self.leave(agent, "too many polecats of its rig gave up");
         }
@@ -606,6 +630,7 @@ impl Deciding<'_> {
         }
         // An emergency stop that freezes keeps what the agent knows; a stop would lose it.
         if seen.unit.frozen {
+            self.keep_alerts(agent);
             return self.leave(agent, "it is frozen; 'gastownctl thaw' ends it");
         }
         let refused = seen.refusal.as_ref();
@@ -741,6 +766,9 @@ impl Deciding<'_> {
                  left alone, stop them with 'gastownctl stop {names}' or list the rigs again"
             );
             self.conditions.insert("rigs".into(), summary);
+        } else if self.seen.problems.contains_key("config-mayor/rigs.json") {
+            // It is not known which rigs are listed.
+            self.pending.insert("rigs".into());
         }
     }
 

@@ -276,7 +276,7 @@ pub fn agents(world: &World<'_>, units: &BTreeMap<String, Unit>) -> Result<BTree
         };
         seen.usable = unstartable
             .contains(&agent.unit())
-            .then(|| fit::check(town, agent).is_ok());
+            .then(|| fit::by_itself(town, agent).is_ok());
         let left = Note::of(town, agent).load();
         let mut refusal = marks.refusal(agent);
         // If its directory cannot be looked into, it would be started in another one.

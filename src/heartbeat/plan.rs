@@ -92,7 +92,10 @@ impl Action {
     pub fn is_counted(&self) -> bool {
         matches!(
             self,
-            Action::Poke { .. } | Action::Retry { .. } | Action::Restart { .. }
+            Action::Poke { .. }
+                | Action::Retry { .. }
+                | Action::Restart { .. }
+                | Action::Tell { .. }
         )
     }
 }

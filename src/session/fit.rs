@@ -32,7 +32,19 @@ impl std::error::Error for Away {}
 /// Why every start would fail now, and what mends that. An error of which [`files::may_pass`] is true
 /// may go away by itself, and so may [`Away`].
 pub fn check(town: &Town, agent: &Agent) -> Result<()> {
-    if let Some(lack) = town.lack(agent).or_else(|| check::storm(agent)) {
+    if let Some(storm) = check::storm(agent) {
+        bail!(storm);
+    }
+    by_itself(town, agent)
+}
+
+/// As [`check`], whatever has become of the other polecats of its rig: their starts are refused because
+/// so many have failed, so for those who failed this would never change.
+///
+/// # Errors
+/// As of [`check`].
+pub fn by_itself(town: &Town, agent: &Agent) -> Result<()> {
+    if let Some(lack) = town.lack(agent) {
         bail!(lack);
     }
     secrets::load()?;
