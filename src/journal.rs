@@ -101,9 +101,12 @@ struct Fields<'a> {
 impl<'a> Fields<'a> {
     fn of(record: &'a Record<'_>) -> Fields<'a> {
         let own = record.key_values();
-        let agent = own.get("gt_agent".into()).map(|agent| agent.to_string());
+        // Alerts have their fields by the names that the hook gets.
+        let field = |lower: &str, upper: &str| own.get(lower.into()).or(own.get(upper.into()));
+        let agent = field("gt_agent", "GT_AGENT").map(|agent| agent.to_string());
         let agent = agent.and_then(|agent| Agent::parse(&agent).ok());
         let rig = agent.and_then(|agent| agent.rig().map(String::from));
+        let rig = rig.filter(|_| field("gt_rig", "GT_RIG").is_none());
         Fields { own, rig }
     }
 }
@@ -228,6 +231,26 @@ fn ours(metadata: &Metadata<'_>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_message_names_its_rig_once() {
+        for (own, rig) in [
+            (vec![("GT_AGENT", "gastown/witness")], Some("gastown")),
+            (
+                vec![("gt_agent", "gastown/witness"), ("gt_rig", "gastown")],
+                None,
+            ),
+            (
+                vec![("GT_AGENT", "gastown/witness"), ("GT_RIG", "gastown")],
+                None,
+            ),
+        ] {
+            let fields = own.as_slice();
+            let mut record = Record::builder();
+            let record = record.key_values(&fields).build();
+            assert_eq!(Fields::of(&record).rig.as_deref(), rig, "{own:?}");
+        }
+    }
 
     #[test]
     fn messages_name_rig_and_town() {

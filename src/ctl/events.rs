@@ -199,8 +199,13 @@ pub fn parse(text: &str) -> Vec<Event> {
         let Some(event) = serde_json::from_str(line).ok().and_then(|o| one(&o)) else {
             continue;
         };
-        // After an end that gt-agent has told itself, the manager's message says nothing new.
-        let said = || events.iter().rev().find(|e| e.agent == event.agent);
+        // After an end that gt-agent has told itself, the manager's message says nothing new. Pokes,
+        // requests and alerts tell of no end.
+        let is_of_run = |e: &&Event| {
+            use Kind::{Begin, End, Refused, Stop};
+            e.agent == event.agent && matches!(kind(e.name), Begin | End | Stop | Refused)
+        };
+        let said = || events.iter().rev().find(is_of_run);
         if event.name == UNIT_FAILED.0
             && said().is_some_and(|before| {
                 before.name != "AGENT_STARTED" && before.name != "AGENT_ADOPTED"
@@ -325,9 +330,13 @@ mod tests {
             names(&[started.clone(), failed.clone()]),
             ["AGENT_STARTED", "UNIT_FAILED"]
         );
+        for other in ["POKED", "REQUEST_DONE", "ALERT_BEGAN", "AGENT_RETRIED"] {
+            let lines = [started.clone(), line(other, agent), failed.clone()];
+            assert_eq!(names(&lines), ["AGENT_STARTED", other, "UNIT_FAILED"]);
+        }
         assert_eq!(
-            names(&[started, ended, failed]),
-            ["AGENT_STARTED", "AGENT_ENDED"]
+            names(&[started, ended, line("ALERT_BEGAN", agent), failed]),
+            ["AGENT_STARTED", "AGENT_ENDED", "ALERT_BEGAN"]
         );
         let other = line(
             "UNIT_FAILED",
