@@ -49,27 +49,25 @@ agent_screen() { tmux capture-pane -p -t "$(pane "$1")"; }
 heard() {
     local agent
     for agent; do
-        eventually 150 has_said "$(agent_words "$agent")"
-        eventually 40 shows "$agent" 'All is well.'
+        eventually 300 has_said "$(agent_words "$agent")"
+        eventually 180 shows "$agent" 'All is well.'
     done
 }
 agent_words() { echo "You are witness \\(rig: ${1%-witness}\\)"; }
 # keeps AGENT FILE: what it shows, once that is still.
 is_still() { agent_screen "$1" >"$2" && sleep 0.3 && agent_screen "$1" | diff "$2" -; }
-keeps() { eventually 20 is_still "$@"; }
-shows() { agent_screen "$1" | grep -qF -- "$2"; }
+keeps() { eventually 180 is_still "$@"; }
+shows() { agent_screen "$1" | grep >/dev/null -F -- "$2"; }
 types() { tmux send-keys -t "$(pane "$1")" -l -- "$2"; }
 # sends AGENT TEXT [SHOWN]: types it and presses Enter; one that comes too soon would be a part of the text.
 sends() {
     types "$1" "$2"
-    eventually 20 shows "$1" "${3:-$2}"
+    eventually 180 shows "$1" "${3:-$2}"
     sleep 0.5
     press "$1" Enter
 }
 press() { tmux send-keys -t "$(pane "$1")" "${@:2}"; }
 
-# poke: the Witnesses are poked by each tick.
-tick() { sc start --wait gt-heartbeat.service; }
 pokes_noted() { events "$(message_id POKED)" "GT_AGENT=${1/-//}"; }
 
 # Starts no agents of the roster but Witnesses. A tick may come at any time, and who has just been
@@ -94,7 +92,7 @@ beside() {
     ) &
     local typist=$!
     pokes
-    eventually 60 gives "kill -0 $typist 2>/dev/null || echo typed" typed
+    eventually 180 gives "kill -0 $typist 2>/dev/null || echo typed" typed
 }
 is_theirs() {
     has_only_theirs() {
@@ -102,7 +100,7 @@ is_theirs() {
         line=$(agent_screen "$1" | grep '^[❯›]' | tail -n 1)
         [[ $line == *'and mine'* && $line != *HEARTBEAT* ]]
     }
-    eventually 30 has_only_theirs "$1"
+    eventually 180 has_only_theirs "$1"
 }
 
 # alert_by: the program that is called for alerts is the shell's from standard input.
@@ -129,7 +127,7 @@ begins() {
     up_bare
     real_polecat nux "${@:2}"
     spawn nux
-    eventually 170 has_said '^Begin\.$'
-    eventually 20 spool_is 0 0
+    eventually 300 has_said '^Begin\.$'
+    eventually 180 spool_is 0 0
     always 3 gives 'said .' 1
 }

@@ -166,6 +166,37 @@ restart_manager() {
     eventually 60 sc is-system-running --wait
 }
 
+# kill_runs NAME N MS...: kills that many processes of ours with that name, each at random within one of these
+# times after it is seen, and prints their ids: it meets also one that lives for a moment. For the background.
+kill_runs() {
+    exec perl -MTime::HiRes=sleep -e '
+        my ($name, $n, @within) = @ARGV;
+        # The kernel cuts it.
+        my ($short, %killed) = substr $name, 0, 15;
+        $| = 1;
+        while ($n > 0) {
+            for my $dir (grep { -o } glob "/proc/[0-9]*") {
+                open my $in, "<", "$dir/comm" or next;
+                next if (<$in> // "") ne "$short\n" || $killed{$dir};
+                sleep rand($within[rand @within]) / 1000;
+                next unless kill "KILL", substr $dir, 6;
+                $killed{$dir} = 1;
+                $n--;
+                print substr($dir, 6), "\n";
+            }
+            sleep 0.01;
+        }' "$@"
+}
+
+# stop_lasts AGENT: from now on a stop of it lasts until ~/lasts is removed.
+stop_lasts() {
+    local dir=~/.config/systemd/user/gt-agent@$1.service.d
+    mkdir -p "$dir"
+    printf '[Service]\nTimeoutStopSec=3min\nExecStopPost=/bin/sh -c "while [ -e %%h/lasts ]; do sleep 0.1; done"\n' >"$dir/lasts.conf"
+    sc daemon-reload
+    touch ~/lasts
+}
+
 # Somebody else's session on the town's socket and on another, and a process called claude:
 # whatever a test does, they must be there at its end.
 decoys() {
