@@ -270,7 +270,11 @@ pub fn head(pid: u32) -> Head {
         return Head::Process(pid);
     }
     if stat.foreground != stat.group && self::stat(stat.foreground).is_some() {
-        return Head::Process(stat.foreground);
+        // A person may start the agent from this very shell.
+        return match starts_units(&arguments(stat.foreground)) {
+            true => Head::IdleShell,
+            false => Head::Process(stat.foreground),
+        };
     }
     // A shell that does not control jobs yet, such as one that reads its start-up files, has what
     // it runs in its own process group. What it has in the background is in groups of their own.
@@ -281,6 +285,12 @@ pub fn head(pid: u32) -> Head {
         return Head::Process(pid);
     }
     Head::IdleShell
+}
+
+/// Whether a pane's first process is a shell that still starts: it runs a command of its start-up
+/// files, and what a person or a tool has typed it runs after them.
+pub fn is_starting_shell(pid: u32) -> bool {
+    head(pid) == Head::Process(pid) && is_interactive_shell(&arguments(pid))
 }
 
 /// The socket that a tmux server, or a gt-agent that watches one, was started for, by name or path;
@@ -317,12 +327,19 @@ fn is_interactive_shell(argv: &[String]) -> bool {
 }
 
 fn is_shell(argv: &[String]) -> bool {
-    let name = argv
-        .first()
-        .and_then(|program| program.rsplit('/').next())
-        .unwrap_or_default();
     let shells = ["sh", "bash", "zsh", "fish", "dash", "ksh", "tcsh"];
-    shells.contains(&name.trim_start_matches('-'))
+    shells.contains(&program(argv).trim_start_matches('-'))
+}
+
+/// Whether a command is one by which people start units, and that waits until they are up.
+fn starts_units(argv: &[String]) -> bool {
+    ["gastownctl", "systemctl"].contains(&program(argv))
+}
+
+/// The name of a command's program.
+fn program(argv: &[String]) -> &str {
+    let program = argv.first().and_then(|program| program.rsplit('/').next());
+    program.unwrap_or_default()
 }
 
 fn stat(pid: u32) -> Option<Stat> {
@@ -398,6 +415,19 @@ mod tests {
         ] {
             let argv: Vec<String> = argv.into_iter().map(String::from).collect();
             assert_eq!(is_interactive_shell(&argv), want, "{argv:?}");
+        }
+    }
+
+    #[test]
+    fn who_starts_an_agent_is_not_the_agent() {
+        for (argv, want) in [
+            (vec!["gastownctl", "start", "deacon"], true),
+            (vec!["/usr/bin/systemctl", "--user", "start", "x"], true),
+            (vec!["claude", "gastownctl"], false),
+            (vec![], false),
+        ] {
+            let argv: Vec<String> = argv.into_iter().map(String::from).collect();
+            assert_eq!(starts_units(&argv), want, "{argv:?}");
         }
     }
 

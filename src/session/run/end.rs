@@ -464,10 +464,7 @@ impl Run {
 
     /// Ends the agent because we got a signal. The signal was a stop only if systemd says so.
     pub(super) fn stop(&self) -> Result<u8> {
-        let has_note = !matches!(self.note.load(), Ok(None));
-        if has_note && self.is_alone() {
-            self.forget_note();
-        }
+        self.forget_if_alone();
         if process::oom_kills() > self.oom_kills && self.is_out_of_memory() {
             self.report(&End::OutOfMemory);
             self.end_agent();
@@ -532,6 +529,14 @@ impl Run {
         }
     }
 
+    /// Forgets that the agent is at work if it alone is to stop, for good.
+    fn forget_if_alone(&self) {
+        let has_note = !matches!(self.note.load(), Ok(None));
+        if has_note && self.is_alone() {
+            self.forget_note();
+        }
+    }
+
     /// Kills what an agent that has ended left in the unit, as systemd does between two runs.
     pub(super) fn end_leftovers(&self) -> Result<()> {
         let systemd = Systemd::connect()?;
@@ -592,6 +597,7 @@ impl Run {
 
     /// Our exit status when a signal ends us before the agent was started.
     pub(super) fn stop_unstarted(&self) -> u8 {
+        self.forget_if_alone();
         let units = self.ask().map(|(_, units)| units).unwrap_or_default();
         match is_stopping(&units, &self.unit) {
             true => 0,

@@ -170,8 +170,11 @@ fn prepared_and_run(instance: &str) -> Result<u8> {
     let is_wanted = town
         .patrols()
         .is_ok_and(|patrols| patrols.wants(&run.agent));
-    if is_wanted || !matches!(run.note.load(), Ok(Some(Left::AtWork))) {
-        run.forget_note();
+    match run.note.load() {
+        Ok(Some(Left::AtWork)) if !is_wanted => {}
+        // It was at work before it asked to wait, and is to go on even if this start fails.
+        Ok(Some(Left::Waiting(_))) if !is_wanted => run.save_note(Left::AtWork),
+        _ => run.forget_note(),
     }
     if let Err(e) = secrets::refresh(&run.tmux) {
         log::warn!("{e:#}, leaving the tmux server's environment as it is");

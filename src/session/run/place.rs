@@ -22,6 +22,15 @@ const SCOPE_LIMIT: Duration = Duration::from_secs(10);
 /// How often the manager is asked.
 const SCOPE_POLL: Duration = Duration::from_millis(5);
 
+/// How long a shell that somebody has opened may take until it has read its start-up files.
+const SHELL_LIMIT: Duration = Duration::from_secs(10);
+
+/// How long after that it may take until it runs what was typed there.
+const TYPED_LIMIT: Duration = Duration::from_secs(2);
+
+/// How often we look at such a shell.
+const SHELL_POLL: Duration = Duration::from_millis(100);
+
 /// Where an agent's pane is, or is to be.
 pub(super) enum Place {
     /// In this pane, with this process at work in it.
@@ -67,7 +76,7 @@ impl Run {
             }
             Found::Session(first)
                 if first.home.is_none()
-                    && let Head::Process(pid) = process::head(first.pid) =>
+                    && let Head::Process(pid) = self.settled(first.pid) =>
             {
                 Ok(Place::Running(first.clone(), pid))
             }
@@ -81,6 +90,21 @@ impl Run {
                 }
             }
         }
+    }
+
+    /// What runs in a pane that somebody else has opened. Whoever watched a shell that still starts
+    /// would not notice the end of the agent that it runs then.
+    fn settled(&self, pid: u32) -> Head {
+        let mut limit = Instant::now() + SHELL_LIMIT;
+        let mut starts = process::is_starting_shell(pid);
+        while starts && Instant::now() < limit && !self.is_to_stop_within(SHELL_POLL) {
+            match process::head(pid) {
+                Head::Process(head) if head != pid => return Head::Process(head),
+                Head::Process(_) => starts = process::is_starting_shell(pid),
+                Head::IdleShell => limit = limit.min(Instant::now() + TYPED_LIMIT),
+            }
+        }
+        process::head(pid)
     }
 
     /// A session that another release of `gt` has named gets the name by which the one in use
