@@ -23,10 +23,10 @@ const SCOPE_LIMIT: Duration = Duration::from_secs(10);
 const SCOPE_POLL: Duration = Duration::from_millis(5);
 
 /// How long a shell that somebody has opened may take until it has read its start-up files.
-const SHELL_LIMIT: Duration = Duration::from_secs(10);
+const SHELL_LIMIT: Duration = Duration::from_secs(20);
 
 /// How long after that it may take until it runs what was typed there.
-const TYPED_LIMIT: Duration = Duration::from_secs(2);
+const TYPED_LIMIT: Duration = Duration::from_secs(5);
 
 /// How often we look at such a shell.
 const SHELL_POLL: Duration = Duration::from_millis(100);
