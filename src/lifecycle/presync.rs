@@ -88,10 +88,10 @@ impl Worktree {
             .record
             .with_file_name(format!("{}.failures", agent.instance()));
         let Some(why) = failure else {
-            if files::remove(&path)? {
-                let over = format!("The worktree '{dir}' of {agent} is up to date again");
-                alert::clear(&self.town, &self.key(), &over)?;
-            }
+            // The alert first, also where nothing was counted: see `leave`.
+            let over = format!("The worktree '{dir}' of {agent} is up to date again");
+            alert::clear(&self.town, &self.key(), &over)?;
+            files::remove(&path)?;
             return Ok(());
         };
         let before: u32 = files::read(&path)?
@@ -179,5 +179,31 @@ impl Worktree {
             Ok(out) => log::debug!("'bd sync' in '{dir}' failed: {}", out.complaint()),
             Err(e) => log::warn!(gt_agent:% = agent; "'bd sync' in '{dir}' {e}, ignoring"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::town::tests::town_with;
+
+    #[test]
+    fn a_sync_that_works_ends_what_a_sync_that_was_cut_off_has_left_where_somebody_works() {
+        let record = ("daemon/presync/ff-refinery", "");
+        let (_dir, town) = town_with(1, &[record, ("ff/refinery/rig/x", "")]);
+        let agent = Agent::parse("ff/refinery").unwrap();
+        let worktree = Worktree::of(&town, &agent, false).unwrap();
+        worktree.leave();
+        let is_told = || alert::open(&town).contains(&worktree.key());
+        assert!(is_told() && !town.path(record.0).exists());
+        worktree.count(None).unwrap();
+        assert!(!is_told());
+        for told in [false, false, true] {
+            worktree.count(Some("no network")).unwrap();
+            assert_eq!(is_told(), told);
+        }
+        worktree.count(None).unwrap();
+        worktree.count(Some("no network")).unwrap();
+        assert!(!is_told());
     }
 }
