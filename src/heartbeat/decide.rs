@@ -589,16 +589,23 @@ impl Deciding<'_> {
         let now = self.now;
         let pause = |count| pause(&self.seen.rules, count);
         let gap = self.gap.is_some();
-        let down = down.filter(|down| *down <= now).unwrap_or(now);
+        let down = down.filter(|down| *down <= now);
         let record = self.memory.record(agent);
+        let first = down.unwrap_or(now) + pause(0);
         let retry = record.retry.get_or_insert(Retry {
             count: 0,
-            at: down + pause(0),
+            at: first,
         });
-        // A clock that was set must not make it start at once, or never.
-        if gap || retry.at > now + pause(retry.count) {
-            retry.at = now + pause(retry.count);
+        // This try has been made, and the agent has run since for longer than its pause.
+        if down.is_some_and(|down| retry.at < down) {
+            retry.at = first;
         }
+        // A clock that was set, or a sleep, must not make it start at once, or never: the machine may
+        // sleep more often than a long pause lasts.
+        if gap {
+            retry.at = retry.at.max(now + pause(0));
+        }
+        retry.at = retry.at.min(now + pause(retry.count));
         let at = retry.at;
         if at <= now {
             self.try_again(agent, format!("{state}, and its pause is over"));
