@@ -9,7 +9,7 @@ use super::observed::{Activity, KEPT_UNITS, LOOKS, Observed, Seen, UnitState};
 use super::plan::{Action, CEILING, Next, Plan, Step};
 use crate::agent::{Agent, Role};
 use crate::alert::{self, unit_key};
-use crate::job::KILLED;
+use crate::job;
 use crate::lifecycle::presync;
 use crate::printable;
 use crate::town::left::Left;
@@ -206,11 +206,7 @@ impl Deciding<'_> {
         } else if unit.is_failed() {
             let summary = alert::failed(name, &alert::end(&unit.result, unit.status));
             self.conditions.insert(key, summary);
-        } else if unit.restarts >= KILLED && !unit.is_down() {
-            let why = format!(
-                "it was killed, or took too long, {} times in a row",
-                unit.restarts
-            );
+        } else if let Some(why) = job::killed(unit.restarts).filter(|_| !unit.is_down()) {
             self.conditions.insert(key, alert::failed(name, &why));
         } else if unit.is_changing() || (unit.is_active() && !is_kept) {
             self.pending.insert(key);

@@ -111,6 +111,12 @@ pub fn trouble(service: &Properties) -> Option<String> {
     has_told.then_some(said)
 }
 
+/// What is wrong with a job that the manager has restarted so often in a row; `None`: nothing.
+pub fn killed(restarts: u64) -> Option<String> {
+    let often = restarts >= KILLED;
+    often.then(|| format!("it was killed, or took too long, {restarts} times in a row"))
+}
+
 /// Whether the manager has started this program, and not a person.
 fn is_service() -> bool {
     std::env::var_os("NOTIFY_SOCKET").is_some()

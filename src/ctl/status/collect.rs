@@ -267,7 +267,12 @@ fn ask(
         if units.get(*name).is_some_and(is_on)
             && let Ok(properties) = systemd.properties(name)
         {
-            troubles.extend(job::trouble(&properties).map(|why| (*name, why)));
+            let why = problems::of_job(
+                name,
+                job::trouble(&properties),
+                properties.number("NRestarts"),
+            );
+            troubles.extend(why.map(|why| (*name, why)));
             if *name == OWN_UNIT && properties.text("Result").is_some_and(|r| r != "success") {
                 let why = troubles.get(name).cloned();
                 status.tick_failure = why.or_else(|| Some(last_end(&properties)));

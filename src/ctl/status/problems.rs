@@ -13,7 +13,7 @@ use crate::ctl::{dismiss, user, whose, words};
 use crate::files;
 use crate::heartbeat::observe::OWN_UNIT;
 use crate::heartbeat::observed::{JOBS, KEPT_UNITS, LOOKS};
-use crate::job::starts;
+use crate::job::{self, starts};
 use crate::meant;
 use crate::session::fit;
 use crate::session::whose::{Names, OtherServers};
@@ -174,6 +174,13 @@ impl Status {
     }
 }
 
+/// What is wrong with a job that is up or has failed: what it has `said` of itself, or that it is
+/// killed again and again, which it cannot say. (The manager restarts no tick for that.)
+pub fn of_job(name: &str, said: Option<String>, restarts: Option<u64>) -> Option<String> {
+    let restarts = restarts.filter(|_| JOBS.contains(&name));
+    said.or_else(|| job::killed(restarts?))
+}
+
 /// What is wrong with the town's own units. `troubles` is what the jobs say themselves, `refused`
 /// why the manager does not start a unit.
 pub fn of_units(
@@ -203,7 +210,9 @@ pub fn of_units(
                 "{name} {how}; see 'journalctl --user -u {name}', then run 'systemctl --user restart {name}'"
             ));
         } else if let Some(why) = troubles.get(name) {
-            problems.push(format!("{name} cannot work: {why}"));
+            problems.push(format!(
+                "{name} cannot work: {why}; see 'journalctl --user -u {name}'"
+            ));
         }
     }
     for unit in units.values().filter(|unit| unit.active == "failed") {
@@ -487,6 +496,20 @@ mod tests {
                 &format!("{name} cannot be started: it is masked")
             ));
             assert!(!has(&refused, &format!("{name} failed")), "{refused:?}");
+        }
+    }
+
+    #[test]
+    fn a_job_that_is_killed_again_and_again_is_told() {
+        let killed = "it was killed, or took too long, 3 times in a row";
+        for (name, said, restarts, want) in [
+            (JOBS[0], None, 2, None),
+            (JOBS[0], None, 3, Some(killed)),
+            (JOBS[0], Some("no disk"), 3, Some("no disk")),
+            (OWN_UNIT, None, 3, None),
+        ] {
+            let told = of_job(name, said.map(String::from), Some(restarts));
+            assert_eq!(told.as_deref(), want, "{name} {restarts}");
         }
     }
 
