@@ -22,6 +22,10 @@ const SPARE: &str = "gastown/spare-alerts";
 /// How long somebody else may be changing a condition.
 const LOCK_LIMIT: Duration = Duration::from_secs(2);
 
+/// The longest summary or field of an alert, in characters: it quotes files of others, and the alert
+/// must fit into a file that is read.
+const LONGEST: usize = 2000;
+
 /// The most alerts that are looked at.
 pub const MOST: usize = 1000;
 
@@ -135,11 +139,10 @@ pub fn begin(
         Some(alert) => heard(&alert, now),
         None => (now, Told::default()),
     };
-    // What a stranger wrote may have a zero byte, which neither an argument nor a variable can.
-    let clean = |text: &str| text.replace('\0', "");
+    let summary = clean(summary);
     let alert = Alert {
         key: key.into(),
-        summary: clean(summary),
+        summary: summary.clone(),
         since,
         fields: fields
             .iter()
@@ -157,8 +160,14 @@ pub fn begin(
         let _ = files::remove(&path);
         return Err(e);
     }
-    tell_journal(&alert, journal::ALERT_BEGAN, log::Level::Warn, summary);
+    tell_journal(&alert, journal::ALERT_BEGAN, log::Level::Warn, &summary);
     Ok(true)
+}
+
+/// What a stranger wrote, such as it can be told: neither an argument nor a variable can have a zero
+/// byte.
+fn clean(text: &str) -> String {
+    text.replace('\0', "").chars().take(LONGEST).collect()
 }
 
 /// For a condition that begins again before everybody has been told of its last end: since when it
@@ -463,6 +472,16 @@ mod tests {
             (alert.summary.as_str(), alert.fields["GT_ISSUE"].as_str()),
             ("ab", "gt-1")
         );
+    }
+
+    #[test]
+    fn however_much_it_quotes_it_is_told_once() {
+        let root = tempfile::tempdir().unwrap();
+        let long = "\u{1b}".repeat(100_000);
+        let fields = [("GT_REASON", long.as_str()), ("GT_ISSUE", &long)];
+        let begun = |at| begin(root.path(), "k", &long, &fields, at).unwrap();
+        assert!(begun(at(1)) && !begun(at(2)));
+        assert_eq!(all(root.path()).len(), 1);
     }
 
     #[test]
