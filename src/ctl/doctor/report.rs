@@ -28,7 +28,7 @@ pub struct Finding {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Report {
     /// What is there: programs with paths and versions.
-    pub facts: BTreeMap<&'static str, String>,
+    pub facts: BTreeMap<String, String>,
     /// What is wrong.
     pub findings: Vec<Finding>,
     /// What `--fix` did.
@@ -55,9 +55,12 @@ impl Report {
         &mut self.findings[last]
     }
 
-    /// Says what is there.
-    pub fn fact(&mut self, name: &'static str, text: impl Into<String>) {
-        self.facts.insert(name, words::one_line(&text.into()));
+    /// Says what is there, beside what has been said under that name.
+    pub fn fact(&mut self, name: &str, text: impl Into<String>) {
+        let text = words::one_line(&text.into());
+        let said = self.facts.entry(name.into()).or_default();
+        let gap = if said.is_empty() { "" } else { "; " };
+        *said = format!("{said}{gap}{text}");
     }
 }
 

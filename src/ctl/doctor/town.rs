@@ -12,7 +12,7 @@ use anyhow::{Context, Result, anyhow};
 
 use super::mend::Mend;
 use super::report::{Report, parted};
-use crate::agent::{Agent, UNITS};
+use crate::agent::{Agent, Role, UNITS};
 use crate::alert;
 use crate::ctl::{directory, user, words};
 use crate::files;
@@ -20,12 +20,13 @@ use crate::session::whose::{Names, OtherServers};
 use crate::session::{fit, process, rival, scopes, secrets, whose};
 use crate::spool::SPOOLS;
 use crate::systemd::{Systemd, Unit};
-use crate::terminal::{Look, look};
+use crate::terminal::look;
 use crate::tmux::{self, Index, Tmux};
 use crate::tools;
-use crate::town::Town;
 use crate::town::hooks::Hooks;
+use crate::town::launch::Launch;
 use crate::town::slips;
+use crate::town::{Appearance, Town};
 
 /// How long an agent's program may take to tell its version; programs of node take seconds.
 const VERSION_LIMIT: Duration = Duration::from_secs(10);
@@ -112,25 +113,21 @@ pub fn agents(report: &mut Report, town: &Town) {
     let mut undefined: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let mut unhooked: BTreeMap<PathBuf, Vec<String>> = BTreeMap::new();
     let mut untold: BTreeSet<String> = BTreeSet::new();
-    let mut programs: BTreeMap<PathBuf, &Look> = BTreeMap::new();
+    let mut programs: BTreeMap<PathBuf, Launch> = BTreeMap::new();
     for agent in town.roster().unwrap_or_default() {
         match town.launch(&agent) {
             Ok(launch) => {
-                let program = launch.argv.first().cloned().unwrap_or_default();
-                match fit::program(town, &agent, &launch) {
-                    // Only known programs are run: another may take `--version` for a command.
-                    Some(path) => {
-                        let look = launch.appearance.kind.and_then(look);
-                        programs.extend(look.map(|look| (path, look)));
-                    }
-                    None => missing.entry(program).or_default().push(agent.clone()),
-                }
                 if let Some(Hooks::Absent(file)) = &launch.hooks {
                     let agents = unhooked.entry(file.clone()).or_default();
                     agents.push(agent.to_string());
                 }
                 if launch.lacks_words() {
-                    untold.insert(launch.preset);
+                    untold.insert(launch.preset.clone());
+                }
+                let program = launch.argv.first().cloned().unwrap_or_default();
+                match fit::program(town, &agent, &launch) {
+                    Some(path) => _ = programs.insert(path, launch),
+                    None => missing.entry(program).or_default().push(agent.clone()),
                 }
             }
             Err(e) => {
@@ -184,17 +181,10 @@ pub fn agents(report: &mut Report, town: &Town) {
         );
         report.fact("untold", fact);
     }
-    for (path, look) in programs {
-        let version = version(&path);
-        let known = match &version {
-            Some(version) => look.known(version),
-            None => "it does not tell its version".to_string(),
-        };
-        let version = version.unwrap_or_default();
-        report.fact(
-            look.program,
-            format!("{} {version}: {known}", path.display()),
-        );
+    programs.extend(programs_of_workers(town));
+    for (path, launch) in programs {
+        let name = launch.appearance.kind.unwrap_or(&launch.preset);
+        report.fact(name, known(&path, &launch.appearance));
     }
     for (program, agents) in missing {
         let names: Vec<String> = agents.iter().map(Agent::to_string).collect();
@@ -208,6 +198,41 @@ pub fn agents(report: &mut Report, town: &Town) {
             fit::cure(town, &agents[0], &program),
         );
     }
+}
+
+/// The programs of crew and polecats, also of polecats that are still to come.
+fn programs_of_workers(town: &Town) -> BTreeMap<PathBuf, Launch> {
+    let (mut tried, mut programs) = (BTreeSet::new(), BTreeMap::new());
+    let polecat = |rig| Agent::new(Role::Polecat, Some(rig), Some("new")).ok();
+    let to_come = town.rigs().names().filter_map(polecat);
+    for agent in to_come.chain(town.workers()) {
+        if let Ok(launch) = town.launch(&agent)
+            && tried.insert(launch.argv.first().cloned())
+            && let Some(path) = fit::program(town, &agent, &launch)
+        {
+            programs.insert(path, launch);
+        }
+    }
+    programs
+}
+
+/// A program with its version, and what is known of that version's screens. Only programs that we know
+/// are run: another may take `--version` for a command.
+fn known(path: &Path, appearance: &Appearance) -> String {
+    const UNSEEN: &str = "nobody has seen its screens, so it may not be told whether it waits";
+    let shown = path.display();
+    let known = match (appearance.kind, &appearance.ready_prompt) {
+        (Some(program), _) => match (version(path), look(program)) {
+            (Some(version), Some(look)) => {
+                return format!("{shown} {version}: {}", look.known(&version));
+            }
+            (Some(version), None) => return format!("{shown} {version}: {UNSEEN}"),
+            (None, _) => "it does not tell its version".into(),
+        },
+        (None, Some(prompt)) => format!("of its screens only its prompt '{prompt}' is known"),
+        (None, None) => UNSEEN.into(),
+    };
+    format!("{shown}: {known}")
 }
 
 /// What an agent's program prints as its version.
