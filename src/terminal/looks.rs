@@ -353,6 +353,22 @@ impl Look {
 mod tests {
     use super::*;
 
+    /// What each program asks at its first start is in a man page.
+    #[test]
+    fn each_first_start_is_described() {
+        let page = include_str!("../../packaging/man/gastown-agents.7");
+        let (_, starts) = page.split_once("THE FIRST START").unwrap();
+        let (starts, _) = starts.split_once(".SH").unwrap();
+        let entries: Vec<&str> = starts.split("\n.TP\n").skip(1).collect();
+        for look in LOOKS {
+            let is_its = |entry: &&str| {
+                let head = entry.lines().next().unwrap_or_default();
+                head.split([' ', '"', ',']).any(|word| word == look.program)
+            };
+            assert!(entries.iter().any(is_its), "{}", look.program);
+        }
+    }
+
     #[test]
     fn what_is_known_of_a_version() {
         for (program, version, want) in [

@@ -20,7 +20,7 @@ use crate::agent::{Agent, Role};
 pub const FILE: &str = "mayor/daemon.json";
 
 /// The words that have a meaning in the file.
-const WORDS: Places = &[
+pub(super) const WORDS: Places = &[
     ("", &["heartbeat", "patrols"]),
     ("heartbeat", &["interval"]),
     ("patrols", &["mayor", "deacon", "witness", "refinery"]),

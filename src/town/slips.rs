@@ -229,7 +229,23 @@ fn names_in(town: &Town, dir: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::town::patrols;
     use crate::town::tests::town_with;
+
+    /// The table of a man page has each key that counts here.
+    #[test]
+    fn every_key_is_in_the_man_page() {
+        let page = include_str!("../../packaging/man/gastown-systemd.json.5");
+        let (_, table) = page.split_once("SETTINGS OF GAS TOWN").unwrap();
+        let is_part = |c: char| c.is_ascii_lowercase() || c == '_';
+        let told: Vec<&str> = table.split(|c| !is_part(c)).collect();
+        for (place, words) in [SETTINGS, AGENTS, WISP, ROLE, patrols::WORDS].concat() {
+            let keys = words.iter().filter(|word| !ROLES.contains(word));
+            for key in keys {
+                assert!(told.contains(key), "'{key}' of '{place}'");
+            }
+        }
+    }
 
     #[test]
     fn what_town_env_does_not_know_is_told() {
