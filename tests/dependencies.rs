@@ -60,6 +60,26 @@ fn each_once_and_under_a_fit_licence() {
     assert!(versions.len() > 10 && wrong.is_empty(), "{wrong:?}");
 }
 
+/// What comes from npm is pinned, and no committed file names the registry that it comes from.
+#[test]
+fn programs_from_npm_are_pinned_and_of_no_certain_registry() {
+    let lock = include_str!("agents/package-lock.json");
+    let lock: serde_json::Value = serde_json::from_str(lock).unwrap();
+    for (name, package) in lock["packages"].as_object().unwrap() {
+        let is_ours = name.is_empty();
+        assert_eq!(package["integrity"].is_string(), !is_ours, "{name}");
+        assert!(package["resolved"].is_null(), "{name}");
+    }
+    for (name, version) in lock["packages"][""]["dependencies"].as_object().unwrap() {
+        let version = version.as_str().unwrap();
+        let version = version.rsplit('@').next().unwrap();
+        assert!(
+            version.starts_with(|c: char| c.is_ascii_digit()),
+            "{name}: {version}"
+        );
+    }
+}
+
 /// The modules of the library by their paths, with their texts, tests and comments left out.
 fn modules(dir: &Path, path: &[String], found: &mut BTreeMap<Vec<String>, String>) {
     for entry in std::fs::read_dir(dir).unwrap() {

@@ -172,3 +172,29 @@ pub(super) fn preset(name: &str) -> Option<&'static Preset> {
     let name = if name == "mistral" { "vibe" } else { name };
     PRESETS.iter().find(|preset| preset.name == name)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    /// By these names `gt` finds an agent alive: what tmux calls the programs whose screens are kept.
+    #[test]
+    fn processes_are_called_as_they_were_seen() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/screens");
+        for dir in root.read_dir().unwrap() {
+            let dir = dir.unwrap().path();
+            let name = dir.file_name().unwrap().to_str().unwrap();
+            let Some(preset) = preset(name.split('-').next().unwrap()) else {
+                continue;
+            };
+            let screens = ["free", "asks-login"].map(|screen| dir.join(screen));
+            let screen = screens.iter().find(|screen| screen.exists()).unwrap();
+            let head = std::fs::read_to_string(screen).unwrap();
+            // Before the title, which a tab parts from the rest.
+            let head = head.split('\t').next().unwrap();
+            let command = head.split(' ').next_back().unwrap();
+            assert!(preset.processes.contains(&command), "{name}: {command}");
+        }
+    }
+}

@@ -409,6 +409,13 @@ mod tests {
                 "node,codex",
             ),
             (
+                r#"{"provider":"gemini"}"#,
+                "gemini|--approval-mode|yolo",
+                None,
+                Some(5_000),
+                "node,gemini",
+            ),
+            (
                 r#"{"provider":"claude","prompt_mode":"none","ready_prompt_prefix":""}"#,
                 "claude|--dangerously-skip-permissions",
                 None,

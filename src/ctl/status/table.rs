@@ -433,6 +433,22 @@ mod tests {
     }
 
     #[test]
+    fn of_many_problems_the_first_are_shown_and_how_many_more_there_are() {
+        let mut status = sample();
+        let many = 1..=PROBLEMS + 3;
+        status.problems = many.map(|n| format!("problem {n:03}")).collect();
+        let text = render(&status, 80, false);
+        assert_eq!(text.matches("  - problem ").count(), PROBLEMS);
+        assert!(
+            text.ends_with("  3 more; see 'gastownctl status --problems'\n"),
+            "{text}"
+        );
+        let all = problems(&status, 80, usize::MAX, false);
+        assert_eq!(all.matches("  - problem ").count(), PROBLEMS + 3);
+        assert!(!all.contains("more;"));
+    }
+
+    #[test]
     fn all_fits_the_narrowest_terminal() {
         let mut status = sample();
         status.town = "/srv/a rather long name/of a directory/gt".into();
