@@ -68,6 +68,22 @@ sends() {
 }
 press() { tmux send-keys -t "$(pane "$1")" "${@:2}"; }
 
+# has_reported AGENT WORD: that is what its process said last, by the hooks of its program.
+has_reported() {
+    [[ $(tmux show-options -pqv -t "$(pane "$1")" @gastown_report) == "$2":*:"$(pid_of "$1")":* ]]
+}
+# reports PROGRAM AGENT: with the hooks of its program, from its next start on, it says what it does. Not
+# before the other checks, for these are about screens.
+reports() {
+    gastownctl hooks "$1" --install
+    gastownctl restart "${2/-//}"
+    eventually 180 shows "$2" 'All is well.'
+    eventually 180 has_reported "$2" free
+    sends "$2" '(slow 6)'
+    eventually 180 has_reported "$2" busy
+    eventually 180 has_reported "$2" free
+}
+
 pokes_noted() { events "$(message_id POKED)" "GT_AGENT=${1/-//}"; }
 
 # Starts no agents of the roster but Witnesses. A tick may come at any time, and who has just been
