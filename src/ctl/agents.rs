@@ -12,6 +12,7 @@ use super::{cli, directory, request};
 use crate::agent::{Agent, UNITS};
 use crate::alert;
 use crate::exit::Exit;
+use crate::heartbeat::memory::Memory;
 use crate::session::fit::{self, lost};
 use crate::session::{check, server, whose};
 use crate::systemd::{Properties, Systemd, Verb};
@@ -84,7 +85,7 @@ pub fn cycle(args: &cli::Agents) -> Result<Exit> {
 }
 
 /// Stops agents and holds them; waits until nothing of them is left. For a rig or the town, these
-/// are the agents that run, and those on a patrol. If the hold cannot be written, the agent is
+/// are the agents that run, and those that a tick would start. If the hold cannot be written, the agent is
 /// stopped all the same; if the manager cannot be asked, it is held all the same.
 ///
 /// # Errors
@@ -98,9 +99,11 @@ pub fn stop(args: &cli::Agents) -> Result<Exit> {
     };
     let mut whole = directory::wanted(&town);
     whole.extend(up.iter().cloned());
+    let memory = Memory::read(&town).unwrap_or_default();
+    whole.extend(directory::waiting(&town, &memory));
     let agents = directory::find_all(&town, systemd.ok(), args, &whole)?;
     if agents.is_empty() {
-        say("None of these agents runs or is on a patrol")?;
+        say("None of these agents runs, or would be started")?;
     }
     if args.change.dry_run {
         return each(&agents, |agent| {

@@ -10,6 +10,7 @@ use crate::agent::{self, Agent, Role, UNITS};
 use crate::exit::{self, Exit};
 use crate::files;
 use crate::heartbeat::memory::Memory;
+use crate::session::process;
 use crate::systemd::{Systemd, Unit};
 use crate::tmux::{Pane, Tmux, is_inside};
 use crate::town::left::{self, Left, Note};
@@ -125,7 +126,8 @@ pub fn named(town: &Town, text: Option<&str>) -> Result<Option<Agent>> {
 }
 
 /// The agents that a person names. `whole` are all agents that the command is for: `--all` means
-/// all of them, and a rig's name those that belong to it.
+/// all of them, and a rig's name those that belong to it. An agent that has run this command comes
+/// last, for its end may be that of the command.
 ///
 /// # Errors
 /// As [`find`], for the first wrong name; nothing has been done to any agent then.
@@ -135,10 +137,12 @@ pub fn find_all(
     args: &cli::Agents,
     whole: &BTreeSet<Agent>,
 ) -> Result<Vec<Agent>> {
-    if args.all {
-        return Ok(whole.iter().cloned().collect());
-    }
-    each_of(town, systemd, &args.agents, whole)
+    let mut agents = match args.all {
+        true => whole.iter().cloned().collect(),
+        false => each_of(town, systemd, &args.agents, whole)?,
+    };
+    agents.sort_by_cached_key(|agent| process::is_in(std::process::id(), &agent.unit()));
+    Ok(agents)
 }
 
 /// The agents that are meant by several names of agents and rigs, each once, in the given order.

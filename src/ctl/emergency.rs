@@ -13,7 +13,7 @@ use super::{cli, directory};
 use crate::agent::{Agent, Role, UNITS};
 use crate::exit::Exit;
 use crate::files;
-use crate::session::{scopes, whose};
+use crate::session::{process, scopes, whose};
 use crate::systemd::{Properties, Systemd, Unit, Verb, runtime_dir};
 use crate::tmux::{Index, Tmux};
 use crate::town::{Town, marks};
@@ -66,12 +66,17 @@ pub fn estop(args: &cli::Estop) -> Result<Exit> {
     // Without the lock it goes on all the same.
     let _alone = alone(ESTOP_PATIENCE);
     let mut frozen = BTreeSet::new();
+    let mut own = None;
     if let Ok(systemd) = &systemd
         && !dry_run
         && is_unified()
     {
         // A manager that does not answer is told below, after the mark is set.
-        let running = running(systemd, rig).unwrap_or_default();
+        let mut running = running(systemd, rig).unwrap_or_default();
+        let calls = running.iter().position(is_in);
+        own = calls
+            .filter(|_| !has_left(systemd))
+            .map(|at| running.remove(at).name);
         let before = systemd.look(&running.iter().collect::<Vec<_>>(), &["FreezerState"]);
         let before = before.unwrap_or_default();
         for unit in running {
@@ -101,13 +106,16 @@ pub fn estop(args: &cli::Estop) -> Result<Exit> {
     };
     let mut left = running(&systemd, rig)?;
     left.retain(|unit| !frozen.contains(&unit.name));
+    // Its stop may end this program.
+    left.sort_by_cached_key(is_in);
     let stopped = each(&left, |unit| {
         let agent = agent_of(unit);
         if dry_run {
             return say(&format!("Would freeze or stop {agent}"));
         }
         // A unit that is just starting cannot be frozen. It is stopped, so that it does not come up.
-        if unit.active == "active" && is_unified() && systemd.freeze(&unit.name).is_ok() {
+        let can_be_frozen = unit.active == "active" && is_unified();
+        if can_be_frozen && own.as_ref() != Some(&unit.name) && systemd.freeze(&unit.name).is_ok() {
             tell(&format!("Froze {agent}"));
             return Ok(());
         }
@@ -126,7 +134,8 @@ pub fn estop(args: &cli::Estop) -> Result<Exit> {
         // Freeze what frozen agents run in scopes beside their units.
         let scopes = scopes::all(&systemd).unwrap_or_default();
         for (agent, scope) in scopes::of_agents(&scopes, &panes) {
-            if frozen.contains(&agent.unit()) && systemd.freeze(&scope.name).is_ok() {
+            let is_frozen = frozen.contains(&agent.unit());
+            if is_frozen && !is_in(scope) && systemd.freeze(&scope.name).is_ok() {
                 tell(&format!("Froze {} of {agent}", scope.name));
             }
         }
@@ -149,6 +158,19 @@ pub fn estop(args: &cli::Estop) -> Result<Exit> {
          'gastownctl down'",
     )?;
     stopped
+}
+
+/// Whether this program is in that unit, as when an agent has run it.
+fn is_in(unit: &Unit) -> bool {
+    process::is_in(std::process::id(), &unit.name)
+}
+
+/// Takes this program out of the unit of the agent that has run it; tells whether that worked. Frozen with
+/// the agent, it would stop nobody else, and would hold its lock against every `thaw`.
+fn has_left(systemd: &Systemd) -> bool {
+    let left = systemd.leave_unit();
+    left.inspect_err(|e| log::warn!("{e:#}, so the agent that calls is stopped, not frozen"))
+        .is_ok()
 }
 
 /// Whether it is certain that no agent runs.

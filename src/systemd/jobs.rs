@@ -46,7 +46,7 @@ impl Verb {
 /// A job in the manager's queue.
 #[derive(Debug)]
 pub struct Job {
-    path: OwnedObjectPath,
+    pub(super) path: OwnedObjectPath,
 }
 
 /// The jobs that have left the queue, with their results.
@@ -147,7 +147,7 @@ impl Systemd {
     ///
     /// # Errors
     /// The manager does not answer.
-    fn hear_jobs(&self) -> Result<&Removed> {
+    pub(super) fn hear_jobs(&self) -> Result<&Removed> {
         if let Some(removed) = self.removed.get() {
             return Ok(removed);
         }

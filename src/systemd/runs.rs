@@ -1,7 +1,7 @@
 //! What the manager says of services, asked only where it can have changed.
 //!
-//! While a service's main process is the same one, the service runs as it ran before: the manager
-//! has neither restarted it nor noted an end. So what was read of such a run is kept in the user's
+//! While a service's main process is the same one, and so is the process that its status text names,
+//! the service runs as it ran before: the manager has neither restarted it nor noted an end. So what was read of such a run is kept in the user's
 //! runtime directory, with the process and its start time, and no call is made for it again. What
 //! changes during a run is read from its control group. The file may be lost at any time.
 
@@ -16,12 +16,16 @@ use zbus::OwnedVariant;
 
 use super::{Properties, Systemd, Unit, runtime_dir};
 use crate::files::{self, small, small_file};
+use crate::session::run::process_of;
 
 /// The most that is read of the file, in bytes.
 const LIMIT: u64 = 16 << 20;
 
 /// The property that tells a run from another.
 const PID: &str = "MainPID";
+
+/// The property in which a service says what it does.
+const SAID: &str = "StatusText";
 
 /// The file in which runs are kept, below the runtime directory.
 const FILE: &str = "gastown/runs.json";
@@ -143,7 +147,16 @@ impl Run {
     }
 
     fn is_on(&self) -> bool {
-        started(self.pid) == Some(self.started)
+        started(self.pid) == Some(self.started) && self.says_what_is()
+    }
+
+    /// Whether the process that the unit's status text names still lives. gt-agent says something else
+    /// when its agent is another process.
+    fn says_what_is(&self) -> bool {
+        let Some(Some(Value::Text(said))) = self.values.get(SAID) else {
+            return true;
+        };
+        process_of(said).is_none_or(|agent| started(agent).is_some())
     }
 
     fn is_same(&self, other: &Run) -> bool {
@@ -268,6 +281,26 @@ mod tests {
             ..run.clone()
         };
         assert!(!other.is_on());
+    }
+
+    #[test]
+    fn what_was_said_of_an_agent_counts_as_long_as_it_lives() {
+        let own = std::process::id();
+        let mut agent = std::process::Command::new("sleep")
+            .arg("60")
+            .spawn()
+            .unwrap();
+        let said = format!("Process {} in session 'x' of town '/t'", agent.id());
+        let run = Run {
+            pid: own,
+            started: started(own).unwrap(),
+            group: String::new(),
+            values: [(SAID.to_string(), Some(Value::Text(said)))].into(),
+        };
+        assert!(run.is_on());
+        agent.kill().unwrap();
+        agent.wait().unwrap();
+        assert!(!run.is_on());
     }
 
     #[test]

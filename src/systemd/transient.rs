@@ -3,10 +3,10 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context, Result, anyhow};
 use zbus::Variant;
 
-use super::{CALL_LIMIT, Systemd, TARGET, Verb};
+use super::{CALL_LIMIT, Job, Systemd, TARGET, Verb};
 
 /// The manager's word for a unit that it still knows.
 const EXISTS: &str = "org.freedesktop.systemd1.UnitExists";
@@ -52,7 +52,27 @@ impl Systemd {
             ("PartOf", Variant::from(vec![TARGET])),
             ("CollectMode", Variant::from("inactive-or-failed")),
         ];
-        self.start_transient(&timer, &properties)
+        self.start_transient(&timer, &properties).map(drop)
+    }
+
+    /// Takes this process out of the unit that it is in, into a scope of its own, which ends with it.
+    ///
+    /// # Errors
+    /// The manager refuses, or has not done it in time.
+    pub fn leave_unit(&self) -> Result<()> {
+        let pid = std::process::id();
+        let scope = format!("gastownctl-{pid}.scope");
+        let properties = [
+            ("Description", Variant::from("gastownctl of an Agent")),
+            ("PIDs", Variant::from(vec![pid])),
+            ("CollectMode", Variant::from("inactive-or-failed")),
+        ];
+        self.hear_jobs()?;
+        let job = self.start_transient(&scope, &properties)?;
+        let done = self.wait(&job, CALL_LIMIT)?;
+        let done = done.filter(|result| result == "done");
+        done.map(drop)
+            .with_context(|| format!("'{scope}' has not started"))
     }
 
     /// Stops a transient unit. With that the manager forgets it, even if it has failed, and its name
@@ -62,7 +82,7 @@ impl Systemd {
         self.wait(&job, CALL_LIMIT).map(drop)
     }
 
-    fn start_transient(&self, unit: &str, properties: &[(&str, Variant<'_>)]) -> Result<()> {
+    fn start_transient(&self, unit: &str, properties: &[(&str, Variant<'_>)]) -> Result<Job> {
         let deadline = Instant::now() + FORGET_LIMIT;
         loop {
             let call = self
@@ -77,8 +97,8 @@ impl Systemd {
                 }
                 armed => {
                     return armed
-                        .map(drop)
-                        .map_err(|e| anyhow!("Failed to arm '{unit}': {e}"));
+                        .map(|path| Job { path })
+                        .map_err(|e| anyhow!("Failed to start '{unit}': {e}"));
                 }
             }
         }
@@ -110,7 +130,7 @@ impl Systemd {
             ("PartOf", Variant::from(vec![TARGET])),
             ("CollectMode", Variant::from("inactive-or-failed")),
         ];
-        self.start_transient(&unit, &properties)
+        self.start_transient(&unit, &properties).map(drop)
     }
 
     /// Disarms a transient timer; nothing when there is none.
