@@ -96,13 +96,17 @@ pub fn agents(tools: &Tools, town: &Town, agents: &[Agent]) -> Result<Option<Vec
         [&by_label, &by_type]
     };
     let mut beads = Vec::new();
+    let mut has_answered = false;
     for form in forms {
         match call(tools, town, form) {
             Ok(None) => return Ok(None),
             Ok(Some(text)) => beads = parse(&text)?,
-            Err(e) if e.is::<tools::ToolError>() || form == forms[1] => return Err(e),
+            Err(e) if e.is::<tools::ToolError>() => return Err(e),
+            // A `bd` may know labels, of which there are none, and not that type.
+            Err(e) if form == forms[1] && !has_answered => return Err(e),
             Err(_) => continue,
         }
+        has_answered = true;
         if !beads.is_empty() || is_first {
             break;
         }
@@ -359,6 +363,8 @@ fn bead(issue: &Value) -> Option<Bead> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::files;
+    use crate::tools::script;
 
     const ISSUE: &str = r#"{"id":"gt-witness-gastown","title":"W","issue_type":"agent","priority":2,
         "description":"Witness: the one\n\nrole_type: witness\nagent_state: running\nhook: null"}"#;
@@ -431,6 +437,28 @@ mod tests {
         ] {
             let want = [(issue.to_string(), Agent::parse(polecat).unwrap())];
             assert_eq!(parse_hooked(text, &town).unwrap(), want);
+        }
+    }
+
+    #[test]
+    fn a_form_that_is_refused_hides_no_answer() {
+        for (by_label, by_type, want) in [
+            ("echo '[]'", "exit 1", Some(0)),
+            ("exit 1", "echo '[]'", Some(0)),
+            ("echo '[]'", r#"echo '[{"id":"x"}]'"#, Some(1)),
+            ("exit 1", "exit 1", None),
+            ("echo oops", "echo '[]'", None),
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            files::write(&dir.path().join("mayor/town.json"), br#"{"version":2}"#).unwrap();
+            let town = Town::at(dir.path(), None).unwrap();
+            std::fs::create_dir_all(dir.path().join(".local/bin")).unwrap();
+            let text =
+                format!("#!/bin/sh\ncase $2 in --label*) {by_label} ;; *) {by_type} ;; esac\n");
+            script(&dir.path().join(".local/bin/bd"), &text);
+            let found = agents(&Tools::locate(dir.path()), &town, &[]);
+            let count = found.ok().map(|beads| beads.unwrap_or_default().len());
+            assert_eq!(count, want, "{by_label}, {by_type}");
         }
     }
 

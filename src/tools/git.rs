@@ -103,6 +103,11 @@ pub fn sync(
     {
         return Ok(Synced::Done);
     }
+    if let Some(file) = git.in_the_way(&onto)? {
+        return Err(format!(
+            "git ignores '{file}' and would overwrite it with that of '{branch}'; move it away"
+        ));
+    }
     let before = Before {
         commit: git.local(&["rev-parse", "HEAD"])?,
         branch: git.local(&["symbolic-ref", "--quiet", "HEAD"]).ok(),
@@ -249,6 +254,36 @@ impl<'a> Git<'a> {
                 let _ = std::fs::remove_file(&lock);
             }
         }
+    }
+
+    /// A file that git ignores here, so that no stash keeps it, where the branch has one of its own.
+    fn in_the_way(&self, onto: &str) -> Result<Option<String>, String> {
+        let added = [
+            "diff",
+            "--name-only",
+            "--no-renames",
+            "--diff-filter=A",
+            "-z",
+        ];
+        let added = self.local(&[&added[..], &["HEAD", onto]].concat())?;
+        for file in added.split('\0').filter(|file| !file.is_empty()) {
+            let is_there = |part: &&Path| self.work.join(part).symlink_metadata().is_ok();
+            let Some(part) = Path::new(file).ancestors().find(is_there) else {
+                continue;
+            };
+            // A directory above it is not in the way.
+            if part != Path::new(file) && self.work.join(part).is_dir() {
+                continue;
+            }
+            let part = part.to_string_lossy();
+            if self
+                .local(&["check-ignore", "--quiet", "--", &part])
+                .is_ok()
+            {
+                return Ok(Some(part.into_owned()));
+            }
+        }
+        Ok(None)
     }
 
     /// The stash whose line in the list of stashes satisfies `is`, and its place there.
@@ -563,6 +598,25 @@ mod tests {
         );
         assert_eq!(setup.read("a") + &setup.read("new"), "mine\nuntracked\n");
         assert_eq!(setup.git("work", "stash list"), "");
+    }
+
+    #[test]
+    fn what_git_ignores_is_not_overwritten() {
+        for (theirs, mine) in [("c", "c"), ("c", "c/d"), ("c/d", "c"), ("c/d", "c/e")] {
+            let Some(setup) = Setup::new() else { return };
+            for file in [
+                setup.path("origin").join(theirs),
+                setup.path("work").join(mine),
+            ] {
+                fs::create_dir_all(file.parent().unwrap()).unwrap();
+                fs::write(file, "x\n").unwrap();
+            }
+            setup.commit("origin", "b", "b\n");
+            fs::write(setup.path("work/.git/info/exclude"), "/c\n").unwrap();
+            let synced = setup.sync();
+            assert_eq!(synced.is_ok(), mine == "c/e", "{mine}: {synced:?}");
+            assert_eq!(setup.read(mine), "x\n");
+        }
     }
 
     #[test]
