@@ -57,7 +57,7 @@ const FOOTERS: &[&str] = &[
 const MARKS: &[char] = &['❯', '›', '>', '●', '▶', '→', '▸'];
 
 /// Programs that run what is typed.
-const SHELLS: &[&str] = &["bash", "sh", "dash", "zsh", "fish", "ksh"];
+const SHELLS: &[&str] = &["bash", "sh", "dash", "zsh", "fish", "ksh", "tcsh", "csh"];
 
 /// The question that stands for another program which has the whole terminal.
 const COVERED: &str = "An editor, a pager or the like is open there: leave it";
@@ -317,10 +317,20 @@ impl View<'_> {
             text.push_str(self.typed(row));
         }
         let mut text = text.trim().to_string();
-        if look.hints.iter().any(|hint| text.starts_with(hint)) {
+        let is_hint = |hint: &&str| text.starts_with(*hint) && !self.is_behind(&rows, hint);
+        if look.hints.iter().any(is_hint) {
             text.clear();
         }
         Input { rows, text, shell }
+    }
+
+    /// Whether the cursor is behind the beginning of these words in an input line: then somebody has
+    /// typed them.
+    fn is_behind(&self, rows: &Range<usize>, words: &str) -> bool {
+        let (row, column) = (self.screen.row, self.screen.column);
+        let begin = |row: usize| Some((row, self.line(row).split_once(words)?.0.chars().count()));
+        let begin = rows.clone().find_map(begin);
+        rows.contains(&row) && begin.is_some_and(|begin| (row, column) > begin)
     }
 
     /// Whether the program says that it works: in its title, below its input line, or by a spinner
@@ -575,6 +585,18 @@ mod tests {
         let text = format!("● Done\n\n{rule}\n❯\u{a0}Try \"make\" first\n{rule}\n  ⏵⏵");
         let draft = read(&screen(&text, 18, 3), look("claude"), &[]);
         assert_eq!(draft, State::Draft);
+    }
+
+    #[test]
+    fn a_draft_may_begin_as_a_hint_does() {
+        for (column, want) in [(3, State::Free), (25, State::Draft)] {
+            let text = "┃\n┃  Ask anything if unclear\n┃\n┃  Build · mock\n╹▀▀▀";
+            let shown = Screen {
+                cursor: true,
+                ..screen(text, column, 1)
+            };
+            assert_eq!(read(&shown, look("opencode"), &[]), want, "{column}");
+        }
     }
 
     #[test]
