@@ -34,10 +34,11 @@ pub enum Hooks {
 }
 
 impl Hooks {
-    /// The arguments for Claude.
+    /// The last arguments for Claude but its first words. Before them must stand no option of a person's
+    /// that takes as many arguments as follow, such as `--add-dir` and `--mcp-config`.
     pub(super) fn arguments(&self) -> Vec<String> {
         let settings = match self {
-            Hooks::Found => return Vec::new(),
+            Hooks::Found => return vec!["--".into()],
             Hooks::OfRole(file) | Hooks::Absent(file) => file.display().to_string(),
             Hooks::Ours(settings) => settings.clone(),
         };
@@ -167,6 +168,8 @@ mod tests {
         let file = ("deacon/.claude/settings.json", HOOKED);
         let (_dir, town) = town_with(2, &[file]);
         assert_eq!(town.hooks(&Agent::deacon(), Some("/none")), Hooks::Found);
+        let command = town.launch(&Agent::deacon()).unwrap().command("W");
+        assert!(command.ends_with(&["--".into(), "W".into()]), "{command:?}");
         let file = ("mayor/.claude/settings.json", HOOKED);
         let (_dir, town) = town_with(1, &[file]);
         let hooks = town.hooks(&Agent::mayor(), Some("/none"));
