@@ -1,15 +1,16 @@
 //! `gastownctl hooks`: what makes the programs of agents report what they do.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf, absolute};
 
 use anyhow::{Context, Result, bail};
 
-use super::cli;
 use super::output::say;
+use super::{cli, directory, words};
 use crate::exit::Exit;
 use crate::files;
 use crate::hooks::config::Program;
-use crate::town;
+use crate::town::{self, Town};
 
 /// Shows, installs or removes the hooks of a program.
 ///
@@ -17,6 +18,41 @@ use crate::town;
 /// The program's file is not what it should be, has somebody else's hook where ours belongs, or
 /// cannot be written.
 pub fn run(args: &cli::Hooks) -> Result<Exit> {
+    let exit = change(args)?;
+    let town = Town::load().ok().filter(|_| args.file.is_none());
+    for (file, agents) in town.map_or_else(BTreeMap::new, |town| others(&town, args.program)) {
+        let (file, agents) = (file.display(), words::names(&agents));
+        say(&format!(
+            "By the settings {agents} read '{file}'; add \"--file '{file}'\" for them"
+        ))?;
+    }
+    Ok(exit)
+}
+
+/// The files that agents of the town read instead of the usual one, and which agents: an account of
+/// Claude, for example, has a directory of its own.
+fn others(town: &Town, program: Program) -> BTreeMap<PathBuf, Vec<String>> {
+    let mut others: BTreeMap<PathBuf, Vec<String>> = BTreeMap::new();
+    let (Some(variable), _, file) = program.file() else {
+        return others;
+    };
+    let usual = town::home().ok().map(|home| usual(program, &home));
+    for agent in directory::known(town, None) {
+        let Ok(launch) = town.launch(&agent) else {
+            continue;
+        };
+        let is_its = launch.appearance.kind == Some(program.name());
+        let dir = launch.env.get(variable).filter(|_| is_its);
+        if let Some(file) = dir.map(|dir| Path::new(dir).join(file))
+            && Some(&file) != usual.as_ref()
+        {
+            others.entry(file).or_default().push(agent.to_string());
+        }
+    }
+    others
+}
+
+fn change(args: &cli::Hooks) -> Result<Exit> {
     let path = match &args.file {
         Some(file) => file.clone(),
         None => usual(args.program, &town::home()?),
@@ -87,4 +123,26 @@ fn ctl() -> Result<String> {
         bail!("'{path}' cannot stand in a hook; run the installed gastownctl");
     }
     Ok(path.into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::town::tests::town_with;
+
+    #[test]
+    fn who_reads_another_file() {
+        let accounts = r#"{"default":"me","accounts":{"me":{"config_dir":"/c"}}}"#;
+        for (version, program, want) in [
+            (2, Program::Claude, vec![PathBuf::from("/c/settings.json")]),
+            (1, Program::Claude, vec![]),
+            (2, Program::Codex, vec![]),
+            (2, Program::Pi, vec![]),
+        ] {
+            let (_dir, town) = town_with(version, &[("mayor/accounts.json", accounts)]);
+            let others = others(&town, program);
+            assert!(others.keys().eq(&want), "{program:?}");
+            assert!(others.values().flatten().any(|agent| agent == "deacon") != want.is_empty());
+        }
+    }
 }
