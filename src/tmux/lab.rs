@@ -3,8 +3,11 @@
 use std::path::Path;
 use std::time::Duration;
 
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
+
 use super::sessions::Terminal;
 use super::{Tmux, TmuxError};
+use crate::tools;
 
 /// A server that only one test uses, and that ends with the test.
 pub(super) struct Lab(pub(super) Tmux);
@@ -25,6 +28,32 @@ impl Lab {
         self.0
             .open(&pane, "lab", false, Path::new("/"), argv)
             .map(drop)
+    }
+
+    /// Has the server fail to fork for a pane that it respawns: it may open too few files for that.
+    pub(super) fn break_pane(&self, id: &str) {
+        let server = self.0.server().unwrap().expect("a server");
+        let pid = Pid::from_raw(server.cast_signed());
+        let maximum = getrlimit(Resource::Nofile).maximum;
+        let allow = |current| {
+            let limit = Rlimit { current, maximum };
+            prlimit(pid, Resource::Nofile, limit).unwrap().current
+        };
+        let is_used = |file: &u64| Path::new(&format!("/proc/{server}/fd/{file}")).is_symlink();
+        let used = (0..).take_while(is_used).count() as u64;
+        let list = ["list-panes", "-t", id, "-F", "#{pane_pid}"];
+        for files in used..used + 9 {
+            let before = allow(Some(files));
+            let mut command = self.0.command();
+            command.args(["-N", "respawn-pane", "-k", "-t", id, "cat"]);
+            // Without a file to spare, the server does not even answer.
+            let _ = tools::run(&mut command, Duration::from_secs(1));
+            allow(before);
+            if self.0.run(&list).unwrap().trim() == "-1" {
+                return;
+            }
+        }
+        panic!("{id} is not broken");
     }
 
     pub(super) fn wait(&self, what: &str, done: impl Fn(&Tmux) -> bool) {

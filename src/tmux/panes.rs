@@ -35,7 +35,7 @@ pub const READY_ENV: &str = "GT_AGENT_READY";
 pub struct Pane {
     /// tmux's own id, such as `%3`; never reused by a server.
     pub id: String,
-    /// The pane's first process. After its death, its last pid.
+    /// The pane's first process. After its death, its last pid; 0: see [`Pane::is_broken`].
     pub pid: u32,
     /// The process has ended and tmux has collected its status.
     pub dead: bool,
@@ -61,6 +61,12 @@ pub struct Pane {
 }
 
 impl Pane {
+    /// Whether the server could not fork when it was to run something else here. The pane stays, dead,
+    /// and tmux (3.3a, 3.5a) dies of another attempt: close the pane instead.
+    pub fn is_broken(&self) -> bool {
+        self.pid == 0
+    }
+
     /// Whether this pane of the unit instance is in the session of another agent.
     pub fn is_guest(&self, instance: &str) -> bool {
         self.home.as_ref().is_some_and(|home| home != instance)
@@ -295,7 +301,8 @@ fn parse_fields(line: &str) -> Option<Pane> {
     let mut next = || fields.next();
     let mut pane = Pane {
         id: next()?.to_string(),
-        pid: next()?.parse().ok()?,
+        // Of a broken pane tmux says -1.
+        pid: next()?.parse::<i64>().ok()?.try_into().unwrap_or(0),
         dead: next()? == "1",
         status: next()?.strip_prefix('s')?.parse().ok(),
         signal: next()?.strip_prefix('g')?.parse().ok(),
@@ -349,7 +356,26 @@ mod tests {
         assert_eq!((alive.dead, alive.owner), (false, None));
         assert_eq!(alive.report, None, "it is another process's");
         assert_eq!(alive.session, "my odd session");
+        let broken = parse_pane("%2 -1 1 s g oa hx 9 0 1768557600 r s").unwrap();
+        assert!(broken.dead && broken.is_broken());
         assert!(parse_pane("garbage").is_err());
+    }
+
+    #[test]
+    fn a_broken_pane_hides_no_other_and_is_closed() {
+        let lab = Lab::new("broken");
+        let tmux = &lab.0;
+        let cat = ["cat".to_string()];
+        tmux.new_session("second", Path::new("/"), &[], &cat)
+            .unwrap();
+        let server = tmux.server().unwrap();
+        lab.break_pane("%1");
+        let broken: Vec<bool> = tmux.panes().unwrap().iter().map(Pane::is_broken).collect();
+        assert_eq!(broken, [false, true]);
+        assert!(lab.respawn("%1", &cat).is_err());
+        tmux.kill_panes(&[("%1", server.unwrap())]).unwrap();
+        assert_eq!(tmux.panes().unwrap().len(), 1);
+        assert_eq!(tmux.server().unwrap(), server);
     }
 
     #[test]

@@ -87,7 +87,7 @@ impl Tmux {
     /// `names_pane` the session's environment gets `GT_PANE_ID`.
     ///
     /// # Errors
-    /// The session exists, or the session or pane to be used is gone, or tmux fails.
+    /// The session exists, or the session or pane to be used is gone or broken, or tmux fails.
     pub fn open(
         &self,
         terminal: &Terminal<'_>,
@@ -152,11 +152,13 @@ impl Tmux {
         let Terminal::Pane { id, server } = *terminal else {
             return parse_pane(self.run_all(&commands)?.trim_end());
         };
-        let (is_its, commands) = (is_server(server), text(&commands));
-        let bound = ["if-shell", "-F", "-t", id, &is_its, &commands];
+        // See [`Pane::is_broken`].
+        let may_be = format!("#{{&&:{},#{{!=:#{{pane_pid}},-1}}}}", is_server(server));
+        let commands = text(&commands);
+        let bound = ["if-shell", "-F", "-t", id, &may_be, &commands];
         let show = ["display-message", "-p", "-t", id, PANE_FORMAT];
         let pane = parse_pane(self.run_all(&[bound.to_vec(), show.to_vec()])?.trim_end())?;
-        match pane.server == server {
+        match pane.server == server && !pane.is_broken() {
             true => Ok(pane),
             false => Err(TmuxError::NotFound),
         }

@@ -352,15 +352,15 @@ impl Run {
             }
             place = self.place()?;
         }
-        if let Place::Guest(pane) = &place {
-            // In that session this agent would be taken for the other one.
+        if let Place::Unfit(pane) = &place {
+            // In another's session this agent would be taken for the other one.
             self.tmux.kill_panes(&[(&pane.id, pane.server)])?;
             place = self.place()?;
         }
         match place {
             Place::Running(pane, pid) => self.adopt(&pane, pid)?,
-            Place::Guest(pane) => bail!(
-                "its pane is in session '{}' of another agent, and cannot be closed; run \
+            Place::Unfit(pane) => bail!(
+                "its pane in session '{}' is of no use, and cannot be closed; run \
                  'tmux -L {} kill-pane -t {}'",
                 pane.session,
                 self.tmux.socket(),

@@ -37,8 +37,9 @@ pub(super) enum Place {
     Running(Pane, u32),
     /// In this pane, which an agent that has ended has left.
     Dead(Pane),
-    /// Such a pane, which somebody has moved into the session of another agent.
-    Guest(Pane),
+    /// Such a pane, which is to be closed: somebody has moved it into the session of another agent,
+    /// or it is broken.
+    Unfit(Pane),
     /// Its session is there, without a pane for it.
     Window,
     /// It has no session.
@@ -67,10 +68,15 @@ impl Run {
                 Head::Process(pid) if !pane.dead && !is_orphan(pid) => {
                     Place::Running(pane.clone(), pid)
                 }
-                _ if pane.is_guest(&self.instance) => Place::Guest(pane.clone()),
+                _ if pane.is_guest(&self.instance) || pane.is_broken() => {
+                    Place::Unfit(pane.clone())
+                }
                 _ => Place::Dead(pane.clone()),
             }),
             Found::Taken(whose) => bail!("session '{}' is {whose}", self.names.session),
+            Found::Session(first) if first.home.is_none() && first.is_broken() => {
+                Ok(Place::Unfit(first.clone()))
+            }
             Found::Session(first) if first.home.is_none() && first.dead => {
                 Ok(Place::Dead(first.clone()))
             }
