@@ -477,7 +477,7 @@ impl Systemd {
     /// # Errors
     /// The manager refuses; a process that has gone is an error too.
     pub fn attach(&self, unit: &str, pids: &[u32]) -> Result<()> {
-        zbus::block_on(self.manager.attach_processes_to_unit(unit, "", pids))
+        ask(async || self.manager.attach_processes_to_unit(unit, "", pids).await)
             .map_err(|e| anyhow!("Failed to move processes {pids:?} into '{unit}': {e}"))
     }
 
@@ -487,7 +487,7 @@ impl Systemd {
     /// # Errors
     /// The manager does not answer.
     pub fn processes(&self, unit: &str) -> Result<Vec<(u32, String)>> {
-        match zbus::block_on(self.manager.get_unit_processes(unit)) {
+        match ask(async || self.manager.get_unit_processes(unit).await) {
             Ok(rows) => Ok(rows.into_iter().map(|(_, pid, cmd)| (pid, cmd)).collect()),
             Err(zbus::Error::MethodError(name, ..)) if name.as_str() == NO_SUCH_UNIT => {
                 Ok(Vec::new())
@@ -502,8 +502,8 @@ impl Systemd {
     /// The process is not of this manager.
     pub fn unit_of(&self, pid: u32) -> Result<String> {
         let failed = |e: zbus::Error| anyhow!("Failed to find the unit of process {pid}: {e}");
-        let path = zbus::block_on(self.manager.get_unit_by_pid(pid)).map_err(failed)?;
-        let value = zbus::block_on(self.get_of(&path, "Id")).map_err(failed)?;
+        let path = ask(async || self.manager.get_unit_by_pid(pid).await).map_err(failed)?;
+        let value = ask(async || self.get_of(&path, "Id").await).map_err(failed)?;
         let name = value.and_then(|value| String::try_from(value).ok());
         name.with_context(|| format!("Process {pid} has an odd unit"))
     }
@@ -513,7 +513,7 @@ impl Systemd {
     /// # Errors
     /// The unit has no main process, or the manager does not answer.
     pub fn signal_main(&self, unit: &str, signal: i32) -> Result<()> {
-        zbus::block_on(self.manager.kill_unit(unit, "main", signal))
+        ask(async || self.manager.kill_unit(unit, "main", signal).await)
             .map_err(|e| anyhow!("Failed to signal '{unit}': {e}"))
     }
 
@@ -522,7 +522,7 @@ impl Systemd {
     /// # Errors
     /// The unit is not active, or the manager does not answer.
     pub fn signal_all(&self, unit: &str, signal: i32) -> Result<()> {
-        zbus::block_on(self.manager.kill_unit(unit, "all", signal))
+        ask(async || self.manager.kill_unit(unit, "all", signal).await)
             .map_err(|e| anyhow!("Failed to signal '{unit}': {e}"))
     }
 
@@ -531,7 +531,7 @@ impl Systemd {
     /// # Errors
     /// The unit is not active, or the kernel has no unified cgroups.
     pub fn freeze(&self, unit: &str) -> Result<()> {
-        zbus::block_on(self.manager.freeze_unit(unit))
+        ask(async || self.manager.freeze_unit(unit).await)
             .map_err(|e| anyhow!("Failed to freeze '{unit}': {e}"))
     }
 
@@ -540,7 +540,7 @@ impl Systemd {
     /// # Errors
     /// As for [`Systemd::freeze`].
     pub fn thaw(&self, unit: &str) -> Result<()> {
-        zbus::block_on(self.manager.thaw_unit(unit))
+        ask(async || self.manager.thaw_unit(unit).await)
             .map_err(|e| anyhow!("Failed to thaw '{unit}': {e}"))
     }
 
