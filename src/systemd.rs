@@ -29,6 +29,7 @@ use crate::files;
 use jobs::Removed;
 pub use jobs::{Job, Verb};
 pub use properties::Properties;
+pub use runs::started_ticks;
 pub use transient::After;
 
 /// How long one D-Bus call may take.

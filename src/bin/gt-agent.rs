@@ -71,7 +71,7 @@ fn act(command: Command) -> Result<u8> {
     let exit = match command {
         Command::Run { instance } => return run::run(&instance),
         Command::Exec { socket, .. } => exec::exec(&socket).map(|()| Exit::Failure),
-        Command::Check { instance } => check::check(instance.as_deref()),
+        Command::Check { instance } => Ok(check::check(instance.as_deref())),
         Command::TmuxServer => server::tmux_server(),
         Command::TmuxWatch { socket, pid } => server::tmux_watch(&socket, pid),
         Command::TmuxReady => server::tmux_ready(),

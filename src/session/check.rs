@@ -1,9 +1,5 @@
 //! `gt-agent check`: the one gate that every start passes, whoever asks for it.
 
-use anyhow::Result;
-use nix::sys::signal::{SigSet, Signal};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
-
 use crate::agent::{Agent, Role};
 use crate::alert;
 use crate::exit::Exit;
@@ -14,13 +10,9 @@ use crate::town::{Town, marks};
 
 /// Tells systemd whether to go on: [`Exit::Ok`] or [`Exit::Failure`], with the reason in the
 /// journal. Configuration errors pass: the start itself reports them, and fails visibly.
-///
-/// # Errors
-/// The kernel has no room for a file descriptor that receives signals.
-pub fn check(instance: Option<&str>) -> Result<Exit> {
-    let term = Term::blocked()?;
-    let Some(reason) = refusal(instance).filter(|_| !term.has_come()) else {
-        return Ok(Exit::Ok);
+pub fn check(instance: Option<&str>) -> Exit {
+    let Some(reason) = refusal(instance) else {
+        return Exit::Ok;
     };
     let agent = match instance {
         Some(instance) => {
@@ -30,25 +22,7 @@ pub fn check(instance: Option<&str>) -> Result<Exit> {
     };
     log::warn!(message_id = journal::AGENT_REFUSED, gt_agent = agent.as_str(), gt_reason = reason.as_str();
         "Refused to start {agent}: {reason}");
-    Ok(Exit::Failure)
-}
-
-/// Catches SIGTERM, which systemd sends when somebody stops the unit while this check runs. If the
-/// check died of the signal, systemd would call the stopped unit failed.
-struct Term(SignalFd);
-
-impl Term {
-    fn blocked() -> Result<Term> {
-        let mut set = SigSet::empty();
-        set.add(Signal::SIGTERM);
-        set.thread_block()?;
-        let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
-        Ok(Term(SignalFd::with_flags(&set, flags)?))
-    }
-
-    fn has_come(&self) -> bool {
-        matches!(self.0.read_signal(), Ok(Some(_)))
-    }
+    Exit::Failure
 }
 
 /// Why a polecat is not to be started: so many of its rig gave up that whatever ends them would end

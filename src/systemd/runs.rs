@@ -138,7 +138,7 @@ impl Run {
         let values = names.iter().filter(|name| !is_of_group(name));
         Some(Run {
             pid,
-            started: started(pid)?,
+            started: started_ticks(pid)?,
             group: group(pid)?,
             values: values
                 .map(|name| (name.to_string(), value(read, name)))
@@ -147,7 +147,7 @@ impl Run {
     }
 
     fn is_on(&self) -> bool {
-        started(self.pid) == Some(self.started) && self.says_what_is()
+        started_ticks(self.pid) == Some(self.started) && self.says_what_is()
     }
 
     /// Whether the process that the unit's status text names still lives. gt-agent says something else
@@ -156,7 +156,7 @@ impl Run {
         let Some(Some(Value::Text(said))) = self.values.get(SAID) else {
             return true;
         };
-        process_of(said).is_none_or(|agent| started(agent).is_some())
+        process_of(said).is_none_or(|agent| started_ticks(agent).is_some())
     }
 
     fn is_same(&self, other: &Run) -> bool {
@@ -240,7 +240,8 @@ fn of_group(group: &OwnedFd, name: &str) -> Option<Value> {
 }
 
 /// When a process was started, in clock ticks since boot: with its pid this tells it from all others.
-fn started(pid: u32) -> Option<u64> {
+/// `None`: it has ended.
+pub fn started_ticks(pid: u32) -> Option<u64> {
     let stat = small_file(format!("/proc/{pid}/stat"))?;
     // The command name stands in parentheses and may contain any character.
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
@@ -271,7 +272,7 @@ mod tests {
         let own = std::process::id();
         let run = Run {
             pid: own,
-            started: started(own).unwrap(),
+            started: started_ticks(own).unwrap(),
             group: group(own).unwrap_or_default(),
             values: BTreeMap::new(),
         };
@@ -293,7 +294,7 @@ mod tests {
         let said = format!("Process {} in session 'x' of town '/t'", agent.id());
         let run = Run {
             pid: own,
-            started: started(own).unwrap(),
+            started: started_ticks(own).unwrap(),
             group: String::new(),
             values: [(SAID.to_string(), Some(Value::Text(said)))].into(),
         };

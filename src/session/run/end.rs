@@ -401,7 +401,9 @@ impl Run {
     /// shell that the agent was started from.
     fn successor(&self, pane: &Pane) -> Option<u32> {
         match process::head(pane.pid) {
-            Head::Process(pid) if !pane.dead && pid != self.pid => Some(pid),
+            Head::Process(pid) if !pane.dead && pid != self.pid => {
+                (!process::is_starting_shell(pid)).then_some(pid)
+            }
             _ => None,
         }
     }
@@ -465,7 +467,7 @@ impl Run {
     /// Ends the agent because we got a signal. The signal was a stop only if systemd says so.
     pub(super) fn stop(&self) -> Result<u8> {
         self.forget_if_alone();
-        if process::oom_kills() > self.oom_kills && self.is_out_of_memory() {
+        if process::oom_kills() > self.oom_kills && self.is_stopped_for("oom-kill") {
             self.report(&End::OutOfMemory);
             self.end_agent();
             self.end_scopes(&self.pane, self.server);
@@ -578,12 +580,12 @@ impl Run {
         }
     }
 
-    /// Whether we are to stop because the kernel has killed a process of the unit: this is no
-    /// stop that anybody wanted, and a new start follows.
-    fn is_out_of_memory(&self) -> bool {
+    /// Whether systemd has us stop for a reason of its own, a `Result` as in systemd.service(5): this
+    /// is no stop that anybody wanted, and a new start follows.
+    fn is_stopped_for(&self, result: &str) -> bool {
         Systemd::connect()
             .and_then(|systemd| systemd.properties(&self.unit))
-            .is_ok_and(|unit| unit.text("Result").as_deref() == Some("oom-kill"))
+            .is_ok_and(|unit| unit.text("Result").as_deref() == Some(result))
     }
 
     /// Whether this agent alone is to stop, for good. A polecat whose town goes down, or whose rig
@@ -599,7 +601,8 @@ impl Run {
     pub(super) fn stop_unstarted(&self) -> u8 {
         self.forget_if_alone();
         let units = self.ask().map(|(_, units)| units).unwrap_or_default();
-        match is_stopping(&units, &self.unit) {
+        // A manager that was reloaded has forgotten how long we asked it to wait for our start.
+        match is_stopping(&units, &self.unit) && !self.is_stopped_for("timeout") {
             true => 0,
             false => End::Signalled.status(),
         }
