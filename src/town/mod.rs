@@ -79,8 +79,9 @@ pub struct Town {
     accounts: Kept<Option<String>>,
     ours: Kept<ours::File>,
     sources: Sources,
-    /// Each rig's settings, read when first asked for: an agent's start needs those of one rig.
-    rig_sources: BTreeMap<String, OnceLock<Sources>>,
+    /// Each rig's settings, read when first asked for: an agent's start needs those of one rig. Boxed,
+    /// so that the others cost nothing: each agent has a process that loads the town.
+    rig_sources: BTreeMap<String, OnceLock<Box<Sources>>>,
 }
 
 /// Whether a directory is a town: it has a file that `gt install` makes, or last good copies of
@@ -498,7 +499,7 @@ impl Town {
     /// The settings of a rig; `None`: it is not registered.
     fn sources_of(&self, rig: &str) -> Option<&Sources> {
         let sources = self.rig_sources.get(rig)?;
-        Some(sources.get_or_init(|| Sources::load(&self.root, &format!("{rig}/"))))
+        Some(sources.get_or_init(|| Box::new(Sources::load(&self.root, &format!("{rig}/")))))
     }
 }
 
