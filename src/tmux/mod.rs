@@ -21,7 +21,7 @@ mod sessions;
 
 pub use keys::{Keys, Mark, Strokes, Typed, Words};
 pub use panes::{Index, Marked, Pane, READY_ENV, parse_marked};
-pub use screens::{Hold, Look, Screen, Sight, Sights, parse_sights};
+pub use screens::{Glance, Hold, Look, Screen, Sight, Sights, parse_glance};
 pub use server::{LIMIT, SOCKETS, Tmux, TmuxError, is_inside, server_in, socket_dir, squatted};
 pub use sessions::{Dress, Key, Terminal};
 

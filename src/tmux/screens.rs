@@ -1,14 +1,17 @@
 //! What panes show.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
 use std::sync::mpsc::{self, Receiver};
 use std::thread::{Scope, ScopedJoinHandle};
 
 use super::ansi;
 use super::keys::{Typed, Words};
-use super::panes::Pane;
-use super::server::{Tmux, TmuxError, is_server, quoted};
+use super::panes::{PANE_FORMAT, Pane, parse_pane};
+use super::server::{Tmux, TmuxError, classify, is_server, quoted};
 use super::{MARKS, TYPED, WORDS};
+use crate::files;
+use crate::systemd::runtime_dir;
 
 /// The most rows that tmux gives a window.
 const ROWS: usize = 10_000;
@@ -17,10 +20,18 @@ const ROWS: usize = 10_000;
 /// the panes show has to fit into [`tools::OUTPUT_LIMIT`], and the server does nothing else meanwhile.
 /// Each client costs a server of many sessions more than a hundred screens do: when it leaves, the
 /// server goes through all windows.
-const SCREENS: usize = 200;
+const SCREENS: usize = 400;
 
-/// The server option with the format of what [`Tmux::sights`] asks about a pane beside its screen.
-const HEAD: &str = "@gastown_head";
+/// What [`Screen::parse`] reads beside what a pane shows, as a format of tmux.
+const HEAD: &str = "#{pane_id} #{cursor_x} #{cursor_y} #{cursor_flag} #{history_size} #{alternate_on} \
+     #{pane_current_command}\t#{pane_title}";
+
+/// The file with the ids of the panes that the last look has read, below the runtime directory: the
+/// next look asks for them in the same call that lists all panes. It may be lost or wrong at any time.
+const KNOWN: &str = "gastown/panes";
+
+/// The most that is read of that file, in bytes.
+const KNOWN_LIMIT: u64 = 1 << 16;
 
 /// What a pane shows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -101,10 +112,19 @@ impl Hold {
     }
 }
 
+/// What one call tells: panes, and what some of them show.
+#[derive(Debug, Default)]
+pub struct Glance {
+    /// The panes that are listed.
+    pub panes: Vec<Pane>,
+    /// What is asked about some of them, by pane id.
+    pub sights: HashMap<String, Sight>,
+}
+
 /// What agents' panes show, by pane.
 pub type Sights = Result<HashMap<String, Sight>, TmuxError>;
 
-/// A look at all panes, in a thread of its own: the list of panes comes first, what they show
+/// A look at all panes, in a thread of its own: the list of panes comes first, what new ones show
 /// later.
 #[derive(Debug)]
 pub struct Look<'scope> {
@@ -135,9 +155,7 @@ fn ended_early() -> TmuxError {
 }
 
 impl Screen {
-    /// A pane's id and its screen: from `#{pane_id} #{cursor_x} #{cursor_y} #{cursor_flag}
-    /// #{history_size} #{alternate_on} #{pane_current_command}`, a tab and `#{pane_title}`, and the lines that
-    /// `capture-pane -e` prints.
+    /// A pane's id and its screen: from [`HEAD`], and the lines that `capture-pane -e` prints.
     pub fn parse<'a>(
         head: &str,
         shown: impl IntoIterator<Item = &'a str>,
@@ -170,22 +188,40 @@ impl Screen {
 }
 
 impl Tmux {
-    /// Lists all panes, and then reads what the agents' panes show, in another thread.
+    /// Lists all panes and reads what the agents' panes show, in another thread; in one call where
+    /// these are the same as at the last look.
     pub fn look<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>) -> Look<'scope> {
         let (tell, panes) = mpsc::channel();
         let sights = scope.spawn(move || {
-            let panes = self.panes();
+            let known = known();
+            let all = |ids: &[String]| match self.glance(&["-a"], ids) {
+                Err(TmuxError::NoServer) => Ok(Glance::default()),
+                glance => glance,
+            };
+            let glance = match all(&known) {
+                Err(TmuxError::TooMuch) => all(&[]),
+                glance => glance,
+            };
+            let (panes, mut sights) = match glance {
+                Ok(glance) => (Ok(glance.panes), glance.sights),
+                Err(e) => (Err(e), HashMap::new()),
+            };
             let ours = panes.iter().flatten();
             let ours = ours.filter(|pane| !pane.dead && pane.owner.is_some());
-            let ids: Vec<String> = ours.map(|pane| pane.id.clone()).collect();
+            let ours: HashSet<String> = ours.map(|pane| pane.id.clone()).collect();
             // This fails if nobody asks for the list of panes any more.
             let _ = tell.send(panes);
-            self.sights(&ids)
+            sights.retain(|id, _| ours.contains(id));
+            let new = ours.iter().filter(|id| !sights.contains_key(*id));
+            let new: Vec<String> = new.cloned().collect();
+            sights.extend(self.sights(&new)?);
+            remember(&known, &ours);
+            Ok(sights)
         });
         Look { panes, sights }
     }
 
-    /// What panes show, by pane id; one call for up to 200. Panes that are gone are left out.
+    /// What panes show, by pane id; one call for up to 400. Panes that are gone are left out.
     ///
     /// # Errors
     /// As for [`Tmux::strike`].
@@ -194,58 +230,71 @@ impl Tmux {
         Ok(sights.map(|(id, sight)| (id, sight.screen)).collect())
     }
 
-    /// Panes as they are now, by id; one call for up to 200. Panes that are gone are left out, and
+    /// Panes as they are now, by id; one call for up to 400. Panes that are gone are left out, and
     /// panes that show more than can be read.
     ///
     /// # Errors
     /// As for [`Tmux::strike`].
-    pub fn sights(&self, panes: &[String]) -> Result<HashMap<String, Sight>, TmuxError> {
+    pub fn sights(&self, panes: &[String]) -> Sights {
         let mut found = HashMap::new();
-        // Our own fields come first, because a program chooses its name and its title.
-        let format = format!(
-            "#{{pane_pid}} #{{pane_dead}} #{{pane_width}} #{{pane_height}} \
-             #{{?#{{&&:#{{pane_in_mode}},#{{session_attached}}}},m,}}#{{?#{{pane_synchronized}},s,}}\t#{{{MARKS}}}\t#{{{TYPED}}}\t#{{{WORDS}}}\t\
-             #{{pane_id}} #{{cursor_x}} #{{cursor_y}} #{{cursor_flag}} #{{history_size}} #{{alternate_on}} \
-             #{{pane_current_command}}\t#{{pane_title}}"
-        );
-        // The format is long: the server keeps it in an option, so that it is not sent for each
-        // pane. For the same reason the commands have their short names.
-        let head = format!("#{{E:{HEAD}}}");
-        let mut chunks: Vec<&[String]> = panes.chunks(SCREENS).collect();
-        while let Some(panes) = chunks.pop() {
-            // No pane shows this: it is the time of this very call.
-            let rule = format!("~{:x}", jiff::Timestamp::now().as_nanosecond());
-            let format = format!("{rule} {format}");
-            let mut list = vec!["set-option", "-g", HEAD, &format, ";"];
-            for pane in panes {
-                list.extend(["display", "-p", "-t", pane, &head, ";"]);
-                list.extend(["capturep", "-ep", "-t", pane, ";"]);
-            }
-            let text = match self.run(&list) {
-                // A pane that is gone ends the list. Run apart, which takes the server twice as
-                // long, its commands alone are passed over.
-                Err(TmuxError::NotFound) => self.each_apart(panes.iter().map(|pane| {
-                    let target = quoted(pane);
-                    let commands = format!(
-                        "display-message -p -t {target} {}; capture-pane -e -p -t {target}",
-                        quoted(&head)
-                    );
-                    (pane.clone(), "#{pane_id}".to_string(), commands)
-                })),
-                text => text,
+        let mut chunks: Vec<Vec<String>> = panes.chunks(SCREENS).map(<[_]>::to_vec).collect();
+        while let Some(ids) = chunks.pop() {
+            let glance = match &ids[..] {
+                [pane] => self.glance(&["-t", pane], &ids),
+                _ => self.glance(&["-a"], &ids),
             };
-            match (text, panes) {
+            match (glance, &ids[..]) {
                 (Err(TmuxError::TooMuch), [pane]) => {
                     log::warn!("Pane {pane} shows more than can be read, going on without");
                 }
                 (Err(TmuxError::TooMuch), _) => {
-                    let (some, others) = panes.split_at(panes.len() / 2);
-                    chunks.extend([some, others]);
+                    let (some, others) = ids.split_at(ids.len() / 2);
+                    chunks.extend([some.to_vec(), others.to_vec()]);
                 }
-                (text, _) => found.extend(parse_sights(&text?, &rule)),
+                (glance, _) => {
+                    let Glance { panes, sights } = glance?;
+                    // Behind one that is gone, tmux has not gone on.
+                    let there: HashSet<&str> = panes.iter().map(|pane| &*pane.id).collect();
+                    let is_left =
+                        |id: &&String| there.contains(&***id) && !sights.contains_key(*id);
+                    let left: Vec<String> = ids.iter().filter(is_left).cloned().collect();
+                    if !left.is_empty() && left.len() < ids.len() {
+                        chunks.push(left);
+                    }
+                    found.extend(sights);
+                }
             }
         }
         Ok(found)
+    }
+
+    /// Lists the panes that `which` names, arguments of `list-panes`, and reads what panes show,
+    /// all at one moment. Of `ids`, the first pane that is gone and all behind it are left out.
+    fn glance(&self, which: &[&str], ids: &[String]) -> Result<Glance, TmuxError> {
+        // No pane shows this: it is the time of this very call.
+        let rule = format!("~{:x}", jiff::Timestamp::now().as_nanosecond());
+        // A program chooses its name and its title, so they come last.
+        let format = format!(
+            "{rule} {PANE_FORMAT}\t#{{pane_width}} #{{pane_height}} \
+             #{{?#{{&&:#{{pane_in_mode}},#{{session_attached}}}},m,}}#{{?#{{pane_synchronized}},s,}}\t\
+             #{{{MARKS}}}\t#{{{TYPED}}}\t#{{{WORDS}}}\t{HEAD}"
+        );
+        let end = end(&rule);
+        let targets: Vec<String> = ids.iter().map(|id| format!("-ept{id}")).collect();
+        let mut commands = vec!["list-panes", "-F", &format];
+        commands.extend(which);
+        commands.extend([";", "display", "-p", &end]);
+        for target in &targets {
+            commands.extend([";", "capturep", target]);
+        }
+        let out = self.output(&commands)?;
+        if !out.status.success() {
+            match classify(&out) {
+                TmuxError::NotFound => {}
+                e => return Err(e),
+            }
+        }
+        parse_glance(&out.stdout, &rule, ids)
     }
 
     /// The last lines of the screen of a pane of the server with this pid, at most `lines`, without
@@ -269,39 +318,102 @@ impl Tmux {
     }
 }
 
-/// Panes as [`Tmux::sights`] asks for them: each behind a line of `rule`, pid, whether it has
-/// ended, its width and height, marks, notes, and what [`Screen::parse`] takes, with tabs in between.
-pub fn parse_sights(text: &str, rule: &str) -> HashMap<String, Sight> {
-    let mut lines = text.lines().peekable();
-    let mut sights = HashMap::new();
-    while let Some(line) = lines.next() {
-        let Some(head) = line.strip_prefix(rule) else {
-            continue;
-        };
-        let mut texts = head.trim_start().splitn(5, '\t');
-        let [numbers, marks, typed, words, head] =
+/// The line between the list of panes and what they show.
+fn end(rule: &str) -> String {
+    format!("{rule} end")
+}
+
+/// Panes as [`Tmux::sights`] asks for them: a line of `rule` for each, with the pane, its size and
+/// what a person has it for, marks, notes, and [`HEAD`], with tabs in between; a line that ends the
+/// list; and the lines of `ids`, as many for each as it has rows.
+///
+/// # Errors
+/// The text has another form.
+pub fn parse_glance(text: &str, rule: &str, ids: &[String]) -> Result<Glance, TmuxError> {
+    let (list, shown) = text
+        .split_once(&format!("{}\n", end(rule)))
+        .unwrap_or((text, ""));
+    let mut panes = Vec::new();
+    let mut heads = HashMap::new();
+    // A title may have several lines.
+    let lines = list.lines().filter_map(|line| line.strip_prefix(rule));
+    for line in lines {
+        let mut texts = line.trim_start().splitn(6, '\t');
+        let [pane, size, marks, typed, words, head] =
             std::array::from_fn(|_| texts.next().unwrap_or_default());
-        let shown = std::iter::from_fn(|| lines.next_if(|line| !line.starts_with(rule)));
-        let Some((pane, mut screen)) = Screen::parse(head, shown) else {
-            continue;
-        };
-        let hold = numbers.split(' ').nth(4).and_then(Hold::parse);
-        let mut numbers = numbers.split(' ').map(str::parse::<u32>);
-        let [pid, dead, width, height] =
+        let pane = parse_pane(pane)?;
+        let hold = size.split(' ').nth(2).and_then(Hold::parse);
+        let mut numbers = size.split(' ').map(str::parse::<usize>);
+        let [width, height] =
             std::array::from_fn(|_| numbers.next().and_then(Result::ok).unwrap_or_default());
-        screen.size = (width as usize, height as usize);
         let sight = Sight {
-            screen,
-            pid,
-            dead: dead == 1,
+            screen: Screen {
+                size: (width, height),
+                ..Screen::default()
+            },
+            pid: pane.pid,
+            dead: pane.dead,
             marks: marks.split_whitespace().map(String::from).collect(),
-            typed: Typed::parse(typed, pid),
-            words: Words::parse(words, pid),
+            typed: Typed::parse(typed, pane.pid),
+            words: Words::parse(words, pane.pid),
             hold,
         };
-        sights.insert(pane, sight);
+        heads.insert(pane.id.clone(), (sight, head));
+        panes.push(pane);
     }
-    sights
+    let mut lines = shown.lines();
+    let mut sights = HashMap::new();
+    for id in ids {
+        let Some((sight, head)) = heads.get(id) else {
+            break;
+        };
+        let size = sight.screen.size;
+        let shown: Vec<&str> = lines.by_ref().take(size.1).collect();
+        if shown.len() < size.1 {
+            break;
+        }
+        if let Some((pane, screen)) = Screen::parse(head, shown) {
+            let screen = Screen { size, ..screen };
+            let sight = sight.clone();
+            sights.insert(pane, Sight { screen, ..sight });
+        }
+    }
+    match lines.next() {
+        None => Ok(Glance { panes, sights }),
+        Some(line) => Err(TmuxError::Failed(format!(
+            "it showed more than the panes have: '{line}'"
+        ))),
+    }
+}
+
+fn known_path() -> Option<PathBuf> {
+    runtime_dir().map(|dir| dir.join(KNOWN))
+}
+
+/// The panes that the last look has read.
+fn known() -> Vec<String> {
+    let text = known_path().map(|path| files::read_untrusted(&path, KNOWN_LIMIT));
+    let text = text
+        .and_then(|read| read.ok().flatten())
+        .unwrap_or_default();
+    let is_id = |id: &&str| {
+        let number = id.strip_prefix('%');
+        number.is_some_and(|number| number.parse::<u32>().is_ok())
+    };
+    let ids = text.split_whitespace().filter(is_id).take(SCREENS);
+    ids.map(String::from).collect()
+}
+
+/// Keeps the panes that a look has read for the next one; `before`: those of the last one.
+fn remember(before: &[String], ids: &HashSet<String>) {
+    if before.len() == ids.len() && before.iter().all(|id| ids.contains(id)) {
+        return;
+    }
+    let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+    if let Some(path) = known_path() {
+        // If it fails, the next look takes a call more.
+        let _ = files::replace(&path, ids.join(" ").as_bytes());
+    }
 }
 
 #[cfg(test)]
@@ -310,6 +422,10 @@ mod tests {
 
     use super::*;
     use crate::tmux::lab::Lab;
+
+    fn ids(numbers: std::ops::Range<usize>) -> Vec<String> {
+        numbers.map(|n| format!("%{n}")).collect()
+    }
 
     #[test]
     fn a_huge_pane_hides_no_other() {
@@ -353,15 +469,20 @@ mod tests {
         // Whoever has left it like this reads no more.
         lab.0.run(&["copy-mode", "-t", "%0"]).unwrap();
         assert_eq!(hold(), None);
-        let one = parse_sights("R 8 0 80 24 m\t\t\t\t%1 3 1 1 7 1 vi x\ta\nx\n", "R ");
-        assert_eq!(one["%1"].hold, Some(Hold::Mode));
-        assert_eq!(one["%1"].screen.size, (80, 24));
+        let text = "R %1 8 0 s g o h 9 1 5 r gt-a\t80 1 m\t\t\t\t%1 3 1 1 7 1 vi x\ta\nR end\nx\n";
+        let one = parse_glance(text, "R", &ids(1..2)).unwrap();
+        assert_eq!(one.sights["%1"].hold, Some(Hold::Mode));
+        assert_eq!(one.sights["%1"].screen.size, (80, 1));
     }
 
     #[test]
     fn panes_are_told_apart() {
-        let text = "R 8 0 80 24\t t1 e1\t8 2 a text\t8 5 Be it\t%1 3 1 1 7 1 vi x\ta title\n\x1b[2mhel\x1b[0mlo  \n> R %2\n\n\nR 9 1\t\t8 0 x\t8 5 Be it\t%2 0 0 0 0 0 sh\t\n\n\n";
-        let sights = parse_sights(text, "R ");
+        let text = "R %1 8 0 s g oa h 9 1 5 r gt-a\t80 3\t t1 e1\t8 2 a text\t8 5 Be it\t%1 3 1 1 7 1 vi x\ta title\nof two lines\n\
+            R %2 9 1 s g o h 9 1 5 r gt-b\t80 2\t\t8 0 x\t8 5 Be it\t%2 0 0 0 0 0 sh\t\nR end\n\
+            \x1b[2mhel\x1b[0mlo  \n> R %2\n\n\n\n";
+        let Glance { panes, sights } = parse_glance(text, "R", &ids(1..3)).unwrap();
+        let owners: Vec<_> = panes.iter().map(|pane| pane.owner.as_deref()).collect();
+        assert_eq!(owners, [Some("a"), None]);
         assert_eq!(sights.len(), 2);
         let one = &sights["%1"];
         let typed = Typed {
@@ -380,10 +501,68 @@ mod tests {
         );
         assert_eq!((&*screen.command, &*screen.title), ("vi x", "a title"));
         assert!(screen.alternate && !sights["%2"].screen.alternate);
-        assert_eq!((screen.size, sights["%2"].screen.size), ((80, 24), (0, 0)));
+        assert_eq!((screen.size, sights["%2"].screen.size), ((80, 3), (80, 2)));
         // What another process was told says nothing about this one.
         assert_eq!((sights["%2"].dead, &sights["%2"].typed), (true, &None));
         assert_eq!(sights["%2"].words, None);
         assert!(sights["%2"].screen.lines.is_empty());
+        // Behind a pane that is gone, nothing is read; what nobody asked for is no pane's.
+        let asked = ["%9".to_string(), "%1".to_string()];
+        let head = text.split_once("hel").unwrap().0;
+        let head = head.strip_suffix("\x1b[2m").unwrap();
+        let Glance { panes, sights } = parse_glance(head, "R", &asked).unwrap();
+        assert_eq!((panes.len(), sights.len()), (2, 0));
+        assert!(parse_glance(text, "R", &ids(1..2)).is_err());
+        assert!(parse_glance(text, "R", &[]).is_err());
+    }
+
+    #[test]
+    fn what_a_look_reads_is_read_at_once_by_the_next() {
+        let lab = Lab::new("look");
+        let tmux = &lab.0;
+        tmux.own("%0", "lab").unwrap();
+        let cat = ["cat".to_string()];
+        let other = tmux
+            .new_session("other", Path::new("/"), &[], &cat)
+            .unwrap();
+        let look = || {
+            std::thread::scope(|scope| {
+                let look = tmux.look(scope);
+                let panes = look.panes().unwrap();
+                let mut seen: Vec<String> = look.sights().unwrap().into_keys().collect();
+                seen.sort();
+                (panes.len(), seen)
+            })
+        };
+        let one = vec!["%0".to_string()];
+        assert_eq!([look(), look()], [(2, one.clone()), (2, one.clone())]);
+        tmux.own(&other, "lab-other").unwrap();
+        let both = vec!["%0".to_string(), other.clone()];
+        assert_eq!([look(), look()], [(2, both.clone()), (2, both)]);
+        tmux.run(&["kill-session", "-t", "=other"]).unwrap();
+        assert_eq!([look(), look()], [(1, one.clone()), (1, one)]);
+        // However many rows a pane has, and whatever it shows, the next one's are its own.
+        let big = ["new-session", "-d", "-x", "300", "-y", "90", "-P", "-F"];
+        let fill = "printf '\\033[31mred\\033[0m\\n'; seq 400; printf 'last \\t%s' line; exec cat";
+        let big = [&big[..], &["#{pane_id}", "sh", "-c", fill]].concat();
+        let big = tmux.run(&big).unwrap().trim().to_string();
+        let asked = [big.clone(), "%0".to_string(), big.clone()];
+        lab.wait("a full screen", |tmux| {
+            let sights = tmux.sights(&asked[..2]).unwrap();
+            sights[&big]
+                .screen
+                .lines
+                .last()
+                .is_some_and(|line| line.starts_with("last "))
+        });
+        let sights = tmux.sights(&asked[..2]).unwrap();
+        assert_eq!(sights[&big].screen.size, (300, 90));
+        assert_eq!(sights[&big].screen.lines[0], "312");
+        assert_eq!(
+            sights["%0"].screen.lines,
+            lab.0.sights(&asked[1..2]).unwrap()["%0"].screen.lines
+        );
+        // One that is asked for twice is told once.
+        assert_eq!(tmux.sights(&asked).unwrap().len(), 2);
     }
 }

@@ -311,7 +311,7 @@ pub(super) fn is_server(pid: u32) -> String {
     format!("#{{==:#{{pid}},{pid}}}")
 }
 
-fn classify(out: &Output) -> TmuxError {
+pub(super) fn classify(out: &Output) -> TmuxError {
     let said = out.stderr.trim();
     let absent = ["No such file or directory", "Connection refused"];
     if said.starts_with("no server running")

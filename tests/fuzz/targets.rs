@@ -11,7 +11,7 @@ use gastown::hooks::report::{self, Report};
 use gastown::lifecycle::{mail as letters, request};
 use gastown::spawn::sources;
 use gastown::terminal::{LOOKS, answer, input, read};
-use gastown::tmux::{Screen, Sight, parse_marked, parse_sights};
+use gastown::tmux::{Screen, Sight, parse_glance, parse_marked};
 use gastown::tools::{bd, mail};
 use gastown::town::{
     activity, deacon, dialect, docked, env_file, json, marks, ours, patrols, pending, rigs, roles,
@@ -52,7 +52,7 @@ pub const TARGETS: &[Target] = &[
     ("release", release, &["gt version 0.2.6 (dev: main@abc)", r#"{"program":"/x","stamp":"1","release":"0.2.6","error":null,"asked":"2026-01-16T10:00:00Z"}"#]),
     ("beads", beads, &[r#"[{"id":"gt-gastown-witness","title":"x","description":"role_type: witness\nrig: gastown\nagent_state: running","labels":["gt:agent"],"status":"open","issue_type":"agent","updated_at":"2026-01-16T10:00:00Z"}]"#, "[]", "null"]),
     ("panes", panes, &["8|1|a b|%3 812 0 s g ogastown-witness h 99 1 1700000000 rfree:1700000000000:812: gt-gastown-witness"]),
-    ("screen", screen, &["R 8 0\t t1\t8 2 a text\t%1 3 1 1 7 1 vi x\ta title\n\x1b[2mhel\x1b[0mlo  \n> R %2\n\nR 9 1\t\t\t%2 0 0 0 0 0 sh\t\n\n"]),
+    ("screen", screen, &["R %1 8 0 s g oa h 9 1 5 r gt-a\t80 3\t t1\t8 2 a text\t\t%1 3 1 1 7 1 vi x\ta title\nR %2 9 1 s g o h 9 1 5 r b\t80 1\t\t\t\t%2 0 0 0 0 0 sh\t\nR end\n\x1b[2mhel\x1b[0mlo  \n> R %2\n\n\n"]),
     ("hook", hook, &[r#"{"hook_event_name":"Notification","notification_type":"permission_prompt","message":"May I?","tool_name":"AskUserQuestion","tool_input":{"questions":[{"question":"a","options":[{"label":"b"}]}]}}"#,
         r#"{"type":"agent-turn-complete"}"#]),
     ("report", a_report, &["asks:1700000000000:812:4d6179204920", "free:1:2:"]),
@@ -230,7 +230,10 @@ fn panes(text: &str) {
 }
 
 fn screen(text: &str) {
-    let mut shown: Vec<Screen> = parse_sights(text, "R ")
+    let ids: Vec<String> = (1..4).map(|n| format!("%{n}")).collect();
+    let glance = parse_glance(text, "R", &ids).unwrap_or_default();
+    let mut shown: Vec<Screen> = glance
+        .sights
         .into_values()
         .map(|sight: Sight| sight.screen)
         .collect();

@@ -180,6 +180,8 @@ pub struct Seen<'a> {
     pub panes: Option<Index<'a>>,
     /// The first processes of agents' panes that are outside of their units.
     pub outside: BTreeSet<u32>,
+    /// The main processes of units that a signal has stopped.
+    pub stopped: BTreeSet<u32>,
     /// What the terminals of agents that run are ready for.
     pub terminals: BTreeMap<Agent, State>,
     pub roster: Option<BTreeSet<Agent>>,
@@ -213,11 +215,10 @@ impl Seen<'_> {
             Head::Process(pid) => pid,
             Head::IdleShell => pane.pid,
         });
+        let main = main.filter(|pid| self.stopped.contains(pid));
+        let of_pane = of_pane.filter(|pid| process::is_stopped(*pid));
         let both = main.into_iter().chain(of_pane);
-        let stopped: Vec<String> = both
-            .filter(|pid| process::is_stopped(*pid))
-            .map(|pid| pid.to_string())
-            .collect();
+        let stopped: Vec<String> = both.map(|pid| pid.to_string()).collect();
         if !stopped.is_empty() {
             return Some((
                 "a signal has stopped it".into(),

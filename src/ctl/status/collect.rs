@@ -53,7 +53,7 @@ pub fn collect(town: &Town, systemd: Result<&Systemd, String>, also: Option<&Age
     });
     let marks = Marks::listed(town);
     let tmux = Tmux::on(town.socket());
-    let (panes, outside, sights, properties, rival, agents) = thread::scope(|scope| {
+    let (panes, outside, sights, properties, stopped, rival, agents) = thread::scope(|scope| {
         // tmux is asked after the manager, so that each agent that runs there has its terminal by
         // now, and while all the rest is asked.
         let look = tmux.look(scope);
@@ -68,10 +68,12 @@ pub fn collect(town: &Town, systemd: Result<&Systemd, String>, also: Option<&Age
         let mut agents = directory::listed(town, units.as_ref().ok());
         agents.extend(directory::waiting(town, &memory));
         agents.extend(also.cloned());
-        // The marks are read here, while tmux answers.
+        // The marks and the units' processes are read here, while tmux answers.
         for agent in &agents {
             marks.refusals(agent);
         }
+        let mains = properties.values().filter_map(main_process);
+        let stopped = mains.filter(|pid| process::is_stopped(*pid)).collect();
         let panes = look.panes();
         let outside = outside(panes.as_deref().unwrap_or_default());
         (
@@ -79,6 +81,7 @@ pub fn collect(town: &Town, systemd: Result<&Systemd, String>, also: Option<&Age
             outside,
             look.sights(),
             properties,
+            stopped,
             rival.join(),
             agents,
         )
@@ -113,6 +116,7 @@ pub fn collect(town: &Town, systemd: Result<&Systemd, String>, also: Option<&Age
         up: status.target.active == Some(true),
         panes: panes.as_ref().map(|panes| Index::of(panes)),
         outside,
+        stopped,
         terminals,
         roster: town.roster().ok(),
         hooks: memory.hooks,
@@ -138,7 +142,7 @@ pub fn collect(town: &Town, systemd: Result<&Systemd, String>, also: Option<&Age
         let unit = units.as_ref().map(|units| units.get(&agent.unit()));
         let properties = properties.get(&agent.unit());
         let is_active = matches!(&unit, Ok(Some(unit)) if unit.active == "active");
-        let main = properties.and_then(|p| p.number("MainPID")?.try_into().ok());
+        let main = properties.and_then(main_process);
         let wrong = if is_active {
             seen.terminal(&agent, main)
         } else {
@@ -317,6 +321,12 @@ fn ticks(town: &Town, memory: &Memory) -> (Option<Timestamp>, Ticks) {
     };
     let last = memory.ticked.or(state.last_heartbeat);
     (last, Ticks { count, since })
+}
+
+/// A unit's main process; `None`: it has none.
+fn main_process(properties: &Properties) -> Option<u32> {
+    let pid = properties.number("MainPID")?.try_into().ok();
+    pid.filter(|&pid| pid != 0)
 }
 
 /// The first processes of agents' panes that are outside of the units, by pid.
