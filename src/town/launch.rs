@@ -122,7 +122,12 @@ impl Town {
         if is_claude(program.base) {
             let config = env.get(CONFIG_DIR).map(String::as_str);
             let found = self.hooks(agent, config);
-            argv.extend(found.arguments());
+            // Of several settings Claude reads the last alone, so a person's stay the only ones.
+            let is_given = |arg: &String| arg == "--settings" || arg.starts_with("--settings=");
+            argv.extend(match argv.iter().any(is_given) {
+                true => Hooks::Found.arguments(),
+                false => found.arguments(),
+            });
             hooks = Some(found);
         } else if let Some(file) = program.base.and_then(|base| base.hooks) {
             let path = self.workdir(agent).join(file);
@@ -533,6 +538,11 @@ mod tests {
                 "pi -e .pi/extensions/gastown-hooks.js W",
             ),
             (&[hook], r#"{"provider":"pi","args":[]}"#, "pi W"),
+            (
+                &[],
+                r#"{"provider":"claude","args":["--settings","/s"]}"#,
+                "claude --settings /s -- W",
+            ),
             (&[], r#"{"command":"/x"}"#, "/x"),
             (&[], r#"{"command":"/x","prompt_mode":"arg"}"#, "/x W"),
             (
