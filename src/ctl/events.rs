@@ -73,6 +73,7 @@ pub fn kind(name: &str) -> Kind {
         "AGENT_ENDED" | "UNIT_FAILED" => Kind::End,
         "AGENT_STOPPED" => Kind::Stop,
         "AGENT_NOT_STARTED" | "AGENT_REFUSED" => Kind::Refused,
+        "POKE_WAITS" => Kind::Note,
         _ => [
             ("ALERT", Kind::Alert),
             ("STUCK", Kind::Alert),
@@ -352,6 +353,7 @@ mod tests {
             ("AGENT_ENDED", Kind::End),
             ("POKE_UNANSWERED", Kind::Poke),
             ("POKED", Kind::Poke),
+            ("POKE_WAITS", Kind::Note),
             ("DEACON_STUCK", Kind::Alert),
             ("REQUEST_REFUSED", Kind::Request),
             ("ALERT_RAISED", Kind::Alert),
