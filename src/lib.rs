@@ -18,6 +18,7 @@
 //! - [`lifecycle`]: requests to cycle, restart or shut down agents.
 //! - [`meant`]: which town is meant, and which one the units run for.
 //! - [`printable`]: what others say, without what could steer a terminal.
+//! - [`said`]: what `gt-agent` says in its unit's status text.
 //! - [`session`]: `gt-agent`, an agent in its pane and its unit.
 //! - [`spawn`]: spawned polecats, each told to begin once it is ready.
 //! - [`spool`]: directories of work to be done exactly once.
@@ -43,6 +44,7 @@ pub mod journal;
 pub mod lifecycle;
 pub mod meant;
 pub mod printable;
+pub mod said;
 pub mod session;
 pub mod spawn;
 pub mod spool;

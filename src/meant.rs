@@ -11,7 +11,7 @@ use anyhow::{Result, bail};
 
 use crate::files;
 use crate::printable;
-use crate::session::run::town_of;
+use crate::said::town_of;
 use crate::systemd::Systemd;
 use crate::town::env_file::{FILE, ROOT, locate, locate_with, overruled};
 

@@ -16,7 +16,8 @@ use super::state::Planned;
 use super::step;
 use crate::agent::Agent;
 use crate::files;
-use crate::session::{fit, process, run};
+use crate::said;
+use crate::session::{fit, process};
 use crate::spool::{CLAIM_LIMIT, Claimed};
 use crate::systemd::Properties;
 use crate::town::agent_state;
@@ -280,7 +281,7 @@ impl Run<'_> {
 fn started(unit: &Properties) -> Option<Timestamp> {
     let process = unit
         .text("StatusText")
-        .and_then(|text| run::process_of(&text));
+        .and_then(|text| said::process_of(&text));
     let process = process.and_then(process::started);
     let unit = unit.main_started()?;
     Some(process.map_or(unit, |process| process.min(unit)))

@@ -16,7 +16,7 @@ use zbus::OwnedVariant;
 
 use super::{Properties, Systemd, Unit, runtime_dir};
 use crate::files::{self, small, small_file};
-use crate::session::run::process_of;
+use crate::said::process_of;
 
 /// The most that is read of the file, in bytes.
 const LIMIT: u64 = 16 << 20;

@@ -10,8 +10,9 @@ use crate::agent::{Agent, Role};
 use crate::ctl::words::{self, one_line, printable};
 use crate::files;
 use crate::heartbeat::memory::Hook;
+use crate::said::{Again, town_of};
 use crate::session::process::{self, Head};
-use crate::session::run::{Again, town_of, why_failed};
+use crate::session::run::why_failed;
 use crate::session::whose::{self, Names};
 use crate::systemd::{Properties, Unit};
 use crate::terminal::State;
@@ -579,6 +580,7 @@ mod tests {
             up: true,
             panes: None,
             outside: BTreeSet::new(),
+            stopped: BTreeSet::new(),
             terminals: BTreeMap::new(),
             roster: town.roster().ok(),
             ended: BTreeMap::new(),

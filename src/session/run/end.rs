@@ -11,11 +11,12 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use sd_notify::NotifyState;
 
-use super::{MOVE_ROUNDS, Run, town_of};
+use super::{MOVE_ROUNDS, Run};
 use crate::agent::{Agent, UNITS};
 use crate::exit::Exit;
 use crate::journal;
 use crate::printable;
+use crate::said::town_of;
 use crate::session::process::{self, Head};
 use crate::session::scopes::{self, SCOPES};
 use crate::session::server;
@@ -757,7 +758,7 @@ mod tests {
             ("No such file 'claude'", 127, Some("No such file 'claude'")),
             ("Bringing the worktree up to date", 1, None),
             (
-                &super::super::status_text(7, "gt-deacon", "/home/me/gt", None),
+                &crate::said::text(7, "gt-deacon", "/home/me/gt", None),
                 78,
                 None,
             ),

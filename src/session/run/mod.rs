@@ -30,6 +30,7 @@ use crate::agent::{Agent, Role};
 use crate::exit::{self, Exit};
 use crate::journal;
 use crate::lifecycle::{self, Action, Worktree};
+use crate::said::{self, Again};
 use crate::systemd::Systemd;
 use crate::tmux::{Dress, Index, Pane, Terminal, Tmux, TmuxError};
 use crate::tools;
@@ -215,53 +216,6 @@ fn prepared_and_run(instance: &str) -> Result<u8> {
         run.note_waiting();
     }
     Ok(status)
-}
-
-/// The unit's status text while its agent runs; `again`: the number and time of the agent's start, if
-/// it was not started together with its unit.
-fn status_text(pid: u32, session: &str, root: &str, again: Option<Again>) -> String {
-    let again = again.map_or_else(String::new, |Again { start, at }| {
-        format!(" since {at:.0}, start {start} of its unit,")
-    });
-    format!("Process {pid}{again} in session '{session}' of town '{root}'")
-}
-
-/// An agent that was started in a unit that ran already: its predecessor has ended with status 0, or
-/// somebody has put another one into its place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Again {
-    /// The number of this start, from 2.
-    pub start: u64,
-    /// When that was.
-    pub at: Timestamp,
-}
-
-impl Again {
-    /// Reads it from the unit's status text; `None`: the agent was started together with its unit.
-    pub fn parse(status_text: &str) -> Option<Again> {
-        let (_, text) = status_text
-            .strip_prefix("Process ")?
-            .split_once(" since ")?;
-        let (at, text) = text.split_once(", start ")?;
-        let (start, _) = text.split_once(" of its unit,")?;
-        Some(Again {
-            start: start.parse().ok()?,
-            at: at.parse().ok()?,
-        })
-    }
-}
-
-/// The root of the town that a unit runs for, from its status text; `None`: the text does not say.
-pub fn town_of(status_text: &str) -> Option<&str> {
-    // A session's name has no quotes, a root may.
-    let (_, root) = status_text.split_once("' of town '")?;
-    root.strip_suffix('\'')
-}
-
-/// The agent's process, from its unit's status text.
-pub fn process_of(status_text: &str) -> Option<u32> {
-    let (pid, _) = status_text.strip_prefix("Process ")?.split_once(' ')?;
-    pid.parse().ok()
 }
 
 /// Whether systemd starts the unit again because its last run failed.
@@ -481,7 +435,7 @@ impl Run {
             at: Timestamp::now(),
         });
         let again = again.filter(|again| again.start > 1);
-        let status = status_text(self.pid, &self.session, &self.town, again);
+        let status = said::text(self.pid, &self.session, &self.town, again);
         let _ = sd_notify::notify(&[NotifyState::Ready, NotifyState::Status(&status)]);
     }
 
@@ -577,25 +531,5 @@ impl Run {
             }
             started?;
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_unit_says_for_which_town_it_runs() {
-        for root in ["/home/me/gt", "/srv/it's 'my' town'", "/"] {
-            let at = Timestamp::from_second(9).unwrap();
-            for again in [None, Some(Again { start: 3, at })] {
-                let text = status_text(7, "gt-deacon", root, again);
-                assert_eq!(town_of(&text), Some(root));
-                assert_eq!(process_of(&text), Some(7));
-                assert_eq!(Again::parse(&text), again, "{text}");
-            }
-        }
-        assert_eq!(town_of("Process 7 in session 'gt-deacon'"), None);
-        assert_eq!(town_of(""), None);
     }
 }
