@@ -9,7 +9,7 @@
 # Both end with 77 when the emulation does not boot again.
 # shellcheck shell=bash
 
-VM_PACKAGES=linux-image-cloud-amd64,openssh-server,udev
+VM_PACKAGES=linux-image-cloud-amd64,openssh-server,udev,e2fsprogs
 VM_ROOT='' VM_PORT=''
 
 # On a kernel that has ext4 and NVMe built in, no initrd is needed, and none is made. Nothing runs

@@ -536,6 +536,25 @@ impl Systemd {
             .map_err(|e| anyhow!("Failed to freeze '{unit}': {e}"))
     }
 
+    /// Freezes many units at once, and gives those that are frozen. One that cannot be frozen, since a
+    /// process of it waits for a disk, holds up none of the others.
+    pub fn freeze_all(&self, units: Vec<Unit>) -> Vec<Unit> {
+        let mut frozen = Vec::new();
+        for some in units.chunks(CALLS_MAX) {
+            let calls = some.iter().map(|unit| self.manager.freeze_unit(&unit.name));
+            let answers = zbus::block_on(join_all(calls));
+            let done = some
+                .iter()
+                .zip(answers)
+                .filter(|(unit, answer)| match answer {
+                    Err(e) if is_away(e) => self.freeze(&unit.name).is_ok(),
+                    answer => answer.is_ok(),
+                });
+            frozen.extend(done.map(|(unit, _)| unit.clone()));
+        }
+        frozen
+    }
+
     /// Lets a frozen unit go on.
     ///
     /// # Errors

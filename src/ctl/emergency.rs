@@ -79,17 +79,15 @@ pub fn estop(args: &cli::Estop) -> Result<Exit> {
             .map(|at| running.remove(at).name);
         let before = systemd.look(&running.iter().collect::<Vec<_>>(), &["FreezerState"]);
         let before = before.unwrap_or_default();
-        for unit in running {
-            if systemd.freeze(&unit.name).is_ok() {
-                let agent = agent_of(&unit);
-                tell(
-                    &match before.get(&unit.name).is_some_and(Properties::is_frozen) {
-                        true => format!("{agent} was frozen already"),
-                        false => format!("Froze {agent}"),
-                    },
-                );
-                frozen.insert(unit.name);
-            }
+        for unit in systemd.freeze_all(running) {
+            let agent = agent_of(&unit);
+            tell(
+                &match before.get(&unit.name).is_some_and(Properties::is_frozen) {
+                    true => format!("{agent} was frozen already"),
+                    false => format!("Froze {agent}"),
+                },
+            );
+            frozen.insert(unit.name);
         }
     }
     let town = match town {
