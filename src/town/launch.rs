@@ -258,6 +258,9 @@ impl Town {
                 set("GT_BRANCH", &branch);
             }
         }
+        for (key, value) in self.shared_env(agent, &env) {
+            env.entry(key).or_insert(value);
+        }
         env
     }
 

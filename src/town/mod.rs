@@ -29,6 +29,7 @@ pub mod rigs;
 mod role_changes;
 pub mod roles;
 pub mod settings;
+mod shared_env;
 pub mod slips;
 mod socket;
 mod sources;

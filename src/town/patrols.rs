@@ -2,28 +2,34 @@
 //!
 //! `{"type":"daemon-patrol-config","patrols":{"witness":{"enabled":true,"rigs":["gastown"]}}}`
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
 use jiff::SignedDuration;
-use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use super::dialect::Dialect;
+use super::env_file::is_variable;
 use super::json::{self, nullable};
 use super::near::{self, Places};
 use super::rigs::Rigs;
 use super::settings::{NO_DURATION, unusable};
 use crate::agent::{Agent, Role};
+use crate::environment::is_fixed;
 
 /// The file, below the town's root.
 pub const FILE: &str = "mayor/daemon.json";
 
 /// The words that have a meaning in the file.
 pub(super) const WORDS: Places = &[
-    ("", &["heartbeat", "patrols"]),
+    ("", &["env", "heartbeat", "patrols"]),
     ("heartbeat", &["interval"]),
-    ("patrols", &["mayor", "deacon", "witness", "refinery"]),
+    (
+        "patrols",
+        &["mayor", "deacon", "witness", "refinery", "dolt_server"],
+    ),
     ("patrols.*", &["enabled", "rigs"]),
 ];
 
@@ -35,10 +41,28 @@ pub struct Blocks {
     witness: Option<Block>,
     refinery: Option<Block>,
     mayor: Option<Block>,
+    #[serde(deserialize_with = "lenient")]
+    dolt_server: Option<DoltServer>,
+    #[serde(skip)]
+    env: BTreeMap<String, String>,
     #[serde(skip)]
     heartbeat: Option<Heartbeat>,
     #[serde(skip)]
     slips: Vec<String>,
+}
+
+/// The server that holds the town's beads, where the file has `gt` run it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct DoltServer {
+    #[serde(deserialize_with = "nullable")]
+    enabled: bool,
+    /// Its port, if it is one.
+    #[serde(deserialize_with = "lenient")]
+    pub port: Option<u16>,
+    /// Its machine; `None`: this one.
+    #[serde(deserialize_with = "lenient")]
+    pub host: Option<String>,
 }
 
 /// How often the daemon ticks.
@@ -61,6 +85,16 @@ impl Blocks {
         let length = value.as_str().and_then(|text| json::duration(text).ok());
         let unusable = || unusable("heartbeat.interval", value, NO_DURATION, FILE);
         length.map(Some).ok_or_else(unusable)
+    }
+
+    /// The variables for all agents.
+    pub(super) fn env(&self) -> &BTreeMap<String, String> {
+        &self.env
+    }
+
+    /// The server that holds the town's beads, if the file has `gt` run it.
+    pub(super) fn dolt_server(&self) -> Option<&DoltServer> {
+        self.dolt_server.as_ref().filter(|server| server.enabled)
     }
 
     /// A message for each slip of the pen in the file, see [`near`].
@@ -90,6 +124,11 @@ struct Block {
     rigs: Vec<String>,
 }
 
+/// What has another form than we read is none: `gt` may give it one that we do not know.
+fn lenient<'de, D: Deserializer<'de>, T: DeserializeOwned>(de: D) -> Result<Option<T>, D::Error> {
+    Ok(serde_json::from_value(Value::deserialize(de)?).ok())
+}
+
 /// Reads the file.
 ///
 /// # Errors
@@ -101,11 +140,31 @@ pub fn parse(text: &str) -> Result<Blocks> {
         patrols: Blocks,
         #[serde(default)]
         heartbeat: Option<Heartbeat>,
+        #[serde(default, deserialize_with = "lenient")]
+        env: Option<BTreeMap<String, Value>>,
     }
     let file: File = json::parse(text)?;
+    let mut slips = near::of_json(FILE, text, WORDS);
+    let mut env = BTreeMap::new();
+    for (key, value) in file.env.unwrap_or_default() {
+        let text = match value {
+            Value::String(text) => Some(text),
+            Value::Number(_) | Value::Bool(_) => Some(value.to_string()),
+            _ => None,
+        };
+        match text {
+            Some(text) if is_variable(&key) && !is_fixed(&key) && !text.contains('\0') => {
+                env.insert(key, text);
+            }
+            _ => slips.push(format!(
+                "'{FILE}' has {key:?} in 'env', which no agent can be given; take it out"
+            )),
+        }
+    }
     Ok(Blocks {
         heartbeat: file.heartbeat,
-        slips: near::of_json(FILE, text, WORDS),
+        env,
+        slips,
         ..file.patrols
     })
 }
