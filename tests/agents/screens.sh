@@ -269,7 +269,65 @@ screens_of_claude() {
     shows 'suspended' asks-suspended
 }
 
+# Up to 0.101 codex asks for trust only where it asks for permissions, and shows nothing of its work
+# while the lines of an answer come.
+screens_of_older_codex() {
+    settle_codex "$PORT" "$TOWN"
+    sed -i '/^\[projects/,$d' ~/.codex/config.toml
+    run codex
+    shows 'ontinue' asks-trust
+    rm ~/.codex/config.toml
+    run "${CODEX[@]}"
+    shows 'Sign in' asks-login
+    settle_codex "$PORT" "$TOWN"
+    run "${CODEX[@]}"
+    shows 'context left' free
+    a_draft
+    two_lines C-u C-u C-u
+    text '/'
+    shot draft-slash
+    keys C-u
+    text '!rm x'
+    shot draft-shell
+    keys C-u
+    keys BSpace
+    works_and_queues 'esc to interrupt'
+    enter '(tell sleep 6)'
+    sees 'line 1'
+    shot free-while-lines-come
+    sees 'unning'
+    sleep 2
+    shot busy-tool
+    sees 'Ran '
+    still
+    for dialog in approvals model diff; do
+        enter "/$dialog"
+        still
+        shot "asks-$dialog"
+        keys q
+        keys Escape
+        still
+        keys C-u
+    done
+    keys Escape
+    keys Escape
+    still
+    shot asks-rewind
+    keys q
+    still
+    keys C-u
+    [ "$version" = 0.63.0 ] || editor C-g asks-editor
+    run codex -c features.daemon_auto_start=false -a untrusted -s read-only
+    shows 'context left' free-default-mode
+    enter '(run touch made)'
+    shows 'Would you like' asks-permission
+    keys Escape
+    still
+    shot free-refused
+}
+
 screens_of_codex() {
+    case $version in 0.??.* | 0.10?.*) screens_of_older_codex && return ;; esac
     settle_codex "$PORT" "$TOWN"
     sed -i '/^\[projects/,$d' ~/.codex/config.toml
     run "${CODEX[@]}"
