@@ -52,8 +52,9 @@ pub struct Look {
     pub shell: Option<&'static str>,
     /// How a hint begins that the program writes into an empty input line, and does not draw faint.
     pub hints: &'static [&'static str],
-    /// What stands below the input line once the program has started, if it shows that line before.
-    pub settled: Option<&'static str>,
+    /// What stands below the input line once the program has started, if it shows that line before:
+    /// one of these.
+    pub settled: &'static [&'static str],
     /// What the program says only while it works, in lower case.
     pub busy: &'static [&'static str],
     /// What a line with [`Look::spun`] in it above the input line begins with while the program
@@ -61,6 +62,10 @@ pub struct Look {
     pub spinners: &'static [char],
     /// See [`Look::spinners`]. Not `…` for a program whose answers begin as such a line does.
     pub spun: &'static str,
+    /// What follows a spinner above the input line while a tool is used, for versions that show
+    /// nothing else of their work then. Behind the first of [`Look::spinners`] only where that is
+    /// not drawn faint, as it is where an answer begins.
+    pub tools: &'static [&'static str],
     /// What the title begins with while the program works, besides braille.
     pub titles: &'static [char],
     /// What each dialog says, in lower case, and its kind.
@@ -101,10 +106,11 @@ pub(super) const PLAIN: Look = Look {
     prompts: &[],
     shell: None,
     hints: &[],
-    settled: None,
+    settled: &[],
     busy: &[],
     spinners: &[],
     spun: "…",
+    tools: &[],
     titles: &[],
     dialogs: &[],
     hides_cursor: false,
@@ -173,15 +179,20 @@ pub const LOOKS: &[Look] = &[
             commands: &["Vim: Normal", "Vim: Replace"],
             inserts: None,
         }),
-        seen: &["0.169.0"],
+        seen: &["0.101.0", "0.169.0", "0.63.0", "0.80.0"],
         prompts: &["›"],
         shell: Some("!"),
-        settled: Some(" · "),
+        // 0.101 tells only how much of its context is left or, if it cannot know that, used.
+        settled: &[" · ", "context left", " used"],
         busy: &["s • esc to interrupt)"],
         spinners: &['•', '◦'],
         spun: "s • esc to interrupt)",
+        // 0.80 and earlier show only these once they have said something in a turn. Up to 0.101
+        // nothing at all tells an answer that still comes, in lines, from one that is complete.
+        tools: &["Running ", "Exploring", "Calling ", "Searching "],
         dialogs: &[
             ("trust this folder?", Kind::Trust),
+            ("since this folder is ", Kind::Trust),
             ("do you trust the contents of this directory", Kind::Trust),
             ("sign in with", Kind::Login),
             ("how you want to use codex", Kind::Login),

@@ -46,6 +46,7 @@ const FOOTERS: &[&str] = &[
     "· esc close",
     "esc dismiss",
     "q close",
+    "q to quit",
     "to navigate",
     "to select",
     "(y/n)",
@@ -353,13 +354,30 @@ impl View<'_> {
         let title = self.screen.title.trim_start();
         title.starts_with(|c| BRAILLE.contains(&c) || look.titles.contains(&c))
             || self.last(below).iter().any(says)
-            || filled.take(SPINNER).any(|row| spins(&row))
+            || filled
+                .take(SPINNER)
+                .any(|row| spins(&row) || self.uses_tool(row, look))
+    }
+
+    /// Whether a line says that a tool is used. What an answer says is indented, or stands behind a
+    /// faint spinner.
+    fn uses_tool(&self, row: usize, look: &Look) -> bool {
+        let line = self.line(row);
+        let is_faint = |c: &char| line.starts_with(*c) && !self.typed(row).starts_with(*c);
+        let answers = look.spinners.first().is_some_and(is_faint);
+        let words = line.strip_prefix(look.spinners).map(str::trim_start);
+        let uses = |words: &str| look.tools.iter().any(|tool| words.starts_with(tool));
+        !answers && words.is_some_and(uses)
     }
 
     /// Whether the program is still starting: a dialog may yet open, so nothing is typed.
     fn starts(&self, below: usize, look: &Look) -> bool {
-        let settled = |sign: &str| (below..self.end()).any(|row| self.line(row).contains(sign));
-        look.settled.is_some_and(|sign| !settled(sign))
+        let settled = |row| {
+            look.settled
+                .iter()
+                .any(|sign| self.line(row).contains(sign))
+        };
+        !look.settled.is_empty() && !(below..self.end()).any(settled)
     }
 
     fn is_shell(&self) -> bool {
@@ -572,7 +590,8 @@ mod tests {
     fn what_an_answer_or_a_draft_begins_with_says_nothing() {
         let codex = |answer: &str| {
             let text = format!("{answer}\n\n› \n\n  mock default · ~/town");
-            let shown = screen(&text, 2, 2);
+            let row = text.lines().count() - 3;
+            let shown = screen(&text, 2, row);
             let shown = Screen {
                 cursor: true,
                 ..shown
@@ -581,6 +600,9 @@ mod tests {
         };
         assert_eq!(codex("• Waiting for the next round…"), State::Free);
         assert_eq!(codex("• Working (3s • esc to interrupt)"), State::Busy);
+        assert_eq!(codex("• Running make"), State::Busy);
+        assert_eq!(codex("◦ Exploring\n  └ Read notes"), State::Busy);
+        assert_eq!(codex("• All of it:\n\n  • Running make"), State::Free);
         let rule = "─".repeat(60);
         let text = format!("● Done\n\n{rule}\n❯\u{a0}Try \"make\" first\n{rule}\n  ⏵⏵");
         let draft = read(&screen(&text, 18, 3), look("claude"), &[]);
