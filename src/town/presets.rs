@@ -81,7 +81,8 @@ pub(super) const PRESETS: &[Preset] = &[
         name: "codex",
         command: "codex",
         // Without this option, all of today's codex processes share one server, which runs with the
-        // identity and in the unit of the first agent. Older codex accepts the option too.
+        // identity and in the unit of the first agent. Older codex accepts the option too, and says
+        // nothing of it: seen with 0.63, 0.80 and 0.101.
         args: &[
             "--dangerously-bypass-approvals-and-sandbox",
             "-c",
