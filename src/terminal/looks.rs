@@ -9,7 +9,7 @@ pub enum Area {
     Ruled,
     /// From the last prompt on the screen to the next empty line.
     Open,
-    /// Below a horizontal line and a line about the program's mode.
+    /// Below a horizontal line and a line about the program's mode, or in a box.
     Headed,
     /// Behind a bar at the left.
     Barred,
@@ -71,8 +71,8 @@ pub struct Look {
     /// What each dialog says, in lower case, and its kind.
     pub dialogs: &'static [(&'static str, Kind)],
     /// The program draws a cursor of its own, and some versions leave the real one, hidden, below
-    /// all that they draw.
-    pub hides_cursor: bool,
+    /// all that they draw, or this many rows further up.
+    pub hides_cursor: Option<usize>,
     /// The program shows the cursor while its input line takes what is typed, and hides it in its
     /// dialogs, some of which float above that line.
     pub shows_cursor: bool,
@@ -113,7 +113,7 @@ pub(super) const PLAIN: Look = Look {
     tools: &[],
     titles: &[],
     dialogs: &[],
-    hides_cursor: false,
+    hides_cursor: None,
     shows_cursor: false,
     inline: false,
     vi: None,
@@ -133,7 +133,7 @@ pub const LOOKS: &[Look] = &[
     Look {
         program: "claude",
         reports_begin: true,
-        hides_cursor: true,
+        hides_cursor: Some(0),
         inline: true,
         vi: Some(Vi {
             commands: &["-- VISUAL"],
@@ -213,7 +213,7 @@ pub const LOOKS: &[Look] = &[
         program: "opencode",
         shows_cursor: true,
         reports_begin: true,
-        seen: &["1.18.33"],
+        seen: &["1.0.185", "1.18.33"],
         area: Area::Barred,
         prompts: &[""],
         shell: Some("Shell"),
@@ -221,6 +221,11 @@ pub const LOOKS: &[Look] = &[
         busy: &["esc interrupt", "esc again to interrupt"],
         dialogs: &[
             ("permission required", Kind::Permission),
+            // In 1.0 that stands above the input line, and this below it. Enter allows, `a` and `d`
+            // answer too, so nothing must be typed there.
+            ("◉ ", Kind::Menu),
+            // This ends like a menu's title, see below, and is none.
+            ("esc exit shell mode", Kind::Other),
             // Stands to the right of each menu's title: some menus have no other constant words.
             ("     esc", Kind::Menu),
         ],
@@ -237,19 +242,22 @@ pub const LOOKS: &[Look] = &[
             commands: &["[NORMAL]"],
             inserts: None,
         }),
-        seen: &["0.61.0"],
+        // Up to 0.2x at least, where the input line is in a box.
+        hides_cursor: Some(0),
+        seen: &["0.22.4", "0.61.0"],
         area: Area::Headed,
         prompts: &[">", "*"],
         shell: Some("!"),
         hints: &[
             "Type your message",
             "Press 'Esc' for NORMAL mode.",
-            "Press 'i' for INSERT mode.",
+            "Press 'i' for INSERT mode",
         ],
         busy: &["(esc to cancel"],
         titles: &['✦'],
         dialogs: &[
             ("do you trust the files in this folder", Kind::Trust),
+            ("do you trust this folder?", Kind::Trust),
             ("how would you like to authenticate", Kind::Login),
             ("apply this change?", Kind::Permission),
             ("allow execution", Kind::Permission),
@@ -263,15 +271,19 @@ pub const LOOKS: &[Look] = &[
         program: "pi",
         reports_begin: true,
         inline: true,
-        seen: &["0.73.1"],
+        // Up to 0.3x at least, and of today's its menus.
+        hides_cursor: Some(1),
+        seen: &["0.30.2", "0.73.1"],
         area: Area::Ruled,
         prompts: &[""],
         shell: Some("!"),
         busy: &["working..."],
         dialogs: &[
             ("model name: ", Kind::Menu),
-            ("resume session (", Kind::Menu),
+            ("only showing models", Kind::Menu),
+            ("resume session", Kind::Menu),
             ("session tree", Kind::Menu),
+            ("select provider to login", Kind::Login),
         ],
         while_busy: Typing::Steers,
         clear: &["C-u"],

@@ -146,8 +146,9 @@ pub fn room(screen: &Screen, look: Option<&Look>, prompts: &[String]) -> Option<
     let Some(input) = view.input(look, prompts) else {
         return Some((columns, rows - 1));
     };
-    // The frame is as wide on the right of the line as on its left.
-    let columns = columns.saturating_sub(2 * screen.column + 2).max(1);
+    // The frame is as wide on the right of the line as on its left. A cursor elsewhere tells nothing.
+    let frame = usize::from(input.rows.contains(&screen.row)) * screen.column;
+    let columns = columns.saturating_sub(2 * frame + 2).max(1);
     let below = view.end().saturating_sub(input.rows.end);
     Some((columns, rows.saturating_sub(below + FRAME)))
 }
@@ -208,7 +209,7 @@ impl View<'_> {
         let by_look = look.and_then(|look| match look.area {
             Area::Open => self.open(look, |row| self.prompted(row, look)),
             Area::Ruled => self.ruled(look),
-            Area::Headed => self.headed(look),
+            Area::Headed => self.headed(look).or_else(|| self.ruled(look)),
             Area::Barred => self.barred(look),
         });
         by_look.or_else(|| {
@@ -263,7 +264,8 @@ impl View<'_> {
     fn ruled(&self, look: &Look) -> Option<Input> {
         let is_rule = |row: &usize| is_rule(self.line(*row));
         let last = (0..self.end()).rfind(is_rule)?;
-        let is_below = look.hides_cursor && !self.screen.cursor && self.screen.row >= self.end();
+        let is_below = |up| !self.screen.cursor && self.screen.row + up >= self.end();
+        let is_below = look.hides_cursor.is_some_and(is_below);
         let inside = if is_below { last } else { self.screen.row };
         let start = (0..inside).rfind(is_rule)? + 1;
         let end = (inside..self.end()).find(is_rule)?;
@@ -271,8 +273,8 @@ impl View<'_> {
         // A list of choices has a line like this to search it.
         let begins = |row: usize, sign| after(bare(self.line(row)), sign).is_some();
         let lists = |row: usize| begins(row, "→") || begins(row, "›");
-        let searches = look.prompts == [""] && begins(self.screen.row, ">");
-        let is_menu = searches && (self.screen.row + 1..end).any(lists);
+        let searches = look.prompts == [""] && (is_below || begins(self.screen.row, ">"));
+        let is_menu = searches && (start..end).any(lists);
         (!is_menu).then(|| self.taken(start..end, first, shell, look))
     }
 

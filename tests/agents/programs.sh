@@ -125,9 +125,11 @@ settle_gemini() {
 }
 settle_pi() {
     mkdir -p ~/.pi/agent
+    # Up to 0.4x all of these fields must be there.
     cat >~/.pi/agent/models.json <<END
 {"providers": {"mock": {"baseUrl": "http://127.0.0.1:$1/v1", "apiKey": "mock", "api": "openai-completions",
- "models": [{"id": "mock", "name": "mock", "contextWindow": 100000, "maxTokens": 1000}]}}}
+ "models": [{"id": "mock", "name": "mock", "contextWindow": 100000, "maxTokens": 1000, "reasoning": false, "input": ["text"],
+  "cost": {"input": 0, "output": 0, "cacheRead": 0, "cacheWrite": 0}}]}}}
 END
     echo '{"defaultProvider":"mock","defaultModel":"mock","quietStartup":true}' >~/.pi/agent/settings.json
 }
