@@ -106,14 +106,17 @@ pub fn estop(args: &cli::Estop) -> Result<Exit> {
     left.retain(|unit| !frozen.contains(&unit.name));
     // Its stop may end this program.
     left.sort_by_cached_key(is_in);
+    let can_be_frozen = |unit: &&Unit| {
+        !dry_run && is_unified() && unit.active == "active" && own.as_ref() != Some(&unit.name)
+    };
+    let late = systemd.freeze_all(left.iter().filter(can_be_frozen).cloned().collect());
     let stopped = each(&left, |unit| {
         let agent = agent_of(unit);
         if dry_run {
             return say(&format!("Would freeze or stop {agent}"));
         }
         // A unit that is just starting cannot be frozen. It is stopped, so that it does not come up.
-        let can_be_frozen = unit.active == "active" && is_unified();
-        if can_be_frozen && own.as_ref() != Some(&unit.name) && systemd.freeze(&unit.name).is_ok() {
+        if late.iter().any(|frozen| frozen.name == unit.name) {
             tell(&format!("Froze {agent}"));
             return Ok(());
         }

@@ -1,6 +1,6 @@
 //! What panes show.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::mpsc::{self, Receiver};
 use std::thread::{Scope, ScopedJoinHandle};
@@ -215,7 +215,7 @@ impl Tmux {
             let new = ours.iter().filter(|id| !sights.contains_key(*id));
             let new: Vec<String> = new.cloned().collect();
             sights.extend(self.sights(&new)?);
-            remember(&known, &ours);
+            remember(&known, &sights);
             Ok(sights)
         });
         Look { panes, sights }
@@ -372,10 +372,11 @@ pub fn parse_glance(text: &str, rule: &str, ids: &[String]) -> Result<Glance, Tm
         if shown.len() < size.1 {
             break;
         }
-        if let Some((pane, screen)) = Screen::parse(head, shown) {
+        // Options that anybody can set come before the head: a tab in one could name another pane.
+        if let Some((_, screen)) = Screen::parse(head, shown).filter(|(pane, _)| pane == id) {
             let screen = Screen { size, ..screen };
             let sight = sight.clone();
-            sights.insert(pane, Sight { screen, ..sight });
+            sights.insert(id.clone(), Sight { screen, ..sight });
         }
     }
     match lines.next() {
@@ -405,12 +406,10 @@ fn known() -> Vec<String> {
 }
 
 /// Keeps the panes that a look has read for the next one; `before`: those of the last one.
-fn remember(before: &[String], ids: &HashSet<String>) {
-    if before.len() == ids.len() && before.iter().all(|id| ids.contains(id)) {
-        return;
-    }
-    let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
-    if let Some(path) = known_path() {
+fn remember(before: &[String], sights: &HashMap<String, Sight>) {
+    let ids: BTreeSet<&str> = sights.keys().map(String::as_str).collect();
+    let ids: Vec<&str> = ids.into_iter().take(SCREENS).collect();
+    if let Some(path) = known_path().filter(|_| before != ids) {
         // If it fails, the next look takes a call more.
         let _ = files::replace(&path, ids.join(" ").as_bytes());
     }
@@ -506,6 +505,11 @@ mod tests {
         assert_eq!((sights["%2"].dead, &sights["%2"].typed), (true, &None));
         assert_eq!(sights["%2"].words, None);
         assert!(sights["%2"].screen.lines.is_empty());
+        // Whatever an option of a pane has, its screen is no other pane's.
+        let forged = text.replace("80 2\t\t8 0 x\t", "80 2\tx\ty\tz\t%1 0 0 1 0 0 sh\t");
+        let sights = parse_glance(&forged, "R", &ids(1..3)).unwrap().sights;
+        assert_eq!(sights["%1"].screen.lines, ["hello", "> R %2"]);
+        assert!(!sights.contains_key("%2"));
         // Behind a pane that is gone, nothing is read; what nobody asked for is no pane's.
         let asked = ["%9".to_string(), "%1".to_string()];
         let head = text.split_once("hel").unwrap().0;

@@ -109,6 +109,10 @@ impl Town {
             }
         }
 
+        for (key, value) in self.given_env() {
+            env.entry(key.clone()).or_insert_with(|| value.clone());
+        }
+
         // The account is for Claude; an unknown program may be Claude too.
         if self.dialect.has_address_roles()
             && program.base.is_none_or(|base| is_claude(Some(base)))
@@ -258,9 +262,8 @@ impl Town {
                 set("GT_BRANCH", &branch);
             }
         }
-        for (key, value) in self.shared_env(agent, &env) {
-            env.entry(key).or_insert(value);
-        }
+        let addresses = self.addresses(agent, &env);
+        env.extend(addresses);
         env
     }
 

@@ -1,4 +1,4 @@
-//! The variables that the daemon of current `gt` gives to all agents alike: `env` of
+//! The variables that the daemon of current `gt` gives to all agents alike: by `env` of
 //! `mayor/daemon.json`, the address of the server that holds the town's beads, and where
 //! measurements go.
 
@@ -27,34 +27,45 @@ const LOGS: &[(&str, &str)] = &[
 ];
 
 impl Town {
-    /// These variables for an agent; `own` are the ones that tell it who it is.
-    pub(super) fn shared_env(
+    /// What the file has in `env`, for agents whose role and program say nothing of it.
+    pub(super) fn given_env(&self) -> impl Iterator<Item = (&String, &String)> {
+        let is_current = self.dialect().has_address_roles();
+        let env = self.patrols.value.env().iter();
+        env.filter(move |_| is_current)
+    }
+
+    /// The addresses for an agent; `own` are the variables that tell it who it is.
+    pub(super) fn addresses(
         &self,
         agent: &Agent,
         own: &BTreeMap<String, String>,
     ) -> BTreeMap<String, String> {
         let blocks = &self.patrols.value;
-        let mut env = blocks.env().clone();
+        let given = |key: &str| blocks.env().get(key).filter(|value| !value.is_empty());
+        let mut env = BTreeMap::new();
         let server = blocks.dolt_server();
         let text = files::read(&self.path(DOLT)).ok().flatten();
-        let said = env.get("GT_DOLT_PORT").and_then(|port| port.parse().ok());
+        let said = given("GT_DOLT_PORT").and_then(|port| port.parse().ok());
         let port = text.as_deref().and_then(listener_port);
         let port = port.or(server.and_then(|server| server.port)).or(said);
-        if let Some(port) = port {
+        if let Some(port) = port.filter(|port| *port != 0) {
             for key in ["GT_DOLT_PORT", "BEADS_DOLT_PORT"] {
                 env.insert(key.into(), port.to_string());
             }
         }
-        let host = server.and_then(|server| server.host.clone());
-        if let Some(host) = host.or_else(|| env.get("GT_DOLT_HOST").cloned()) {
-            env.entry("BEADS_DOLT_SERVER_HOST".into()).or_insert(host);
+        let host = server.and_then(|server| server.host.as_ref());
+        let host = given("BEADS_DOLT_SERVER_HOST")
+            .or(host.filter(|host| !host.is_empty()))
+            .or(given("GT_DOLT_HOST"));
+        if let Some(host) = host {
+            env.insert("BEADS_DOLT_SERVER_HOST".into(), host.clone());
         }
         let signals = [
             ("METRICS", METRICS, "GT_OTEL_METRICS_URL"),
             ("LOGS", LOGS, "GT_OTEL_LOGS_URL"),
         ];
         for (name, fixed, address) in signals {
-            let Some(address) = env.get(address).cloned() else {
+            let Some(address) = given(address).cloned() else {
                 break;
             };
             env.insert(format!("BD_OTEL_{name}_URL"), address.clone());
@@ -106,7 +117,7 @@ fn listener_port(yaml: &str) -> Option<u16> {
         .skip(1)
         .take_while(|line| line.starts_with([' ', '\t']));
     let port = block.find_map(|line| line.trim().strip_prefix("port:"))?;
-    port.trim().parse().ok().filter(|port| *port != 0)
+    port.trim().parse().ok()
 }
 
 #[cfg(test)]
@@ -126,7 +137,7 @@ mod tests {
             ("listener:\n  max: 9\nmetrics:\n  port: 4\n", None),
             ("  port: 4\nlistener:\n", None),
             ("listener:\n  port: 70000\n", None),
-            ("listener:\n  port: 0\n", None),
+            ("listener:\n  port: x\n", None),
             ("", None),
         ] {
             assert_eq!(listener_port(yaml), want, "{yaml}");
@@ -154,6 +165,27 @@ mod tests {
                 vec![(FILE, env)],
                 "BEADS_DOLT_PORT=3310 BEADS_DOLT_SERVER_HOST=mini GT_DOLT_HOST=mini GT_DOLT_PORT=3310 K=v",
             ),
+            // What a program's settings say of a variable counts more.
+            (
+                2,
+                vec![
+                    (FILE, env),
+                    (
+                        "settings/config.json",
+                        r#"{"agents":{"claude":{"command":"claude","env":{"K":"mine"}}}}"#,
+                    ),
+                ],
+                "BEADS_DOLT_PORT=3310 BEADS_DOLT_SERVER_HOST=mini GT_DOLT_HOST=mini GT_DOLT_PORT=3310 K=mine",
+            ),
+            (2, vec![(DOLT, "listener:\n  port: 0\n")], ""),
+            (
+                2,
+                vec![(
+                    FILE,
+                    r#"{"patrols":{"dolt_server":{"enabled":true,"port":0,"host":""}}}"#,
+                )],
+                "",
+            ),
             (
                 2,
                 vec![(FILE, server)],
@@ -176,8 +208,8 @@ mod tests {
             let agent = Agent::parse("ff/polecats/nux").unwrap();
             let (_bare, without) = town_with(version, &[]);
             let (_dir, town) = town_with(version, &files);
-            let before = without.environment(&agent);
-            let env = town.environment(&agent);
+            let before = without.launch(&agent).unwrap().env;
+            let env = town.launch(&agent).unwrap().env;
             let (session, name) = (&env.get("GT_SESSION"), town.root().file_name().unwrap());
             let more = env.iter().filter(|(key, _)| !before.contains_key(*key));
             let more: Vec<String> = more
