@@ -1,6 +1,7 @@
 //! `git`: brings a worktree up to date with its rig's branch. No rebase stays half done and no
 //! local change is lost, wherever this is stopped or killed.
 
+use std::collections::HashSet;
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -24,12 +25,13 @@ const DROPS: usize = 3;
 
 /// The files of a worktree's git directory that show that somebody is in the middle of something: a
 /// rebase would move HEAD from under it, or forget it.
-const UNDER_WAY: [(&str, &str); 6] = [
+const UNDER_WAY: [(&str, &str); 7] = [
     ("rebase-merge", "rebase"),
     ("rebase-apply", "rebase"),
     ("MERGE_HEAD", "merge"),
     ("CHERRY_PICK_HEAD", "cherry-pick"),
     ("REVERT_HEAD", "revert"),
+    ("sequencer", "cherry-pick or revert of several commits"),
     ("BISECT_START", "bisect"),
 ];
 
@@ -62,6 +64,8 @@ struct Git<'a> {
     work: &'a Path,
     /// The directory of git's data for this worktree alone.
     dir: PathBuf,
+    /// The directory of git's data for all worktrees of the repository.
+    common: PathBuf,
     deadline: Instant,
     stop: Option<BorrowedFd<'a>>,
     /// Whether the user has told git a name, without which it does not rebase.
@@ -105,7 +109,18 @@ pub fn sync(
     }
     if let Some(file) = git.in_the_way(&onto)? {
         return Err(format!(
-            "git ignores '{file}' and would overwrite it with that of '{branch}'; move it away"
+            "git ignores '{file}' and would overwrite or delete it in a rebase on '{branch}'; move it away"
+        ));
+    }
+    if let Some(file) = git.unseen()? {
+        return Err(format!(
+            "git was told to assume that '{file}' is unchanged, and would lose its changes; commit them"
+        ));
+    }
+    if let Some(merge) = git.edited_merge(&onto)? {
+        return Err(format!(
+            "the merge {merge} has changes of its own, which a rebase on '{branch}' would drop; merge \
+             or rebase by hand"
         ));
     }
     let before = Before {
@@ -115,10 +130,12 @@ pub fn sync(
     };
     let text = serde_json::to_vec(&before).map_err(|e| e.to_string())?;
     files::write(record, &text).map_err(|e| format!("{e:#}"))?;
-    let rebased = git
-        .put_aside(&before.stash)
-        .and_then(|()| git.within(&["rebase", "--quiet", &onto]).map(drop));
-    let right = git.put_right(&before);
+    let mut stash = None;
+    let rebased = git.put_aside(&before.stash).and_then(|commit| {
+        stash = commit;
+        git.within(&["rebase", "--quiet", &onto]).map(drop)
+    });
+    let right = git.put_right(&before, stash, rebased.is_ok());
     forget(record)?;
     // The first error says more, but only the second says where the changes are.
     match (rebased, right?) {
@@ -141,7 +158,7 @@ pub fn put_right(tools: &Tools, dir: &Path, record: &Path) -> Result<(), String>
     let done = match (before, Git::of(tools, dir, Instant::now(), None)) {
         (Ok(before), Ok(Some(git))) => {
             git.unlock(before.branch.as_deref());
-            git.put_right(&before).map(drop)
+            git.put_right(&before, None, false).map(drop)
         }
         (Err(e), _) => Err(format!("'{}' is broken: {e}", record.display())),
         (_, Err(e)) => Err(e),
@@ -169,6 +186,7 @@ impl<'a> Git<'a> {
             tools,
             work,
             dir: PathBuf::new(),
+            common: PathBuf::new(),
             deadline,
             stop,
             has_name: true,
@@ -176,8 +194,10 @@ impl<'a> Git<'a> {
         if tools.path("git").is_none() {
             return Err("there is no git".into());
         }
+        // Data that a `.git` leads to and that is gone is a fault, not another kind of directory.
+        let has_data = work.join(".git").symlink_metadata().is_ok();
         let top = match git.local(&["rev-parse", "--show-toplevel"]) {
-            Err(e) if e.contains("not a git repository") => return Ok(None),
+            Err(e) if e.contains("not a git repository") && !has_data => return Ok(None),
             // git fails here, for example, in a directory of another user.
             top => top?,
         };
@@ -185,6 +205,8 @@ impl<'a> Git<'a> {
             return Ok(None);
         }
         git.dir = PathBuf::from(git.local(&["rev-parse", "--absolute-git-dir"])?);
+        let common = ["rev-parse", "--path-format=absolute", "--git-common-dir"];
+        git.common = PathBuf::from(git.local(&common)?);
         git.has_name = git.local(&["var", "GIT_COMMITTER_IDENT"]).is_ok();
         Ok(Some(git))
     }
@@ -192,14 +214,12 @@ impl<'a> Git<'a> {
     /// Removes the locks that a killed git has left: those of what only this worktree uses, and
     /// that of the list of stashes.
     fn unlock(&self, branch: Option<&str>) {
-        let common = self.local(&["rev-parse", "--path-format=absolute", "--git-common-dir"]);
-        let common = common.map_or_else(|_| self.dir.clone(), PathBuf::from);
         let own = std::fs::read_dir(&self.dir).into_iter().flatten().flatten();
         let own = own
             .map(|entry| entry.path())
             .filter(|path| path.extension().is_some_and(|end| end == "lock"));
         let shared = branch.into_iter().chain(["refs/stash"]);
-        let shared = shared.map(|name| common.join(format!("{name}.lock")));
+        let shared = shared.map(|name| self.common.join(format!("{name}.lock")));
         for lock in own.chain(shared) {
             let _ = std::fs::remove_file(lock);
         }
@@ -247,7 +267,7 @@ impl<'a> Git<'a> {
     fn unlock_since(&self, begun: SystemTime) {
         let own = std::fs::read_dir(&self.dir).into_iter().flatten().flatten();
         let own = own.map(|entry| entry.path());
-        for lock in own.chain([self.dir.join("refs/stash.lock")]) {
+        for lock in own.chain([self.common.join("refs/stash.lock")]) {
             let made = || lock.symlink_metadata().and_then(|m| m.modified());
             let is_lock = lock.extension().is_some_and(|end| end == "lock");
             if is_lock && made().is_ok_and(|made| made >= begun) {
@@ -256,34 +276,69 @@ impl<'a> Git<'a> {
         }
     }
 
-    /// A file that git ignores here, so that no stash keeps it, where the branch has one of its own.
+    /// A file that git ignores here, so that no stash keeps it, where a rebase has one of its own: the
+    /// branch, or a commit of ours that is done once more before another takes the file out again.
     fn in_the_way(&self, onto: &str) -> Result<Option<String>, String> {
-        let added = [
-            "diff",
-            "--name-only",
-            "--no-renames",
-            "--diff-filter=A",
-            "-z",
-        ];
-        let added = self.local(&[&added[..], &["HEAD", onto]].concat())?;
-        for file in added.split('\0').filter(|file| !file.is_empty()) {
-            let is_there = |part: &&Path| self.work.join(part).symlink_metadata().is_ok();
-            let Some(part) = Path::new(file).ancestors().find(is_there) else {
+        let names = ["--name-only", "--no-renames", "-z"];
+        let added = [&["diff"], &names[..], &["--diff-filter=A", "HEAD", onto]].concat();
+        let since = format!("{onto}..HEAD");
+        let ours = ["--diff-filter=D", "--format=", &since];
+        let taken_out = [&["log"], &names[..], &ours].concat();
+        let files = self.local(&added)? + "\0" + &self.local(&taken_out)?;
+        for file in files.split('\0').filter(|file| !file.is_empty()) {
+            let is_dir = |part: &Path| self.work.join(part).symlink_metadata().map(|m| m.is_dir());
+            let mut parts: Vec<&Path> = Path::new(file).ancestors().collect();
+            parts.reverse();
+            // A directory above it is not in the way.
+            let blocks = |part: &&Path| is_dir(part).is_ok_and(|d| !d || *part == Path::new(file));
+            let Some(part) = parts.into_iter().find(blocks) else {
                 continue;
             };
-            // A directory above it is not in the way.
-            if part != Path::new(file) && self.work.join(part).is_dir() {
-                continue;
-            }
             let part = part.to_string_lossy();
-            if self
-                .local(&["check-ignore", "--quiet", "--", &part])
-                .is_ok()
-            {
+            let check = ["check-ignore", "--quiet", "--", &part];
+            if self.local(&check).is_ok() {
                 return Ok(Some(part.into_owned()));
             }
         }
         Ok(None)
+    }
+
+    /// A file with changes that git was told not to see: neither a stash nor the end of a rebase that
+    /// failed keeps them.
+    fn unseen(&self) -> Result<Option<String>, String> {
+        let copy = self.dir.join("gastown-index");
+        let changed = ["diff-files", "--name-only", "-z"];
+        let in_copy = |args: &[&str]| {
+            let mut git = self.command(args)?;
+            git.env("GIT_INDEX_FILE", &copy);
+            said(args, run_until(&mut git, LOCAL, None))
+        };
+        let copied = std::fs::copy(self.dir.join("index"), &copy);
+        copied.map_err(|e| format!("Failed to copy the index to '{}': {e}", copy.display()))?;
+        // This takes the mark from files that have changed, and fails where there are any.
+        let _ = in_copy(&["update-index", "--really-refresh"]);
+        let all = in_copy(&changed);
+        for file in [copy.with_extension("lock"), copy.clone()] {
+            let _ = std::fs::remove_file(file);
+        }
+        let (all, seen) = (all?, self.local(&changed)?);
+        let seen: HashSet<&str> = seen.split('\0').collect();
+        let unseen = all.split('\0').find(|file| !seen.contains(file));
+        Ok(unseen.map(String::from))
+    }
+
+    /// A merge of ours with changes that neither of its sides has: a rebase makes no merges, so they
+    /// would be gone.
+    fn edited_merge(&self, onto: &str) -> Result<Option<String>, String> {
+        let since = format!("{onto}..HEAD");
+        let own = ["--merges", "--remerge-diff", "--name-only"];
+        let merges = [&["log"], &own[..], &["--format=%x00%h", &since]].concat();
+        let merges = self.local(&merges)?;
+        let mut merges = merges
+            .split('\0')
+            .filter_map(|merge| merge.split_once('\n'));
+        let edited = merges.find(|(_, files)| !files.trim().is_empty());
+        Ok(edited.map(|(merge, _)| merge.to_string()))
     }
 
     /// The stash whose line in the list of stashes satisfies `is`, and its place there.
@@ -294,42 +349,76 @@ impl<'a> Git<'a> {
         Ok(found.map(|(place, line)| (place, commit(line))))
     }
 
-    /// Stashes local changes, untracked files among them.
-    fn put_aside(&self, name: &str) -> Result<(), String> {
+    /// Stashes local changes, untracked files among them; gives the commit that has them.
+    fn put_aside(&self, name: &str) -> Result<Option<String>, String> {
         if self.local(&["status", "--porcelain"])?.is_empty() {
-            return Ok(());
+            return Ok(None);
         }
         let push = ["stash", "push", "--quiet", "--include-untracked"];
-        self.local(&[&push[..], &["--message", name]].concat())
-            .map(drop)
+        self.local(&[&push[..], &["--message", name]].concat())?;
+        let stash = self.stash(|line| line.ends_with(name))?;
+        Ok(stash.map(|(_, commit)| commit))
     }
 
     /// Ends an unfinished rebase, and brings back the changes that were put aside. `false`: they
-    /// conflicted, so all is as it was before the sync.
-    fn put_right(&self, before: &Before) -> Result<bool, String> {
+    /// conflicted, so all is as it was before the sync. `is_clean`: all of them were put aside.
+    /// Without a `stash` it is looked for in the list, from which somebody in another worktree may have
+    /// taken it for his own.
+    fn put_right(
+        &self,
+        before: &Before,
+        stash: Option<String>,
+        is_clean: bool,
+    ) -> Result<bool, String> {
         let kept = |e: String| {
             let name = &before.stash;
             format!("{e}; {KEPT} as '{name}', or in 'git reflog'")
         };
         self.abort(before).map_err(kept)?;
-        let stash = self.stash(|line| line.ends_with(&before.stash));
-        match stash.map_err(kept)? {
-            Some((_, stash)) => self.bring_back(&stash, &before.commit).map_err(kept),
+        let listed = || self.stash(|line| line.ends_with(&before.stash));
+        let stash = match stash {
+            None => listed().map_err(kept)?.map(|(_, commit)| commit),
+            stash => stash,
+        };
+        match stash {
+            Some(stash) => self.bring_back(&stash, before, is_clean).map_err(kept),
             None => Ok(true),
         }
     }
 
     /// Brings the stashed changes back. If they conflict with what was fetched, the worktree goes
-    /// back to the commit `before`.
-    fn bring_back(&self, stash: &str, before: &str) -> Result<bool, String> {
+    /// back to the commit `before`; what somebody has changed in it meanwhile is stashed then.
+    fn bring_back(&self, stash: &str, before: &Before, is_clean: bool) -> Result<bool, String> {
+        if !is_clean && self.has_moved(&before.commit)? {
+            return Err("somebody has worked there since".into());
+        }
+        let status = ["status", "--porcelain", "--ignore-submodules=all"];
+        let has_more = is_clean && !self.local(&status)?.is_empty();
         let fits = self
             .local(&["stash", "apply", "--quiet", "--index", stash])
             .is_ok();
+        if !fits && has_more {
+            self.local(&["add", "--all"])?;
+            let name = format!("{} meanwhile", before.stash);
+            self.local(&["stash", "push", "--quiet", "--message", &name])?;
+        }
         if !fits {
-            self.restore(stash, before)?;
+            self.restore(stash, &before.commit)?;
         }
         self.drop_stash(stash)?;
-        Ok(fits)
+        match !fits && has_more {
+            true => Err("somebody has changed files meanwhile".into()),
+            false => Ok(fits),
+        }
+    }
+
+    /// Whether HEAD has left the commit `before`, and not by a rebase such as ours.
+    fn has_moved(&self, before: &str) -> Result<bool, String> {
+        if self.local(&["rev-parse", "HEAD"])? == before {
+            return Ok(false);
+        }
+        let last = self.local(&["log", "-1", "--walk-reflogs", "--format=%gs"])?;
+        Ok(!last.starts_with("rebase"))
     }
 
     /// Takes a stash off the list. git does that by the place in the list, where another worktree's
@@ -377,8 +466,14 @@ impl<'a> Git<'a> {
     /// Ends a rebase that failed, took too long, or was killed.
     fn abort(&self, before: &Before) -> Result<(), String> {
         // If we cannot look, a rebase may be under way: without one the abort does nothing.
-        let under_way = ["rebase-merge", "rebase-apply"]
-            .map(|d| files::is_there(&self.dir.join(d)).unwrap_or(true));
+        let dirs = ["rebase-merge", "rebase-apply"].map(|dir| self.dir.join(dir));
+        for dir in &dirs {
+            let begun_at = files::read(&dir.join("orig-head")).ok().flatten();
+            if begun_at.is_some_and(|commit| commit.trim() != before.commit) {
+                return Err("somebody has begun a rebase there since".into());
+            }
+        }
+        let under_way = dirs.map(|dir| files::is_there(&dir).unwrap_or(true));
         if under_way.contains(&true) && self.local(&["rebase", "--abort"]).is_err() {
             self.unlock(before.branch.as_deref());
             if self.local(&["rebase", "--abort"]).is_err() {
@@ -411,6 +506,14 @@ fn quiet(git: &mut Command) -> &mut Command {
         .env("GIT_EDITOR", "true")
         .env("LC_ALL", "C")
         .args(["-c", "rebase.autoStash=false", "-c", "commit.gpgSign=false"])
+        // Without these, what is undone would take along submodules, and leave other branches moved.
+        .args([
+            "-c",
+            "submodule.recurse=false",
+            "-c",
+            "rebase.updateRefs=false",
+        ])
+        .args(["-c", "log.showSignature=false"])
 }
 
 #[cfg(test)]
@@ -519,6 +622,21 @@ mod tests {
     }
 
     #[test]
+    fn a_worktree_has_its_locks_in_two_places() {
+        let Some(setup) = Setup::new() else { return };
+        setup.git("work", "worktree add -q ../linked");
+        let linked = setup.path("linked");
+        let git = Git::of(&setup.tools, &linked, Instant::now(), None);
+        let git = git.unwrap().unwrap();
+        let begun = SystemTime::now() - Duration::from_millis(100);
+        let locks = [".git/worktrees/linked/index.lock", ".git/refs/stash.lock"];
+        let locks = locks.map(|lock| setup.path("work").join(lock));
+        locks.iter().for_each(|lock| fs::write(lock, "").unwrap());
+        git.unlock_since(begun);
+        assert_eq!(locks.map(|lock| lock.exists()), [false, false]);
+    }
+
+    #[test]
     fn the_stash_of_another_worktree_is_put_back() {
         let Some(setup) = Setup::new() else { return };
         setup.git("work", "config user.name t");
@@ -602,7 +720,13 @@ mod tests {
 
     #[test]
     fn what_git_ignores_is_not_overwritten() {
-        for (theirs, mine) in [("c", "c"), ("c", "c/d"), ("c/d", "c"), ("c/d", "c/e")] {
+        for (theirs, mine) in [
+            ("c", "c"),
+            ("c", "c/d"),
+            ("c/d", "c"),
+            ("c/d", "c/d"),
+            ("c/d", "c/e"),
+        ] {
             let Some(setup) = Setup::new() else { return };
             for file in [
                 setup.path("origin").join(theirs),
@@ -616,6 +740,154 @@ mod tests {
             let synced = setup.sync();
             assert_eq!(synced.is_ok(), mine == "c/e", "{mine}: {synced:?}");
             assert_eq!(setup.read(mine), "x\n");
+        }
+    }
+
+    #[test]
+    fn what_git_ignores_survives_commits_that_are_done_once_more() {
+        let Some(setup) = Setup::new() else { return };
+        fs::write(setup.path("work/.git/info/exclude"), "/key\n").unwrap();
+        fs::write(setup.path("work/key"), "old\n").unwrap();
+        setup.git("work", "add --force key");
+        setup.git("work", "commit -q -m by-mistake");
+        setup.git("work", "rm -q --cached key");
+        setup.git("work", "commit -q -m out-again");
+        fs::write(setup.path("work/key"), "new\n").unwrap();
+        let why = setup.sync().unwrap_err();
+        assert!(why.starts_with("git ignores 'key'"), "{why}");
+        assert_eq!(setup.read("key"), "new\n");
+    }
+
+    #[test]
+    fn a_link_that_git_ignores_is_not_overwritten_by_a_directory() {
+        for has_file in [false, true] {
+            let Some(setup) = Setup::new() else { return };
+            for dir in ["origin/c", "elsewhere"] {
+                fs::create_dir(setup.path(dir)).unwrap();
+            }
+            setup.commit("origin", "c/d", "theirs\n");
+            if has_file {
+                fs::write(setup.path("elsewhere/d"), "mine\n").unwrap();
+            }
+            fs::write(setup.path("work/.git/info/exclude"), "/c\n").unwrap();
+            let link = setup.path("work/c");
+            std::os::unix::fs::symlink(setup.path("elsewhere"), &link).unwrap();
+            let why = setup.sync().unwrap_err();
+            assert!(why.starts_with("git ignores 'c'"), "{why}");
+            assert!(link.is_symlink());
+        }
+    }
+
+    #[test]
+    fn what_git_was_told_not_to_see_is_kept() {
+        let Some(setup) = Setup::new() else { return };
+        setup.commit("work", "b", "b\n");
+        setup.git("work", "update-index --assume-unchanged b");
+        fs::write(setup.path("work/b"), "mine\n").unwrap();
+        fs::write(setup.path("work/new"), "untracked\n").unwrap();
+        let why = setup.sync().unwrap_err();
+        assert!(why.contains("'b' is unchanged"), "{why}");
+        assert_eq!(setup.read("b"), "mine\n");
+        assert_eq!(setup.git("work", "ls-files -v"), "H a\nh b");
+    }
+
+    #[test]
+    fn what_a_merge_has_changed_is_not_dropped() {
+        for edit in [false, true] {
+            let Some(setup) = Setup::new() else { return };
+            setup.git("work", "checkout -q -b side");
+            setup.commit("work", "b", "side\n");
+            setup.git("work", "checkout -q main");
+            setup.commit("work", "c", "main\n");
+            setup.git("work", "merge -q --no-ff --no-commit side");
+            if edit {
+                fs::write(setup.path("work/d"), "merge\n").unwrap();
+                setup.git("work", "add d");
+            }
+            setup.git("work", "commit -q -m merged");
+            let synced = setup.sync();
+            assert_eq!(synced.is_ok(), !edit, "{synced:?}");
+            assert_eq!(setup.path("work/d").exists(), edit);
+            assert_eq!(setup.read("b") + &setup.read("c"), "side\nmain\n");
+        }
+    }
+
+    #[test]
+    fn what_is_undone_leaves_submodules_alone() {
+        let Some(setup) = Setup::new() else { return };
+        let with_files = "-c protocol.file.allow=always submodule";
+        setup.git("", "init -q -b main sub");
+        setup.commit("sub", "f", "theirs\n");
+        let sub = setup.path("sub").display().to_string();
+        setup.git("origin", &format!("{with_files} add -q {sub} sub"));
+        setup.git("origin", "commit -q -m sub");
+        setup.git("work", "pull -q");
+        setup.git("work", &format!("{with_files} update -q --init"));
+        setup.commit("origin", "a", "three\n");
+        setup.git("work", "config submodule.recurse true");
+        fs::write(setup.path("work/a"), "mine\n").unwrap();
+        fs::write(setup.path("work/sub/f"), "mine\n").unwrap();
+        let why = setup.sync().unwrap_err();
+        assert!(why.contains("conflict"), "{why}");
+        assert_eq!(setup.read("a") + &setup.read("sub/f"), "mine\nmine\n");
+    }
+
+    #[test]
+    fn what_somebody_changes_during_a_sync_is_kept() {
+        let Some(setup) = Setup::new() else { return };
+        setup.commit("work", "b", "b\n");
+        fs::write(setup.path("work/b"), "put aside\n").unwrap();
+        let hook = setup.path("work/.git/hooks/post-rewrite");
+        script(&hook, "#!/bin/sh\necho meanwhile >b\n");
+        let why = setup.sync().unwrap_err();
+        assert!(why.contains(KEPT), "{why}");
+        assert_eq!(setup.read("b"), "put aside\n");
+        assert_eq!(setup.git("work", "show stash:b"), "meanwhile");
+        let name = setup.git("work", "stash list --format=%gs");
+        assert!(name.ends_with(" meanwhile"), "{name}");
+    }
+
+    #[test]
+    fn a_stash_that_another_worktree_takes_is_brought_back_too() {
+        let Some(setup) = Setup::new() else { return };
+        setup.commit("work", "b", "b\n");
+        fs::write(setup.path("work/b"), "mine\n").unwrap();
+        let hook = setup.path("work/.git/hooks/post-rewrite");
+        script(&hook, "#!/bin/sh\ngit stash drop\n");
+        assert_eq!(setup.sync(), Ok(Synced::Done));
+        assert_eq!(setup.read("b"), "mine\n");
+    }
+
+    /// After a sync that was killed somebody has worked here before the next start.
+    #[test]
+    fn what_was_done_since_is_not_undone() {
+        for begins_rebase in [false, true] {
+            let Some(setup) = Setup::new() else { return };
+            setup.git("work", "config user.name t");
+            setup.git("work", "config user.email t@t");
+            let commit = setup.git("work", "rev-parse HEAD");
+            let record = format!(
+                r#"{{"commit":"{commit}","branch":"refs/heads/main","stash":"gastown pre-sync x"}}"#
+            );
+            fs::write(setup.path("record"), record).unwrap();
+            fs::write(setup.path("work/a"), "put aside\n").unwrap();
+            let work = setup.path("work");
+            let git = |args: &[&str]| {
+                let mut git = setup.tools.command("git", &work).unwrap();
+                run(git.args(args), LOCAL).unwrap()
+            };
+            git(&["stash", "push", "-q", "-m", "gastown pre-sync x"]);
+            setup.commit("work", "a", "since\n");
+            if begins_rebase {
+                git(&["fetch", "-q"]);
+                assert!(!git(&["rebase", "-q", "origin/main"]).status.success());
+            }
+            let before = setup.git("work", "status");
+            let why = put_right(&setup.tools, &work, &setup.path("record")).unwrap_err();
+            assert!(why.contains(KEPT), "{why}");
+            assert_eq!(setup.git("work", "status"), before);
+            assert_eq!(setup.git("work", "show main:a"), "since");
+            assert_eq!(setup.git("work", "show stash:a"), "put aside");
         }
     }
 
@@ -758,8 +1030,11 @@ mod tests {
         fs::create_dir(setup.path("odd")).unwrap();
         fs::write(setup.path("odd/.git"), "junk").unwrap();
         let odd = setup.path("odd");
-        let git = Git::of(&setup.tools, &odd, Instant::now(), None);
-        assert!(git.is_err_and(|e| e.contains("invalid gitfile")));
+        let git = || Git::of(&setup.tools, &odd, Instant::now(), None);
+        assert!(git().is_err_and(|e| e.contains("invalid gitfile")));
+        // The data of this worktree was pruned.
+        fs::write(setup.path("odd/.git"), "gitdir: /nowhere/worktrees/odd").unwrap();
+        assert!(git().is_err_and(|e| e.contains("not a git repository")));
         assert_eq!(setup.read("a"), "one\n");
     }
 }
