@@ -20,8 +20,8 @@ use crate::said;
 use crate::session::{fit, process};
 use crate::spool::{CLAIM_LIMIT, Claimed};
 use crate::systemd::Properties;
-use crate::town::agent_state;
 use crate::town::marks::{self, Mark};
+use crate::town::{Town, agent_state};
 
 impl Run<'_> {
     /// Claims what is there, refuses what must be refused, and begins the rest; tells whether
@@ -68,8 +68,10 @@ impl Run<'_> {
             let may_wait = written.as_ref().is_ok_and(|w| w.is_younger(max_age, now));
             let unsure = Cell::new(false);
             let agent = |text: &str| {
-                let agent = self.town.agent(text);
-                agent.inspect_err(|e| unsure.set(e.is_unsure()))
+                asker(self.town, text).map_err(|(why, is_unsure)| {
+                    unsure.set(is_unsure);
+                    why
+                })
             };
             let request = match written.and_then(|w| Request::of(&w, agent)) {
                 Ok(request) => request,
@@ -276,6 +278,28 @@ impl Run<'_> {
     }
 }
 
+/// Whose request it is; the error: why nobody's, and whether that is just not known now. `gt` signs
+/// the mail of crew and of polecats alike, as `RIG/NAME`: where there are both, none is restarted for
+/// the other.
+fn asker(town: &Town, text: &str) -> Result<Agent, (String, bool)> {
+    let agent = town
+        .agent(text)
+        .map_err(|e| (e.to_string(), e.is_unsure()))?;
+    let polecat = Agent::parse(text).ok().filter(|polecat| *polecat != agent);
+    let Some(polecat) = polecat else {
+        return Ok(agent);
+    };
+    let [rig, name] = [polecat.rig(), polecat.name()].map(Option::unwrap_or_default);
+    match files::is_dir(&town.path(rig).join("polecats").join(name)) {
+        Ok(false) => Ok(agent),
+        Ok(true) => Err((
+            format!("it may be from {agent} or from {polecat}; 'gastownctl request' tells which"),
+            false,
+        )),
+        Err(e) => Err((format!("{e:#}"), true)),
+    }
+}
+
 /// When the agent's present run began. An agent that was adopted began before its unit did, and
 /// requests from the time in between mean this run.
 fn started(unit: &Properties) -> Option<Timestamp> {
@@ -285,4 +309,29 @@ fn started(unit: &Properties) -> Option<Timestamp> {
     let process = process.and_then(process::started);
     let unit = unit.main_started()?;
     Some(process.map_or(unit, |process| process.min(unit)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::town::tests::town_with;
+    use std::fs;
+
+    #[test]
+    fn of_two_agents_of_one_name_none_is_taken_for_the_other() {
+        let (_dir, town) = town_with(1, &[]);
+        let asks = |text| asker(&town, text).map(|agent| agent.to_string());
+        fs::create_dir_all(town.path("gastown/crew/max")).unwrap();
+        assert_eq!(asks("gastown/max").unwrap(), "gastown/crew/max");
+        let polecat = town.path("gastown/polecats/max");
+        fs::create_dir_all(&polecat).unwrap();
+        let (why, is_unsure) = asks("gastown/max/").unwrap_err();
+        assert!(why.contains("gastown/polecats/max") && !is_unsure, "{why}");
+        for text in ["gastown/crew/max", "gastown/polecats/max"] {
+            assert_eq!(asks(text).unwrap(), text);
+        }
+        fs::remove_dir(&polecat).unwrap();
+        std::os::unix::fs::symlink(&polecat, &polecat).unwrap();
+        assert!(asks("gastown/max").unwrap_err().1);
+    }
 }
