@@ -1,4 +1,4 @@
-//! Which release of `gt` is in use: `gt version`, asked once per program file.
+//! Which release of `gt` is in use: `gt version`, asked once per program file, and once a day.
 
 use std::path::Path;
 use std::time::Duration;
@@ -17,6 +17,10 @@ const LIMIT: Duration = Duration::from_secs(10);
 /// How long we wait before we ask a program again that did not tell its release.
 const RETRY: SignedDuration = SignedDuration::from_mins(10);
 
+/// How long an answer holds: a script that a tool manager puts before `gt` stays the same file when
+/// the release changes.
+const HOLDS: SignedDuration = SignedDuration::from_hours(24);
+
 /// As [`ask`], for the user's town and PATH, before the town is read. After a failure the town goes
 /// by the last answer.
 pub fn refresh() {
@@ -29,7 +33,7 @@ pub fn refresh() {
     }
 }
 
-/// Asks `gt` for its release, unless this very file was asked before, and writes the answer into
+/// Asks `gt` for its release, unless this very file was asked within a day, and writes the answer into
 /// the town. If `gt` fails, hangs or says nothing useful, only the reason is written.
 ///
 /// The manager's programs and a person's may find different `gt`s, since they have different PATHs.
@@ -61,10 +65,12 @@ pub fn ask(root: &Path, tools: &Tools) -> Result<()> {
     };
     let now = Timestamp::now();
     let is_same = said.program == program && said.stamp == stamp;
-    let is_recent = said
-        .asked
-        .is_some_and(|asked| now.duration_since(asked).abs() < RETRY);
-    if is_same && (said.error.is_none() || is_recent) {
+    let holds = match said.error {
+        None => HOLDS,
+        Some(_) => RETRY,
+    };
+    let is_recent = |asked| now.duration_since(asked).abs() < holds;
+    if is_same && said.asked.is_some_and(is_recent) {
         return Ok(());
     }
     let answer = answer(tools, program, root);
@@ -178,5 +184,12 @@ mod tests {
         assert_eq!(town.ask(), is("0.7.0", true, 4));
         town.gt("echo 'gt version 1.0.1 (dev)'");
         assert_eq!(town.ask(), is("1.0.1", false, 5));
+        // A day later.
+        let file = town.0.path().join(FILE);
+        let text = files::read(&file).unwrap().unwrap();
+        let mut said = parse_said(&text).unwrap();
+        said.asked = Some(Timestamp::now() - HOLDS);
+        files::write(&file, &serde_json::to_vec(&said).unwrap()).unwrap();
+        assert_eq!(town.ask(), is("1.0.1", false, 6));
     }
 }

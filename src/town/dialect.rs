@@ -287,7 +287,7 @@ pub fn parse_answer(text: &str) -> Result<Release> {
 /// # Errors
 /// The text is not the JSON of a town.
 pub fn parse_town(text: &str) -> Result<Dialect> {
-    let town: BTreeMap<String, Value> = serde_json::from_str(text)?;
+    let town: BTreeMap<String, Value> = json::parse(text)?;
     match town.get("version") {
         None | Some(Value::Null) => Ok(Dialect::OLDEST),
         Some(version) => match version.as_i64() {
