@@ -60,6 +60,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     clap_mangen::generate_to(Cli::command(), dir.join("man"))?;
     fs::write(dir.join("man/gastownctl.1"), page()?)?;
+    // Examples are typed as they stand: no line of them is filled or hyphenated.
+    let hooks = dir.join("man/gastownctl-hooks.1");
+    let text = fs::read_to_string(&hooks)?;
+    fs::write(hooks, text.replace("\nExamples:", "\n.nf\nExamples:"))?;
     for (page, names) in ALIASES {
         let section = page.rsplit('.').next().unwrap_or_default();
         for name in *names {

@@ -301,7 +301,8 @@ impl Spool {
         };
         let (from, to) = (beside(path, REASON), beside(path, DISMISSED));
         match fs::rename(&from, &to) {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => files::write(&to, b""),
+            // Somebody else may dismiss it too: the reason stays.
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => files::create(&to, b"").map(drop),
             result => result
                 .and_then(|()| files::sync_dir(&self.dir("failed")))
                 .with_context(|| format!("Failed to dismiss '{}'", path.display())),
@@ -673,6 +674,8 @@ mod tests {
         assert_eq!(spool.reason(&entries[0].path).as_deref(), Some("it is bad"));
         spool.dismiss(&first).unwrap();
         spool.dismiss(&first).unwrap();
+        let said = fs::read_to_string(beside(&first, DISMISSED)).unwrap();
+        assert_eq!(said, "it is bad\n");
         assert_eq!(spool.counts().unwrap().failed, 0);
         assert_eq!(open().count(), 0);
         assert_eq!(listed(&spool, "failed"), ["a.json", "a.json.dismissed"]);

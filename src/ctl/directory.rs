@@ -111,18 +111,32 @@ fn of_unit(text: &str) -> Option<Agent> {
 }
 
 /// The agent that `text` names, if it is given; for commands that show the past, so also an agent
-/// that is gone, such as a polecat that is done.
+/// that is gone, such as a polecat that is done, and also while the town is away.
 ///
 /// # Errors
-/// As [`find`].
-pub fn named(town: &Town, text: Option<&str>) -> Result<Option<Agent>> {
-    let Some(text) = text else { return Ok(None) };
-    find(town, Systemd::connect().ok().as_ref(), text)
-        .or_else(|unknown| match town.agent(text) {
-            Ok(agent) if journalctl::has(&agent) => Ok(agent),
-            _ => Err(unknown),
-        })
-        .map(Some)
+/// As [`find`]; or the town is away, and the journal has nothing of such an agent.
+pub fn named(text: Option<&str>) -> Result<Option<Agent>> {
+    let away = |e| log::warn!("{e:#}; the journal is shown all the same");
+    match (Town::load(), text) {
+        (Ok(_), None) => Ok(None),
+        (Err(e), None) => {
+            away(e);
+            Ok(None)
+        }
+        (Ok(town), Some(text)) => find(&town, Systemd::connect().ok().as_ref(), text)
+            .or_else(|unknown| match town.agent(text) {
+                Ok(agent) if journalctl::has(&agent) => Ok(agent),
+                _ => Err(unknown),
+            })
+            .map(Some),
+        (Err(e), Some(text)) => match Agent::parse(text) {
+            Ok(agent) if journalctl::has(&agent) => {
+                away(e);
+                Ok(Some(agent))
+            }
+            _ => Err(e),
+        },
+    }
 }
 
 /// The agents that a person names. `whole` are all agents that the command is for: `--all` means

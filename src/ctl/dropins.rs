@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Result, anyhow, ensure};
 
 use super::words::one_line;
-use crate::systemd::Systemd;
+use crate::systemd::{Systemd, runtime_dir};
 use crate::tools;
 
 /// How long systemd-analyze may take.
@@ -55,6 +55,8 @@ pub fn ignored(systemd: &Systemd, units: &[&str]) -> Result<Vec<Ignored>> {
         "verify",
         "--",
     ]);
+    // Without it systemd-analyze looks at nothing, and cron and `sudo -u` do not set it.
+    command.envs(runtime_dir().map(|dir| ("XDG_RUNTIME_DIR", dir)));
     let said = tools::run(command.args(&units), LIMIT);
     let said = said.map_err(|e| anyhow!("systemd-analyze {e}"))?;
     // When it finds anything wrong it fails and says what; when it fails silently, it could not

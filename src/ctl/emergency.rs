@@ -95,14 +95,26 @@ pub fn estop(args: &cli::Estop) -> Result<Exit> {
         Err(e) if frozen.is_empty() && is_idle(&systemd, rig) => return Err(e),
         town => town,
     };
-    let marked = mark(&town, rig, args);
-    let systemd = systemd?;
+    let again = rig.map_or_else(String::new, |rig| format!(" {rig}"));
+    let marked = mark(&town, rig, args).with_context(|| {
+        format!(
+            "The emergency stop will not hold, since its mark is not written: who was frozen stays so, \
+             but who was stopped is started again; mend that and run 'gastownctl estop{again}' again, or \
+             run 'gastownctl down'"
+        )
+    });
+    let left = systemd.and_then(|systemd| Ok((running(&systemd, rig)?, systemd)));
+    let left = left.context("Agents that run are not stopped yet");
+    // Of two errors this one would be the one that nobody hears of.
+    if let (Err(e), Err(_)) = (&marked, &left) {
+        log::error!("{e:#}");
+    }
+    let (mut left, systemd) = left?;
     let wanted = town.as_ref().ok().and_then(|town| town.roster().ok());
     let is_wanted = |unit: &Unit| {
         let agent = Agent::from_unit(&unit.name).ok();
         agent.is_none_or(|agent| wanted.as_ref().is_none_or(|wanted| wanted.contains(&agent)))
     };
-    let mut left = running(&systemd, rig)?;
     left.retain(|unit| !frozen.contains(&unit.name));
     // Its stop may end this program.
     left.sort_by_cached_key(is_in);
@@ -153,11 +165,7 @@ pub fn estop(args: &cli::Estop) -> Result<Exit> {
             }
         }
     }
-    marked.context(
-        "The emergency stop will not hold, since its mark is not written: who was frozen stays so, \
-         but who was stopped is started again; mend that and run 'gastownctl estop' again, or run \
-         'gastownctl down'",
-    )?;
+    marked?;
     stopped
 }
 

@@ -8,7 +8,6 @@ use super::events::{self, Event};
 use super::output::print;
 use super::{cli, directory, journalctl};
 use crate::exit::Exit;
-use crate::town::Town;
 use crate::zone;
 
 /// Prints the events, oldest first.
@@ -16,7 +15,7 @@ use crate::zone;
 /// # Errors
 /// The agent is not known, the time cannot be understood, or the journal cannot be read.
 pub fn run(args: &cli::History) -> Result<Exit> {
-    let agent = directory::named(&Town::load()?, args.agent.as_deref())?;
+    let agent = directory::named(args.agent.as_deref())?;
     let since = events::moment(args.since.text())?;
     let events = events::load(since, agent.as_ref())?;
     let zone = zone::local();

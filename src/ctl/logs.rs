@@ -5,7 +5,6 @@ use anyhow::{Result, bail};
 use super::output::{become_program, print_of};
 use super::{cli, directory, events, journalctl};
 use crate::exit::Exit;
-use crate::town::Town;
 
 /// How many lines are shown by default.
 const LINES: u32 = 100;
@@ -15,7 +14,7 @@ const LINES: u32 = 100;
 /// # Errors
 /// The agent is not known, the time cannot be understood, or this user may read no journal.
 pub fn run(args: &cli::Logs) -> Result<Exit> {
-    let agent = directory::named(&Town::load()?, args.agent.as_deref())?;
+    let agent = directory::named(args.agent.as_deref())?;
     let since = args.since.as_deref().map(events::moment).transpose()?;
     if let Some(why) = journalctl::unreadable() {
         bail!("{why}");

@@ -26,6 +26,11 @@ pub fn check(command: &Command) -> Result<()> {
     } else if !is_silent(command) {
         meant::warn();
     }
+    if let Command::Screen(_) = command
+        && let Some((meant, Other::Shell(root) | Other::Running(root))) = meant::find()
+    {
+        log::warn!("{}; this is one of theirs", meant::running(&root, &meant));
+    }
     // When nothing names another town, an emergency stop does not wait for the manager.
     let is_urgent = matches!(command, Command::Estop(_)) && std::env::var_os(ROOT).is_none();
     if is_urgent || !changes(command) {
@@ -38,14 +43,15 @@ pub fn check(command: &Command) -> Result<()> {
         // A town that is down may get marks and requests: they touch no other.
         Other::Would(_) if !starts(command) => Ok(()),
         Other::Shell(root) | Other::Would(root) => bail!(meant::only_shell(&root, &meant, ANY)),
-        Other::Running(root) => {
-            if let Command::Down(_) | Command::Estop(_) = command {
+        Other::Running(root) => match command {
+            Command::Down(_) | Command::Estop(_) => {
                 let what = meant::running(&root, &meant);
                 log::warn!("{what}; it is them that are stopped");
-                return Ok(());
+                Ok(())
             }
-            bail!(meant::still(&root, &meant))
-        }
+            Command::Attach(_) => Ok(()),
+            _ => bail!(meant::still(&root, &meant)),
+        },
     }
 }
 
@@ -65,12 +71,13 @@ fn writes(command: &Command) -> bool {
     }
 }
 
-/// Whether a command changes something that concerns the units. `dismiss`, and the commands by
-/// which agents report themselves, touch only files of the town that is meant.
+/// Whether a command changes something that concerns the units, as does what is typed into the
+/// terminal of an agent of theirs. `dismiss`, and the commands by which agents report themselves,
+/// touch only files of the town that is meant.
 fn changes(command: &Command) -> bool {
     use Command::{
-        Cycle, Down, Estop, Park, Pause, Recover, Request, Restart, Resume, Start, Stop, Thaw,
-        Tick, Unpark, Up,
+        Attach, Cycle, Down, Estop, Park, Pause, Recover, Request, Restart, Resume, Start, Stop,
+        Thaw, Tick, Unpark, Up,
     };
     matches!(
         command,
@@ -89,6 +96,7 @@ fn changes(command: &Command) -> bool {
             | Resume(_)
             | Tick(_)
             | Request(_)
+            | Attach(_)
     )
 }
 
@@ -132,6 +140,7 @@ mod tests {
             "resume",
             "tick",
             "request cycle",
+            "attach deacon",
             "heartbeat",
             "ready",
             "dismiss",

@@ -33,7 +33,7 @@ mod work;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Result, anyhow, bail, ensure};
 use jiff::Timestamp;
 
 use crate::agent::Agent;
@@ -115,6 +115,13 @@ pub fn wait(town: &Town, path: &Path, limit: Duration) -> Result<bool> {
     let failed = dir.join("failed").join(name);
     let spool = Spool::at(&dir);
     if !files::is_there(&failed)? {
+        // A request that went with the spool was not executed.
+        let is_here = files::is_dir(&dir.join("failed"))?;
+        let (town, dir) = (town.root().display(), dir.display());
+        ensure!(
+            is_here,
+            "'{dir}' has gone; bring the town '{town}' back and ask again"
+        );
         return Ok(true);
     }
     let reason = spool.reason(&failed);
@@ -153,6 +160,21 @@ fn step(name: &str) {
 mod tests {
     use super::*;
     use crate::town::tests::town_with;
+
+    #[test]
+    fn a_request_that_goes_with_its_town_is_not_done() {
+        let (_dir, town) = town_with(1, &[]);
+        let asked = submit(&town, &Agent::deacon(), Action::Cycle, "").unwrap();
+        let wait = || wait(&town, &asked, Duration::ZERO);
+        assert!(!wait().unwrap());
+        let (spool, away) = (town.path(SPOOL), town.path("away"));
+        std::fs::rename(&spool, &away).unwrap();
+        let told = wait().unwrap_err().to_string();
+        assert!(told.contains("has gone"), "{told}");
+        std::fs::rename(&away, &spool).unwrap();
+        std::fs::remove_file(&asked).unwrap();
+        assert!(wait().unwrap());
+    }
 
     #[test]
     fn a_reason_that_is_too_long_is_refused_at_once() {

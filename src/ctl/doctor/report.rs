@@ -73,6 +73,7 @@ pub fn parted(message: &str) -> (&str, String) {
     let command = match quoted {
         Some((command, "")) => command.into(),
         Some((command, how)) => format!("{command} ({})", how.trim()),
+        None if !cure.is_empty() => format!("run {cure}"),
         None => "do as the line above says".into(),
     };
     (what, command)
@@ -117,6 +118,11 @@ mod tests {
                 "start it (as root)",
             ),
             ("No bus", "No bus", "do as the line above says"),
+            (
+                "No bus; run this as me, without sudo",
+                "No bus",
+                "run this as me, without sudo",
+            ),
         ] {
             assert_eq!(parted(message), (what, command.to_string()), "{message}");
         }

@@ -74,6 +74,12 @@ pub struct Queue {
     pub counts: Option<Counts>,
 }
 
+/// The words of a problem: an agent's name is one.
+fn words(problem: &str) -> impl Iterator<Item = &str> {
+    let words = problem.split(|c: char| !(c.is_alphanumeric() || "-_/.".contains(c)));
+    words.filter(|word| !word.is_empty())
+}
+
 impl Status {
     /// Keeps only the agent or the agents of the rig that is named, and what is wrong with them or
     /// with the whole town.
@@ -89,17 +95,20 @@ impl Status {
             .filter_map(|other| other.agent.split_once('/'));
         let rigs: BTreeSet<&str> = rigs.map(|(rig, _)| rig).collect();
         self.problems.retain(|problem| {
-            let words = problem.split(|c: char| !(c.is_alphanumeric() || "-_/.".contains(c)));
-            let words: Vec<&str> = words.filter(|word| !word.is_empty()).collect();
+            // Whom it is about stands first: what follows in parentheses may be a person's own words,
+            // and the last of several says nothing of the others.
+            let ends = [" (", ", the last: "].iter();
+            let end = ends.filter_map(|end| problem.find(end)).min();
+            let about: Vec<&str> = words(&problem[..end.unwrap_or(problem.len())]).collect();
             // A rig's name may be any word: it means the rig only behind "rig", or in an agent's
             // name.
             let of_other = |at: usize, word: &&str| match word.split_once('/') {
                 Some((rig, _)) => is_other(word) || rigs.contains(rig),
                 None if at == 0 => is_other(word),
-                None => words[at - 1].eq_ignore_ascii_case("rig") && rigs.contains(word),
+                None => about[at - 1].eq_ignore_ascii_case("rig") && rigs.contains(word),
             };
-            let mut others = words.iter().enumerate();
-            words.iter().any(|word| is_of(word)) || !others.any(|(at, word)| of_other(at, word))
+            let mut others = about.iter().enumerate();
+            words(problem).any(is_of) || !others.any(|(at, word)| of_other(at, word))
         });
     }
 
@@ -307,10 +316,16 @@ mod tests {
             "Rig a has an emergency stop",
             "ab/witness gave up",
             "The town is stopped",
+            // What a person has written does not say whom it is for.
+            "Emergency stop since 2026-01-16T09:00:00Z (rig ab, and ab/witness, cost too much): no agent may run",
+            "Rig ab has an emergency stop since 2026-01-16T09:00:00Z (too dear): run 'gastownctl thaw ab'",
+            // Others of these may be of the rig.
+            "2 requests could not be executed, the last: cycle of ab/witness: too old; see 'dismiss'",
+            "1 request could not be executed: cycle of ab/witness: too old; run 'dismiss'",
         ];
         let mut rig = status(Some(true), &problems);
         rig.narrow("a");
         assert_eq!(rig.agents.len(), 1);
-        assert_eq!(rig.problems, [problems[0], problems[1], problems[3]]);
+        assert_eq!(rig.problems, [0, 1, 3, 4, 6].map(|at| problems[at]));
     }
 }
