@@ -371,12 +371,21 @@ impl Systemd {
             .flat_map(|unit| names.iter().map(move |name| (*unit, *name)))
             .collect();
         for some in asked.chunks(CALLS_MAX) {
-            let calls = some.iter().map(|(unit, name)| self.get(unit, name));
-            let values = zbus::block_on(join_all(calls));
+            let get = async || {
+                let calls = some.iter().map(|(unit, name)| self.get(unit, name));
+                let values = join_all(calls).await.into_iter();
+                values.collect::<zbus::Result<Vec<_>>>()
+            };
+            let values = ask(get).map_err(|e| {
+                let (first, many) = (some[0].0, units.len());
+                failed(
+                    format_args!("Failed to read of {many} units, from '{first}' on"),
+                    &e,
+                )
+            })?;
             for ((unit, name), value) in some.iter().zip(values) {
-                let failed = || format!("Failed to read '{name}' of '{unit}'");
                 let properties = all.entry(unit.to_string()).or_default();
-                if let Some(value) = value.with_context(failed)? {
+                if let Some(value) = value {
                     properties.0.insert(name.to_string(), value);
                 }
             }

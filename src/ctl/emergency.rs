@@ -57,11 +57,15 @@ fn alone(limit: Duration) -> Result<Option<File>> {
 pub fn estop(args: &cli::Estop) -> Result<Exit> {
     // The agents are frozen or stopped even if the town cannot be read.
     let town = Town::load();
-    let rig = match (&town, args.rig.as_deref()) {
-        (Ok(town), Some(rig)) => Some(directory::rig(town, rig)?),
-        (_, rig) => rig,
-    };
     let systemd = Systemd::connect();
+    let rig = args.rig.as_deref();
+    // Agents may run whose rig is no longer registered.
+    let has_agents = |rig| matches!(&systemd, Ok(systemd) if has_agents(systemd, rig));
+    if let (Ok(town), Some(rig)) = (&town, rig)
+        && !has_agents(rig)
+    {
+        directory::rig(town, rig)?;
+    }
     let dry_run = args.change.dry_run;
     // Without the lock it goes on all the same.
     let _alone = alone(ESTOP_PATIENCE);
@@ -144,13 +148,17 @@ pub fn estop(args: &cli::Estop) -> Result<Exit> {
     if let Ok(town) = &town
         && let Ok(panes) = Tmux::on(town.socket()).panes()
     {
+        frozen.extend(late.into_iter().map(|unit| unit.name));
         // Freeze what frozen agents run in scopes beside their units.
         let scopes = scopes::all(&systemd).unwrap_or_default();
-        for (agent, scope) in scopes::of_agents(&scopes, &panes) {
-            let is_frozen = frozen.contains(&agent.unit());
-            if is_frozen && !is_in(scope) && systemd.freeze(&scope.name).is_ok() {
-                tell(&format!("Froze {} of {agent}", scope.name));
-            }
+        let of_frozen =
+            |(agent, scope): &(Agent, &Unit)| frozen.contains(&agent.unit()) && !is_in(scope);
+        let beside = scopes::of_agents(&scopes, &panes).into_iter();
+        let beside: Vec<(Agent, &Unit)> = beside.filter(of_frozen).collect();
+        let units = beside.iter().map(|(_, scope)| (*scope).clone());
+        let done = systemd.freeze_all(units.collect());
+        for (agent, scope) in beside.iter().filter(|(_, scope)| done.contains(scope)) {
+            tell(&format!("Froze {} of {agent}", scope.name));
         }
         // Tell of crew that people have started in sessions of their own.
         let panes = Index::of(&panes);
@@ -349,6 +357,11 @@ fn running(systemd: &Systemd, rig: Option<&str>) -> Result<Vec<Unit>> {
     Ok(units
         .filter(|unit| !unit.is_down() && is_of(unit, rig))
         .collect())
+}
+
+/// Whether agents of a rig are known to run.
+fn has_agents(systemd: &Systemd, rig: &str) -> bool {
+    running(systemd, Some(rig)).is_ok_and(|units| !units.is_empty())
 }
 
 fn is_of(unit: &Unit, rig: Option<&str>) -> bool {

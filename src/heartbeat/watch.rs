@@ -11,7 +11,7 @@ use crate::terminal::{Question, State};
 use crate::town::deacon::{Freshness, freshness};
 
 /// What the keys of alerts about terminals begin with; the agent's instance follows.
-pub(super) const ALERTS: [&str; 2] = ["asks-", "busy-"];
+pub(super) const ALERTS: [&str; 3] = ["asks-", "busy-", "unknown-"];
 
 /// How soon we look again at a state that may have changed for a moment only.
 const SECOND_LOOK: SignedDuration = SignedDuration::from_secs(5);
@@ -23,9 +23,9 @@ impl Deciding<'_> {
     /// Follows what the terminal of an agent that runs is ready for.
     pub(super) fn watch(&mut self, agent: &Agent, seen: &Seen) {
         let now = self.now;
-        let [asks, busy] = ALERTS.map(|kind| format!("{kind}{}", agent.instance()));
+        let [asks, busy, unknown] = ALERTS.map(|kind| format!("{kind}{}", agent.instance()));
         let Some(state) = &seen.terminal else {
-            self.pending.extend([asks, busy]);
+            self.pending.extend([asks, busy, unknown]);
             return;
         };
         let record = self.memory.record(agent);
@@ -103,6 +103,14 @@ impl Deciding<'_> {
                 self.at(now + rules.asks, format!("whether {agent} asks something"));
             }
             State::Unknown if seen.withheld => {
+                // Of a Deacon, its heartbeat tells more.
+                if passed >= rules.unknown && agent.role() != Role::Deacon {
+                    let summary = format!(
+                        "{agent} has shown nothing that is known in its terminal for a long time; it may \
+                         wait for an answer: see it with {attach}"
+                    );
+                    self.conditions.insert(unknown, summary);
+                }
                 self.at(now + rules.asks, format!("whether {agent} asks something"));
             }
             _ => {}

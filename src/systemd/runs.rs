@@ -113,9 +113,8 @@ impl Systemd {
             // If it fails, the manager is asked again next time.
             let _ = serde_json::to_vec(&all).map(|text| files::replace(&path, &text));
         }
-        for (name, run) in &runs {
-            all.entry(name.clone())
-                .or_insert_with(|| run.properties(names));
+        for (name, run) in runs {
+            all.entry(name).or_insert_with(|| run.properties(names));
         }
         Ok(all)
     }

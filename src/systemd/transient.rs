@@ -3,10 +3,11 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 use zbus::Variant;
 
-use super::{CALL_LIMIT, Job, Systemd, TARGET, Verb};
+use super::{AWAY_LIMIT, AWAY_POLL, CALL_LIMIT, Job, Systemd, TARGET, Verb, failed};
+use crate::exit::{self, Exit};
 
 /// The manager's word for a unit that it still knows.
 const EXISTS: &str = "org.freedesktop.systemd1.UnitExists";
@@ -26,6 +27,20 @@ pub enum After {
     End(Duration),
 }
 
+/// Does something again whose answer was lost, as by a manager that executes itself anew: what was
+/// made by the lost call is then replaced.
+fn until_back(act: impl Fn() -> Result<()>) -> Result<()> {
+    let deadline = Instant::now() + AWAY_LIMIT;
+    loop {
+        match act() {
+            Err(e) if exit::of(&e) == Exit::NoManager && Instant::now() < deadline => {
+                std::thread::sleep(AWAY_POLL);
+            }
+            done => return done,
+        }
+    }
+}
+
 impl Systemd {
     /// Arms a transient timer `<stem>.timer` that starts `<stem>.service`, unless the town is
     /// stopped. An earlier one of that name is replaced.
@@ -33,6 +48,10 @@ impl Systemd {
     /// # Errors
     /// The manager refuses.
     pub fn arm_timer(&self, stem: &str, description: &str, after: After) -> Result<()> {
+        until_back(|| self.try_arm_timer(stem, description, after))
+    }
+
+    fn try_arm_timer(&self, stem: &str, description: &str, after: After) -> Result<()> {
         let timer = format!("{stem}.timer");
         if self.units(&[&timer])?.contains_key(&timer) {
             self.discard(&timer)?;
@@ -98,7 +117,7 @@ impl Systemd {
                 armed => {
                     return armed
                         .map(|path| Job { path })
-                        .map_err(|e| anyhow!("Failed to start '{unit}': {e}"));
+                        .map_err(|e| failed(format_args!("Failed to start '{unit}'"), &e));
                 }
             }
         }
@@ -110,6 +129,10 @@ impl Systemd {
     /// # Errors
     /// The manager refuses.
     pub fn watch(&self, stem: &str, what: &str, paths: &[(String, String)]) -> Result<()> {
+        until_back(|| self.try_watch(stem, what, paths))
+    }
+
+    fn try_watch(&self, stem: &str, what: &str, paths: &[(String, String)]) -> Result<()> {
         let unit = format!("{stem}.path");
         let names: Vec<&str> = paths.iter().map(|(_, path)| path.as_str()).collect();
         let description = format!("{what} {}", names.join(", "));

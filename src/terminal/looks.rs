@@ -179,7 +179,7 @@ pub const LOOKS: &[Look] = &[
             commands: &["Vim: Normal", "Vim: Replace"],
             inserts: None,
         }),
-        seen: &["0.101.0", "0.169.0", "0.63.0", "0.80.0"],
+        seen: &["0.63.0", "0.80.0", "0.101.0", "0.169.0"],
         prompts: &["›"],
         shell: Some("!"),
         // 0.101 tells only how much of its context is left or, if it cannot know that, used.

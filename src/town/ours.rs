@@ -67,6 +67,7 @@ struct Deacon {
 struct Terminal {
     asks: Option<Length>,
     busy: Option<Length>,
+    unknown: Option<Length>,
     trust_town: Option<bool>,
     accept_bypass: Option<bool>,
 }
@@ -167,6 +168,8 @@ pub struct Ours {
     pub asks: SignedDuration,
     /// `terminal.busy`: how long an agent may work without a pause until a person is told. 12 h.
     pub busy: SignedDuration,
+    /// `terminal.unknown`: how long a terminal may show nothing that is known until a person is told. 1 h.
+    pub unknown: SignedDuration,
     /// `terminal.trust_town`: whether an agent's question "do you trust this directory?" is
     /// answered with yes for its own directory in the town. No.
     pub trust_town: bool,
@@ -286,6 +289,7 @@ impl Ours {
             session_keys: file.session_keys.unwrap_or(false),
             asks: of(file.terminal.asks, mins(2)),
             busy: of(file.terminal.busy, mins(12 * 60)),
+            unknown: of(file.terminal.unknown, mins(60)),
             trust_town: file.terminal.trust_town.unwrap_or(false),
             accept_bypass: file.terminal.accept_bypass.unwrap_or(false),
         }
@@ -505,7 +509,7 @@ mod tests {
                 "retry_first":"9s","retry_longest":"10s","alert_mail":false,
                 "closed_sessions":"stay","closed_pause":"11s","tick_interval":"12s",
                 "session_keys":true,
-                "terminal":{"asks":"11s","busy":"12s","trust_town":true,"accept_bypass":true}}"#,
+                "terminal":{"asks":"11s","busy":"12s","unknown":"13s","trust_town":true,"accept_bypass":true}}"#,
             "{}",
             Dialect::OLDEST,
         );
@@ -537,6 +541,7 @@ mod tests {
                 session_keys: true,
                 asks: secs(11),
                 busy: secs(12),
+                unknown: secs(13),
                 trust_town: true,
                 accept_bypass: true,
             }

@@ -181,7 +181,7 @@ pub fn agents(report: &mut Report, town: &Town) {
         );
         report.fact("untold", fact);
     }
-    programs.extend(programs_of_workers(town));
+    add_workers(town, &mut programs, &mut missing);
     for (path, launch) in programs {
         let name = launch.appearance.kind.unwrap_or(&launch.preset);
         report.fact(name, known(&path, &launch.appearance));
@@ -200,20 +200,31 @@ pub fn agents(report: &mut Report, town: &Town) {
     }
 }
 
-/// The programs of crew and polecats, also of polecats that are still to come.
-fn programs_of_workers(town: &Town) -> BTreeMap<PathBuf, Launch> {
-    let (mut tried, mut programs) = (BTreeSet::new(), BTreeMap::new());
+/// Adds the programs of crew and polecats, also of polecats that are still to come, and the workers whose
+/// program is missing.
+fn add_workers(
+    town: &Town,
+    programs: &mut BTreeMap<PathBuf, Launch>,
+    missing: &mut BTreeMap<String, Vec<Agent>>,
+) {
+    let mut found: BTreeMap<String, bool> = BTreeMap::new();
     let polecat = |rig| Agent::new(Role::Polecat, Some(rig), Some("new")).ok();
     let to_come = town.rigs().names().filter_map(polecat);
-    for agent in to_come.chain(town.workers()) {
-        if let Ok(launch) = town.launch(&agent)
-            && tried.insert(launch.argv.first().cloned())
-            && let Some(path) = fit::program(town, &agent, &launch)
-        {
-            programs.insert(path, launch);
+    let to_come = to_come.map(|agent| (agent, false));
+    let workers = town.workers().into_iter().map(|agent| (agent, true));
+    for (agent, is_there) in to_come.chain(workers) {
+        let Ok(launch) = town.launch(&agent) else {
+            continue;
+        };
+        let name = launch.argv.first().cloned().unwrap_or_default();
+        let is_found = *found.entry(name.clone()).or_insert_with(|| {
+            let path = fit::program(town, &agent, &launch);
+            path.map(|path| programs.insert(path, launch)).is_some()
+        });
+        if is_there && !is_found {
+            missing.entry(name).or_default().push(agent);
         }
     }
-    programs
 }
 
 /// A program with its version, and what is known of that version's screens. Only programs that we know

@@ -190,15 +190,9 @@ fn prepared_and_run(instance: &str) -> Result<u8> {
         Ok(false) => return Ok(run.stop_unstarted()),
         Err(_) if run.is_to_stop() => return Ok(run.stop_unstarted()),
         Err(e) => {
-            let reason = format!("{e:#}");
-            let _ = sd_notify::notify(&[NotifyState::Status(&reason)]);
-            log::error!(message_id = journal::AGENT_NOT_STARTED, gt_agent:% = run.agent, gt_reason = reason.as_str();
-                "{} could not be started: {reason}", run.agent);
-            if exit::of(&e) != Exit::TryAgain {
-                return Ok(NOT_STARTED);
-            }
-            run.note_waiting();
-            return Ok(Exit::TryAgain as u8);
+            let status = run.unstarted(&e);
+            run.note_waiting(status);
+            return Ok(status);
         }
     }
     run.systemd = None;
@@ -212,9 +206,7 @@ fn prepared_and_run(instance: &str) -> Result<u8> {
             ended?
         }
     };
-    if status == Exit::TryAgain as u8 {
-        run.note_waiting();
-    }
+    run.note_waiting(status);
     Ok(status)
 }
 
@@ -398,11 +390,25 @@ impl Run {
         poll(&mut fds, tools::timeout(limit)).is_ok_and(|n| n > 0)
     }
 
-    /// Notes that the agent asks to be left alone for a while; the tick plans when it is tried
-    /// again.
-    fn note_waiting(&self) {
-        self.save_note(Left::Waiting(Timestamp::now()));
-        poke::heartbeat(Path::new(&self.town));
+    /// Tells systemd and the journal why the agent could not be started; gives the exit status.
+    fn unstarted(&self, e: &anyhow::Error) -> u8 {
+        let reason = format!("{e:#}");
+        let _ = sd_notify::notify(&[NotifyState::Status(&reason)]);
+        log::error!(message_id = journal::AGENT_NOT_STARTED, gt_agent:% = self.agent, gt_reason = reason.as_str();
+            "{} could not be started: {reason}", self.agent);
+        match exit::of(e) {
+            Exit::TryAgain => Exit::TryAgain as u8,
+            _ => NOT_STARTED,
+        }
+    }
+
+    /// Notes that the agent asks to be left alone for a while, if it ended with that status; the tick
+    /// plans when it is tried again.
+    fn note_waiting(&self, status: u8) {
+        if status == Exit::TryAgain as u8 {
+            self.save_note(Left::Waiting(Timestamp::now()));
+            poke::heartbeat(Path::new(&self.town));
+        }
     }
 
     fn watch(&mut self, pane: &Pane, pid: u32) {
@@ -529,7 +535,9 @@ impl Run {
             if started.is_err() && self.is_to_stop() {
                 return Ok(None);
             }
-            started?;
+            if let Err(e) = started {
+                return Ok(Some(self.unstarted(&e)));
+            }
         }
     }
 }
