@@ -209,7 +209,11 @@ fn what_is_said_to_be_seen_was_seen() {
             )
         });
         let mut kept: Vec<String> = kept.collect();
-        kept.sort();
+        // From the oldest to the newest, as doctor tells them.
+        kept.sort_by_key(|version| {
+            let parts = version.split('.').map(str::parse::<u64>);
+            parts.map(Result::unwrap).collect::<Vec<_>>()
+        });
         assert_eq!(look.seen, kept, "{}", look.program);
     }
 }
