@@ -62,9 +62,9 @@ impl Worktree {
         })
     }
 
-    /// How long a sync may take in all.
+    /// How long a sync may take in all, with what it must undo.
     pub fn limit(&self) -> Duration {
-        self.limit
+        self.limit + git::UNDO
     }
 
     /// Leaves the worktree as it is, because somebody works there already.

@@ -20,6 +20,10 @@ const RESERVE: Duration = Duration::from_secs(15);
 /// How long a local command may take.
 const LOCAL: Duration = Duration::from_secs(10);
 
+/// How long a command may take that puts things right again. Cut short, it would leave the changes in
+/// the stash, as with a large file that git fetches or filters.
+pub const UNDO: Duration = Duration::from_secs(30);
+
 /// How many times we try to take a stash off the list, if each time another one comes off instead.
 const DROPS: usize = 3;
 
@@ -242,6 +246,10 @@ impl<'a> Git<'a> {
         self.run(args, LOCAL, None)
     }
 
+    fn undo(&self, args: &[&str]) -> Result<String, String> {
+        self.run(args, UNDO, None)
+    }
+
     /// Runs a git command that may take long: until the deadline, or until we are to stop.
     fn within(&self, args: &[&str]) -> Result<String, String> {
         let left = self.deadline.saturating_duration_since(Instant::now());
@@ -333,7 +341,7 @@ impl<'a> Git<'a> {
         let since = format!("{onto}..HEAD");
         let own = ["--merges", "--remerge-diff", "--name-only"];
         let merges = [&["log"], &own[..], &["--format=%x00%h", &since]].concat();
-        let merges = self.local(&merges)?;
+        let merges = self.within(&merges)?;
         let mut merges = merges
             .split('\0')
             .filter_map(|merge| merge.split_once('\n'));
@@ -355,7 +363,9 @@ impl<'a> Git<'a> {
             return Ok(None);
         }
         let push = ["stash", "push", "--quiet", "--include-untracked"];
-        self.local(&[&push[..], &["--message", name]].concat())?;
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        let push = [&push[..], &["--message", name]].concat();
+        self.run(&push, left.max(LOCAL), self.stop)?;
         let stash = self.stash(|line| line.ends_with(name))?;
         Ok(stash.map(|(_, commit)| commit))
     }
@@ -395,12 +405,12 @@ impl<'a> Git<'a> {
         let status = ["status", "--porcelain", "--ignore-submodules=all"];
         let has_more = is_clean && !self.local(&status)?.is_empty();
         let fits = self
-            .local(&["stash", "apply", "--quiet", "--index", stash])
+            .undo(&["stash", "apply", "--quiet", "--index", stash])
             .is_ok();
         if !fits && has_more {
-            self.local(&["add", "--all"])?;
+            self.undo(&["add", "--all"])?;
             let name = format!("{} meanwhile", before.stash);
-            self.local(&["stash", "push", "--quiet", "--message", &name])?;
+            self.undo(&["stash", "push", "--quiet", "--message", &name])?;
         }
         if !fits {
             self.restore(stash, &before.commit)?;
@@ -448,17 +458,17 @@ impl<'a> Git<'a> {
 
     /// Makes HEAD, index, worktree and untracked files what they were before the stash.
     fn restore(&self, stash: &str, before: &str) -> Result<(), String> {
-        self.local(&["reset", "--hard", "--quiet", before])?;
+        self.undo(&["reset", "--hard", "--quiet", before])?;
         let (index, untracked) = (format!("{stash}^2"), format!("{stash}^3"));
-        self.local(&["restore", "--source", &index, "--staged", "--", ":/"])?;
-        self.local(&["restore", "--source", stash, "--worktree", "--", ":/"])?;
+        self.undo(&["restore", "--source", &index, "--staged", "--", ":/"])?;
+        self.undo(&["restore", "--source", stash, "--worktree", "--", ":/"])?;
         // A stash has a third parent only if there were untracked files.
         if self
             .local(&["ls-tree", &untracked])
             .is_ok_and(|files| !files.is_empty())
         {
             let source = ["restore", "--overlay", "--source", &untracked];
-            self.local(&[&source[..], &["--worktree", "--", ":/"]].concat())?;
+            self.undo(&[&source[..], &["--worktree", "--", ":/"]].concat())?;
         }
         Ok(())
     }
@@ -474,11 +484,11 @@ impl<'a> Git<'a> {
             }
         }
         let under_way = dirs.map(|dir| files::is_there(&dir).unwrap_or(true));
-        if under_way.contains(&true) && self.local(&["rebase", "--abort"]).is_err() {
+        if under_way.contains(&true) && self.undo(&["rebase", "--abort"]).is_err() {
             self.unlock(before.branch.as_deref());
-            if self.local(&["rebase", "--abort"]).is_err() {
-                self.local(&["rebase", "--quit"])?;
-                self.local(&["reset", "--hard", "--quiet", &before.commit])?;
+            if self.undo(&["rebase", "--abort"]).is_err() {
+                self.undo(&["rebase", "--quit"])?;
+                self.undo(&["reset", "--hard", "--quiet", &before.commit])?;
                 if let Some(branch) = &before.branch {
                     self.local(&["symbolic-ref", "HEAD", branch])?;
                 }
@@ -776,6 +786,24 @@ mod tests {
             assert!(why.starts_with("git ignores 'c'"), "{why}");
             assert!(link.is_symlink());
         }
+    }
+
+    #[test]
+    fn a_file_that_is_slow_to_write_is_brought_back() {
+        let Some(setup) = Setup::new() else { return };
+        setup.commit("origin", "b", "b\n");
+        setup.git("work", "pull -q");
+        setup.commit("origin", "a", "three\n");
+        let smudge = setup.path("smudge");
+        let slow = LOCAL.as_secs() + 1;
+        script(&smudge, &format!("#!/bin/sh\nsleep {slow}\ncat\n"));
+        let filter = format!("config filter.slow.smudge {}", smudge.display());
+        setup.git("work", &filter);
+        fs::write(setup.path("work/.git/info/attributes"), "b filter=slow\n").unwrap();
+        fs::write(setup.path("work/b"), "mine\n").unwrap();
+        assert_eq!(setup.sync(), Ok(Synced::Done));
+        assert_eq!(setup.read("b"), "mine\n");
+        assert_eq!(setup.git("work", "stash list"), "");
     }
 
     #[test]
