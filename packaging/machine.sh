@@ -166,7 +166,7 @@ machine_end() {
     timeout 20 tail --pid="$MACHINE" -f /dev/null || true
     [ -n "$VM" ] || drop_cgroup "$NAME"
     rm -rf "$CONSOLE" "$VM"
-    MACHINE='' VM=''
+    MACHINE='' LEADER='' VM=''
 }
 trap machine_end EXIT
 trap 'exit 130' INT TERM HUP
