@@ -150,12 +150,12 @@ impl Run {
     }
 
     /// Whether the process that the unit's status text names still lives. gt-agent says something else
-    /// when its agent is another process.
+    /// when its agent is another process, or while there is none.
     fn says_what_is(&self) -> bool {
         let Some(Some(Value::Text(said))) = self.values.get(SAID) else {
             return true;
         };
-        process_of(said).is_none_or(|agent| started_ticks(agent).is_some())
+        said.is_empty() || process_of(said).is_some_and(|agent| started_ticks(agent).is_some())
     }
 
     fn is_same(&self, other: &Run) -> bool {
@@ -290,14 +290,19 @@ mod tests {
             .arg("60")
             .spawn()
             .unwrap();
-        let said = format!("Process {} in session 'x' of town '/t'", agent.id());
-        let run = Run {
+        let said = |said: &str| Run {
             pid: own,
             started: started_ticks(own).unwrap(),
             group: String::new(),
-            values: [(SAID.to_string(), Some(Value::Text(said)))].into(),
+            values: [(SAID.to_string(), Some(Value::Text(said.into())))].into(),
         };
-        assert!(run.is_on());
+        let run = said(&format!(
+            "Process {} in session 'x' of town '/t'",
+            agent.id()
+        ));
+        assert!(run.is_on() && said("").is_on());
+        // Until the agent starts again, which its unit says then.
+        assert!(!said("Waiting for an answer of the tmux server").is_on());
         agent.kill().unwrap();
         agent.wait().unwrap();
         assert!(!run.is_on());
