@@ -127,7 +127,7 @@ impl Names {
         let environment = process::environment(pid).unwrap_or_default();
         match environment.get("BD_ACTOR").map(|actor| Agent::parse(actor)) {
             Some(actor) => actor.is_ok_and(|actor| actor == self.agent),
-            None => process::directory(pid).is_some_and(|dir| dir.starts_with(&self.dir)),
+            None => process::directory(pid).is_some_and(|dir| dir.starts_with(real(&self.dir))),
         }
     }
 }
@@ -253,7 +253,6 @@ fn said(root: &Path, environment: &HashMap<String, String>) -> Whose {
     let named = ["GT_ROOT", "GT_TOWN_ROOT"]
         .iter()
         .find_map(|key| environment.get(*key).filter(|text| !text.is_empty()));
-    let real = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
     match named.map(PathBuf::from) {
         None => Whose::Unknown,
         Some(named) if real(&named) == real(root) => Whose::Ours,
@@ -261,8 +260,13 @@ fn said(root: &Path, environment: &HashMap<String, String>) -> Whose {
     }
 }
 
+/// A path without links, as the kernel gives the directory of a process.
+fn real(path: &Path) -> PathBuf {
+    fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf())
+}
+
 fn by_directory(root: &Path, dir: &Path) -> Whose {
-    let root = fs::canonicalize(root).unwrap_or_else(|_| root.to_path_buf());
+    let root = real(root);
     for above in dir.ancestors() {
         if above == root {
             return Whose::Ours;
@@ -301,6 +305,32 @@ mod tests {
                 .collect();
             assert_eq!(said(&root, &environment), want, "{pairs:?}");
         }
+    }
+
+    #[test]
+    fn an_agent_that_says_nothing_is_known_by_its_directory_also_where_the_town_is_a_link() {
+        let dir = tempfile::tempdir().unwrap();
+        let link = dir.path().join("link");
+        fs::create_dir_all(dir.path().join("gt/deacon")).unwrap();
+        std::os::unix::fs::symlink(dir.path().join("gt"), &link).unwrap();
+        let names = |place: &str| Names {
+            agent: Agent::deacon(),
+            instance: "deacon".into(),
+            root: link.clone(),
+            dir: link.join(place),
+            session: "gt-deacon".into(),
+            others: Vec::new(),
+        };
+        let mut agent = std::process::Command::new("sleep")
+            .arg("60")
+            .current_dir(dir.path().join("gt/deacon"))
+            .env_remove("BD_ACTOR")
+            .spawn()
+            .unwrap();
+        let found = ["deacon", "mayor"].map(|place| names(place).is_agent(agent.id()));
+        agent.kill().unwrap();
+        agent.wait().unwrap();
+        assert_eq!(found, [true, false]);
     }
 
     #[test]
