@@ -189,11 +189,12 @@ fn is_of_bus(key: &OsStr) -> bool {
     key == "DBUS_SESSION_BUS_ADDRESS" || key == "XDG_RUNTIME_DIR"
 }
 
-/// Waits until a server answers, as long as its process lives, if that is known.
+/// Waits until a server answers, as long as its process lives, if that is known: that is ours.
 fn wait_for_server(tmux: &Tmux, process: Option<u32>, limit: Duration) -> Result<u32> {
     let deadline = Instant::now() + limit;
+    let answer = || process.map_or_else(|| tmux.server(), |own| tmux.lasting_server(own));
     loop {
-        match tmux.server() {
+        match answer() {
             Ok(Some(pid)) => return Ok(pid),
             // A server that has much to do, or just begins, may answer the next time.
             Err(e) if Instant::now() >= deadline => return Err(e.into()),

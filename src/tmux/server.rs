@@ -183,7 +183,21 @@ impl Tmux {
     /// # Errors
     /// As for [`Tmux::panes`].
     pub fn server(&self) -> Result<Option<u32>, TmuxError> {
-        match self.run(&["display-message", "-p", "#{pid}"]) {
+        self.server_after(&[])
+    }
+
+    /// As [`Tmux::server`]. If the server is the process `own`, it goes on without sessions from now on,
+    /// whatever a person's tmux.conf says of `exit-empty`: else it could end when we leave it.
+    ///
+    /// # Errors
+    /// As for [`Tmux::server`].
+    pub fn lasting_server(&self, own: u32) -> Result<Option<u32>, TmuxError> {
+        let stay = "set-option -s exit-empty off";
+        self.server_after(&["if-shell", "-F", &is_server(own), stay, ";"])
+    }
+
+    fn server_after(&self, commands: &[&str]) -> Result<Option<u32>, TmuxError> {
+        match self.run(&[commands, &["display-message", "-p", "#{pid}"]].concat()) {
             Ok(text) => Ok(text.trim().parse().ok()),
             Err(TmuxError::NoServer) => Ok(None),
             Err(e) => Err(e),
@@ -340,6 +354,17 @@ mod tests {
         lab.0.each_apart(items).unwrap();
         let ids: Vec<String> = (0..500).map(|n| format!("%{n}")).collect();
         assert_eq!(lab.0.screens(&ids).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn only_the_own_server_is_told_to_last() {
+        let lab = Lab::new("lasting");
+        let server = lab.0.server().unwrap().unwrap();
+        for (own, want) in [(server + 1, "exit-empty on"), (server, "exit-empty off")] {
+            assert_eq!(lab.0.lasting_server(own).unwrap(), Some(server));
+            let option = lab.0.run(&["show-options", "-s", "exit-empty"]);
+            assert_eq!(option.unwrap().trim(), want);
+        }
     }
 
     #[test]
