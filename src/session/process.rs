@@ -17,6 +17,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use crate::files::small_file;
 use crate::systemd;
 use crate::tmux::is_inside;
+use crate::tools;
 
 /// The most processes between a hook and its pane that are looked at.
 const ANCESTORS: usize = 50;
@@ -323,8 +324,7 @@ fn is_interactive_shell(argv: &[String]) -> bool {
 }
 
 fn is_shell(argv: &[String]) -> bool {
-    let shells = ["sh", "bash", "zsh", "fish", "dash", "ksh", "tcsh"];
-    shells.contains(&program(argv).trim_start_matches('-'))
+    tools::is_shell(program(argv))
 }
 
 /// Whether a command is one by which people start units, and that waits until they are up.
@@ -404,6 +404,8 @@ mod tests {
         for (argv, want) in [
             (vec!["-bash"], true),
             (vec!["/bin/bash", "-l", "-i"], true),
+            (vec!["-csh"], true),
+            (vec!["/usr/bin/nu"], true),
             (vec!["bash", "/usr/local/bin/agent"], false),
             (vec!["sh", "-c", "agent"], false),
             (vec!["claude"], false),

@@ -9,6 +9,7 @@ use std::ops::Range;
 use super::looks::{BRAILLE, PLAIN};
 use super::{Area, Kind, Look, Question, State};
 use crate::tmux::Screen;
+use crate::tools;
 
 /// How many of the last non-empty lines count: further up are old questions and spinners.
 const LAST: usize = 16;
@@ -56,9 +57,6 @@ const FOOTERS: &[&str] = &[
 
 /// What stands before the choice that Enter would take.
 const MARKS: &[char] = &['❯', '›', '>', '●', '▶', '→', '▸'];
-
-/// Programs that run what is typed.
-const SHELLS: &[&str] = &["bash", "sh", "dash", "zsh", "fish", "ksh", "tcsh", "csh"];
 
 /// The question that stands for another program which has the whole terminal.
 const COVERED: &str = "An editor, a pager or the like is open there: leave it";
@@ -388,7 +386,7 @@ impl View<'_> {
         let prompt = self.line(screen.row).ends_with(['$', '#', '%']);
         here && match screen.command.as_str() {
             "" => prompt,
-            command => SHELLS.contains(&command.trim_start_matches('-')),
+            command => tools::is_shell(command),
         }
     }
 

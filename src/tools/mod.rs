@@ -42,6 +42,17 @@ const CHUNK: usize = 16384;
 /// How much a program is given to read, in bytes, at most: a pipe takes that without a reader.
 const INPUT_LIMIT: usize = 60_000;
 
+/// Programs that run what is typed: a terminal in which one waits has no agent, and gets no text.
+const SHELLS: [&str; 15] = [
+    "ash", "bash", "csh", "dash", "elvish", "fish", "ksh", "ksh93", "mksh", "nu", "pwsh", "sh",
+    "tcsh", "yash", "zsh",
+];
+
+/// Whether a program of this name is a shell; a login shell has a dash before it.
+pub fn is_shell(name: &str) -> bool {
+    SHELLS.contains(&name.trim_start_matches('-'))
+}
+
 /// What a program said.
 #[derive(Debug, Clone)]
 pub struct Output {
