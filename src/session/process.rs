@@ -136,19 +136,24 @@ fn members(pid: u32) -> Option<Vec<u32>> {
 }
 
 /// Everything that was started in a pane: the tree of its first process, and what has left that
-/// tree by `setsid` or a double fork but still carries the pane's id in its environment.
+/// tree by `setsid` or a double fork but still carries the pane's id in its environment. What is in a
+/// control group of its own is left out: a window of an editor, say, has the environment of whoever
+/// asked for it.
 pub fn pane_members(root: u32, pane: &str, server: u32) -> Vec<u32> {
     let mut found = tree(root);
+    let groups = |pid: u32| small_file(format!("/proc/{pid}/cgroup"));
+    let own = [root, server].map(groups);
+    let is_beside = |pid: u32| {
+        let groups = groups(pid);
+        (groups.is_some() && own.contains(&groups)) || is_in_scope(pid)
+    };
+    let was_started =
+        |pid: u32| environment(pid).is_some_and(|found| names_pane(&found, pane, server));
     let strays: Vec<u32> = all()
-        .filter(|&pid| !found.contains(&pid) && was_started_in(pid, pane, server))
+        .filter(|&pid| !found.contains(&pid) && is_beside(pid) && was_started(pid))
         .collect();
     found.extend(strays);
     found
-}
-
-/// Whether a process was started in a pane of a tmux server, or by what runs there.
-pub fn was_started_in(pid: u32, pane: &str, server: u32) -> bool {
-    environment(pid).is_some_and(|environment| names_pane(&environment, pane, server))
 }
 
 /// Whether an environment names a pane and, in TMUX, its server:

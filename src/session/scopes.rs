@@ -1,6 +1,7 @@
 //! Scopes that agents make: what one runs by `systemd-run --user --scope` leaves the control group of
 //! its unit, and is to end with the agent all the same. Such a process keeps the environment that it
-//! was started with, which names the agent's pane; the scope ends as a whole, whatever else is in it.
+//! was started with, which names the agent's pane; if that is the scope's oldest one, the scope ends as a
+//! whole, whatever else is in it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -10,7 +11,7 @@ use nix::sys::signal::Signal;
 
 use super::process;
 use crate::agent::Agent;
-use crate::systemd::{Systemd, Unit, Verb};
+use crate::systemd::{Systemd, Unit, Verb, started_ticks};
 use crate::tmux::Pane;
 
 /// The pattern of all scopes.
@@ -60,8 +61,10 @@ pub fn of_agents<'a>(scopes: &'a [(Unit, Vec<u32>)], panes: &[Pane]) -> Vec<(Age
         if panes.iter().any(|pane| pids.contains(&pane.server)) {
             return None;
         }
-        let mut environments = pids.iter().filter_map(|pid| process::environment(*pid));
-        let pane = environments.find_map(|environment| pane_in(&environment, panes))?;
+        let environments = origin(pids);
+        let pane = environments
+            .iter()
+            .find_map(|found| pane_in(found, panes))?;
         let agent = Agent::from_instance(pane.owner.as_deref()?).ok()?;
         Some((agent, unit))
     };
@@ -74,8 +77,26 @@ pub fn pane_in<'a>(environment: &HashMap<String, String>, panes: &'a [Pane]) -> 
     panes.find(|pane| process::names_pane(environment, &pane.id, pane.server))
 }
 
-/// The scopes among units that have a process which was started in a pane of a tmux server. A scope
-/// that the server itself is in is left out: the server's other panes are in it, too.
+/// The environments that tell who has made a scope: those of its oldest processes, as far as they can
+/// be read and have not been cleared. Who was started later may have been asked for from elsewhere: a
+/// window of an editor has the environment of whoever asked for it, and is in the scope of the editor.
+pub fn origin(pids: &[u32]) -> Vec<HashMap<String, String>> {
+    let known = pids.iter().filter_map(|&pid| {
+        let environment = process::environment(pid).filter(|found| !found.is_empty())?;
+        Some((started_ticks(pid)?, environment))
+    });
+    oldest(known.collect())
+}
+
+/// Those of the earliest time, in clock ticks: what a shell starts at once is as old as the shell.
+fn oldest<T>(all: Vec<(u64, T)>) -> Vec<T> {
+    let first = all.iter().map(|(ticks, _)| *ticks).min();
+    let of_first = all.into_iter().filter(|(ticks, _)| Some(*ticks) == first);
+    of_first.map(|(_, one)| one).collect()
+}
+
+/// The scopes among units that were made from a pane of a tmux server. A scope that the server itself
+/// is in is left out: the server's other panes are in it, too.
 ///
 /// # Errors
 /// The manager does not answer.
@@ -85,8 +106,8 @@ fn of_pane(
     pane: &str,
     server: u32,
 ) -> Result<Vec<Unit>> {
-    let was_started = |&pid: &u32| process::was_started_in(pid, pane, server);
-    let is_its = |pids: &[u32]| !pids.contains(&server) && pids.iter().any(was_started);
+    let names_it = |found: &HashMap<_, _>| process::names_pane(found, pane, server);
+    let is_its = |pids: &[u32]| !pids.contains(&server) && origin(pids).iter().any(names_it);
     let scopes = with_processes(systemd, units)?.into_iter();
     Ok(scopes
         .filter(|(_, pids)| is_its(pids))
@@ -129,6 +150,47 @@ pub fn end(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_scope_is_whose_oldest_process_it_has() {
+        assert_eq!(
+            oldest(vec![(7, "window"), (5, "shell"), (5, "its own")]),
+            ["shell", "its own"]
+        );
+        assert!(oldest::<u8>(Vec::new()).is_empty());
+        let start = |pane: &str| {
+            let mut command = std::process::Command::new("sleep");
+            let child = command.arg("60").env("TMUX_PANE", pane).spawn().unwrap();
+            // The kernel shows it a moment later.
+            while process::environment(child.id()).is_none_or(|found| found.is_empty()) {
+                std::thread::yield_now();
+            }
+            child
+        };
+        let editor = start("");
+        let mut window = start("%1");
+        while started_ticks(window.id()) == started_ticks(editor.id()) {
+            window.kill().unwrap();
+            window.wait().unwrap();
+            window = start("%1");
+        }
+        let panes = |pids: &[u32]| -> Vec<String> {
+            let found = origin(pids).into_iter();
+            found
+                .map(|mut found| found.remove("TMUX_PANE").unwrap())
+                .collect()
+        };
+        let found = [
+            panes(&[window.id(), editor.id()]),
+            panes(&[window.id()]),
+            panes(&[]),
+        ];
+        for mut child in [editor, window] {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+        assert_eq!(found, [vec![String::new()], vec!["%1".into()], Vec::new()]);
+    }
 
     #[test]
     fn an_environment_names_a_pane_of_this_server_that_runs() {

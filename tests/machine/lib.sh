@@ -208,6 +208,23 @@ decoys() {
     DECOYS="$(tmux display-message -p -t =gt-decoy: '#{pane_pid}') $(tmux -L decoy display-message -p -t =gt-deacon: '#{pane_pid}') $!"
     disown
 }
+# editor SESSION: a person's editor in a scope of its own, with a window that somebody in that session has asked
+# for, and that has the environment of who asked.
+editor() {
+    local pane tmux
+    pane=$(tmux display-message -p -t "=$1:" '#{pane_id}')
+    tmux=$(tmux display-message -p -t "=$1:" '#{socket_path},#{pid},0')
+    # shellcheck disable=SC2016 # these are for that shell
+    systemd-run --user --scope --quiet --unit=editor.scope bash -c '(
+        export TMUX=$0 TMUX_PANE=$1
+        exec -a window sleep 100000
+    ) & exec -a editor sleep 100000' "$tmux" "$pane" 2>/dev/null &
+    DECOYS+=" $!"
+    disown
+    eventually 60 window
+    DECOYS+=" $(window)"
+}
+window() { pgrep -u "$USER" -fx 'window 100000'; }
 decoys_alive() {
     local pid
     for pid in ${DECOYS:-}; do

@@ -473,7 +473,6 @@ pub fn beside(report: &mut Report, town: &Town, systemd: &Systemd) {
         report.fact("scopes", text);
     }
     for (scope, pids) in &scopes {
-        let mut environments = pids.iter().filter_map(|pid| process::environment(*pid));
         // The panes of an agent that somebody runs on another server are there, not among `panes`.
         let is_elsewhere = |server: u32| {
             panes.iter().all(|pane| pane.server != server) && !process::has_ended(server)
@@ -486,7 +485,7 @@ pub fn beside(report: &mut Report, town: &Town, systemd: &Systemd) {
                 && whose::is_of_town(town.root(), environment)
                 && scopes::pane_in(environment, &panes).is_none()
         };
-        let Some(left) = environments.find(is_ours) else {
+        let Some(left) = scopes::origin(pids).into_iter().find(is_ours) else {
             continue;
         };
         let agent = left
