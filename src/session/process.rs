@@ -271,11 +271,13 @@ pub fn head(pid: u32) -> Head {
     if !is_interactive_shell(&arguments(pid)) {
         return Head::Process(pid);
     }
-    if stat.foreground != stat.group && self::stat(stat.foreground).is_some() {
+    if stat.foreground != stat.group
+        && let Some(runs) = in_group(pid, stat.foreground)
+    {
         // A person may start the agent from this very shell.
-        return match starts_units(&arguments(stat.foreground)) {
+        return match starts_units(&arguments(runs)) {
             true => Head::IdleShell,
-            false => Head::Process(stat.foreground),
+            false => Head::Process(runs),
         };
     }
     // A shell that does not control jobs yet, such as one that reads its start-up files, has what
@@ -287,6 +289,16 @@ pub fn head(pid: u32) -> Head {
         return Head::Process(pid);
     }
     Head::IdleShell
+}
+
+/// A process of a group that a shell runs: the group's leader; where that has ended, as the first
+/// program of a pipeline may have, the first other one.
+fn in_group(shell: u32, group: u32) -> Option<u32> {
+    let is_in = |pid: &u32| stat(*pid).is_some_and(|stat| stat.group == group);
+    match is_in(&group) {
+        true => Some(group),
+        false => tree(shell).into_iter().find(is_in),
+    }
 }
 
 /// Whether a pane's first process is a shell that still starts: it runs a command of its start-up
@@ -419,6 +431,43 @@ mod tests {
             let argv: Vec<String> = argv.into_iter().map(String::from).collect();
             assert_eq!(is_interactive_shell(&argv), want, "{argv:?}");
         }
+    }
+
+    #[test]
+    fn an_agent_behind_a_pipe_runs_when_what_was_before_the_pipe_has_ended() {
+        use std::io::Write;
+        use std::process::{Command, Stdio};
+        // A terminal with a shell in it.
+        let mut terminal = Command::new("script");
+        terminal.args(["-qec", "exec bash --norc -i", "/dev/null"]);
+        let mut terminal = terminal
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut keys = terminal.stdin.take().unwrap();
+        keys.write_all(b"true | sleep 61\n").unwrap();
+        let runs = || {
+            let tree = tree(terminal.id()).into_iter();
+            let mut shells = tree.filter(|pid| is_interactive_shell(&arguments(*pid)));
+            match head(shells.next()?) {
+                Head::Process(pid) => Some((pid, arguments(pid))),
+                Head::IdleShell => None,
+            }
+        };
+        let deadline = std::time::Instant::now() + Duration::from_secs(20);
+        let mut found = None;
+        while found.is_none() && std::time::Instant::now() < deadline {
+            found = runs().filter(|(_, command)| *command == ["sleep", "61"]);
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        for pid in tree(terminal.id()) {
+            let pid = nix::unistd::Pid::from_raw(pid.cast_signed());
+            let _ = kill(pid, nix::sys::signal::Signal::SIGKILL);
+        }
+        terminal.wait().unwrap();
+        assert!(found.is_some());
     }
 
     #[test]
