@@ -108,6 +108,12 @@ pub fn down(args: cli::Change) -> Result<Exit> {
         // Where nothing is up, this may be another user's manager than the town's.
         Town::load()?;
     }
+    let has_failed = || -> Result<bool> {
+        let units = systemd.units(&["gt-town.service"])?;
+        Ok(units.values().any(|unit| unit.active == "failed"))
+    };
+    // What failed at its start, as without a town, has no stop that could fail.
+    let never_began = has_failed()?;
     systemd.run(Verb::StopForGood, TARGET, STOP_LIMIT)?;
     // An agent that somebody starts meanwhile is refused in a moment.
     let deadline = Instant::now() + SETTLE_LIMIT;
@@ -133,16 +139,15 @@ pub fn down(args: cli::Change) -> Result<Exit> {
             left.len()
         );
     }
-    let units = systemd.units(&["gt-town.service", "gt-tmux.service"])?;
-    let is = |unit: &str, state: &str| units.get(unit).is_some_and(|unit| unit.active == state);
-    if is("gt-town.service", "failed") {
+    if has_failed()? && !never_began {
         bail!(
             "The town's agents are down, but not all that its stop does was done, such as the end of its \
              tmux server; 'journalctl --user -u gt-town.service -n 20' says why"
         );
     }
     say("The town is down; 'gastownctl up' starts it again")?;
-    if is("gt-tmux.service", "active") {
+    let servers = systemd.units(&["gt-tmux.service"])?;
+    if servers.values().any(|unit| unit.active == "active") {
         say("Its tmux server stays, for sessions that are not the town's")?;
     }
     Ok(Exit::Ok)

@@ -108,7 +108,7 @@ impl Status {
                 None => about[at - 1].eq_ignore_ascii_case("rig") && rigs.contains(word),
             };
             let mut others = about.iter().enumerate();
-            words(problem).any(is_of) || !others.any(|(at, word)| of_other(at, word))
+            about.iter().any(|word| is_of(word)) || !others.any(|(at, word)| of_other(at, word))
         });
     }
 
@@ -318,7 +318,7 @@ mod tests {
             "The town is stopped",
             // What a person has written does not say whom it is for.
             "Emergency stop since 2026-01-16T09:00:00Z (rig ab, and ab/witness, cost too much): no agent may run",
-            "Rig ab has an emergency stop since 2026-01-16T09:00:00Z (too dear): run 'gastownctl thaw ab'",
+            "Rig ab has an emergency stop since 2026-01-16T09:00:00Z (a/witness): run 'gastownctl thaw ab'",
             // Others of these may be of the rig.
             "2 requests could not be executed, the last: cycle of ab/witness: too old; see 'dismiss'",
             "1 request could not be executed: cycle of ab/witness: too old; run 'dismiss'",
