@@ -70,6 +70,9 @@ pub struct Look {
     pub titles: &'static [char],
     /// What each dialog says, in lower case, and its kind.
     pub dialogs: &'static [(&'static str, Kind)],
+    /// What the last line of a permission says that some versions ask for above their input line,
+    /// which stays as it is, in lower case. It stands behind a bar.
+    pub permission: Option<&'static str>,
     /// The program draws a cursor of its own, and some versions leave the real one, hidden, below
     /// all that they draw, or this many rows further up.
     pub hides_cursor: Option<usize>,
@@ -113,6 +116,7 @@ pub(super) const PLAIN: Look = Look {
     tools: &[],
     titles: &[],
     dialogs: &[],
+    permission: None,
     hides_cursor: None,
     shows_cursor: false,
     inline: false,
@@ -221,14 +225,16 @@ pub const LOOKS: &[Look] = &[
         busy: &["esc interrupt", "esc again to interrupt"],
         dialogs: &[
             ("permission required", Kind::Permission),
-            // In 1.0 that stands above the input line, and this below it. Enter allows, `a` and `d`
-            // answer too, so nothing must be typed there.
+            // 1.0 shows this below its input line in windows of up to 120 columns, also when what is
+            // asked has been scrolled away.
             ("◉ ", Kind::Menu),
             // This ends like a menu's title, see below, and is none.
             ("esc exit shell mode", Kind::Other),
             // Stands to the right of each menu's title: some menus have no other constant words.
             ("     esc", Kind::Menu),
         ],
+        // Up to 1.0. Enter allows, `a` and `d` answer too, so nothing must be typed there.
+        permission: Some("enter accept  a accept always  d deny"),
         while_busy: Typing::Queues,
         clear: &["C-u"],
         cuts: true,

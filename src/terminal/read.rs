@@ -71,10 +71,11 @@ pub fn read(screen: &Screen, look: Option<&Look>, prompts: &[String]) -> State {
     }
     let input = view.input(look, prompts);
     let below = input.as_ref().map_or(0, |input| input.rows.end);
-    if let Some(question) = view.question(below, look) {
+    let above = input.as_ref().map_or(view.end(), |input| input.rows.start);
+    let permission = look.and_then(|look| view.permission(above, look));
+    if let Some(question) = permission.or_else(|| view.question(below, look)) {
         return State::Asks(question);
     }
-    let above = input.as_ref().map_or(view.end(), |input| input.rows.start);
     let look = look.unwrap_or(&PLAIN);
     let busy = view.is_busy(above, below, look) || (input.is_some() && view.starts(below, look));
     match input {
@@ -254,7 +255,7 @@ impl View<'_> {
         // answer; a number behind the prompt means that it marks a choice.
         let indented = |row: usize| self.is_empty(row) || self.line(row).starts_with("  ");
         let whole = rows.clone().skip(1).all(indented) && choice(first).is_none();
-        whole.then(|| self.taken(rows, first, shell, look))
+        whole.then(|| self.prompted_by(rows, first, shell, look))
     }
 
     /// The input line between the rules above and below the cursor. A program that draws a cursor
@@ -273,7 +274,7 @@ impl View<'_> {
         let lists = |row: usize| begins(row, "→") || begins(row, "›");
         let searches = look.prompts == [""] && (is_below || begins(self.screen.row, ">"));
         let is_menu = searches && (start..end).any(lists);
-        (!is_menu).then(|| self.taken(start..end, first, shell, look))
+        (!is_menu).then(|| self.prompted_by(start..end, first, shell, look))
     }
 
     /// The input line below a rule and a line about the mode, to the first empty line below the
@@ -285,12 +286,13 @@ impl View<'_> {
         let start = (top + 1..=cursor).find(|row| self.prompted(*row, look).is_some())?;
         let end = (cursor + 1..self.end()).find(|row| self.is_empty(*row))?;
         let (first, shell) = self.prompted(start, look).filter(|_| !boxed(&start))?;
-        Some(self.taken(start..end, first, shell, look))
+        Some(self.prompted_by(start..end, first, shell, look))
     }
 
     /// The input line in a block of lines behind bars that ends with `╹`, without the block's last
     /// line, which is about the model. Right above the block may be a list of commands, which has
-    /// bars on both sides.
+    /// bars on both sides. In a wide window something else stands to the right of the block, which is
+    /// as wide as its last border.
     fn barred(&self, look: &Look) -> Option<Input> {
         let cursor = self.screen.row;
         let line = |row: usize| self.line(row).trim();
@@ -303,20 +305,30 @@ impl View<'_> {
         if !line(end).starts_with('╹') {
             return None;
         }
-        let last = (start..end).rfind(|row| !self.typed(*row).is_empty())?;
-        let shell = look
-            .shell
-            .is_some_and(|sign| self.typed(last).starts_with(sign));
-        Some(self.taken(start..last.max(start + 1), self.typed(start), shell, look))
+        let border = self.line(end).chars();
+        let border = border.take_while(|c| c.is_whitespace() || "╹▀".contains(*c));
+        let width = border.collect::<String>().trim_end().chars().count();
+        let typed = |row: usize| {
+            let line = self.screen.solid.get(row).map_or("", String::as_str);
+            let end = line.char_indices().nth(width).map(|(end, _)| end);
+            bare(&line[..end.unwrap_or(line.len())])
+        };
+        let last = (start..end).rfind(|row| !typed(*row).is_empty())?;
+        let shell = look.shell.is_some_and(|sign| typed(last).starts_with(sign));
+        let rows = start..last.max(start + 1);
+        let text: Vec<&str> = rows.clone().map(typed).collect();
+        Some(self.taken(rows, text.join("\n"), shell, look))
     }
 
     /// The input line that takes these rows and has `first` in the first of them.
-    fn taken(&self, rows: Range<usize>, first: &str, shell: bool, look: &Look) -> Input {
-        let mut text = first.to_string();
-        for row in rows.clone().skip(1) {
-            text.push('\n');
-            text.push_str(self.typed(row));
-        }
+    fn prompted_by(&self, rows: Range<usize>, first: &str, shell: bool, look: &Look) -> Input {
+        let more = rows.clone().skip(1).map(|row| self.typed(row));
+        let text: Vec<&str> = std::iter::once(first).chain(more).collect();
+        self.taken(rows, text.join("\n"), shell, look)
+    }
+
+    /// The input line that takes these rows and holds this text or a hint.
+    fn taken(&self, rows: Range<usize>, text: String, shell: bool, look: &Look) -> Input {
         let mut text = text.trim().to_string();
         let is_hint = |hint: &&str| text.starts_with(*hint) && !self.is_behind(&rows, hint);
         if look.hints.iter().any(is_hint) {
@@ -388,6 +400,28 @@ impl View<'_> {
             "" => prompt,
             command => tools::is_shell(command),
         }
+    }
+
+    /// The permission that is asked for above an input line, see [`Look::permission`].
+    fn permission(&self, input: usize, look: &Look) -> Option<Question> {
+        let sign = look.permission?;
+        let framed = |row: usize| {
+            let behind = self.line(row).trim_start().strip_prefix('┃')?;
+            Some(behind.split_once('┃')?.0.trim())
+        };
+        let is_it = |row: &usize| framed(*row).is_some_and(|line| line.to_lowercase() == sign);
+        let last = (0..input).rfind(is_it)?;
+        let above = (0..last).rev().map_while(framed);
+        let above = above.filter(|line| line.contains(char::is_alphabetic));
+        let mut text: Vec<&str> = above.take(TEXT).collect();
+        text.reverse();
+        let choices = framed(last).unwrap_or_default().split("  ");
+        Some(Question {
+            kind: Kind::Permission,
+            text: text.join("\n"),
+            headline: String::new(),
+            choices: choices.map(String::from).collect(),
+        })
     }
 
     /// What is asked below a row.
@@ -612,7 +646,7 @@ mod tests {
     #[test]
     fn a_draft_may_begin_as_a_hint_does() {
         for (column, want) in [(3, State::Free), (25, State::Draft)] {
-            let text = "┃\n┃  Ask anything if unclear\n┃\n┃  Build · mock\n╹▀▀▀";
+            let text = "┃\n┃  Ask anything if unclear\n┃\n┃  Build · mock\n╹▀▀▀▀▀▀▀▀▀▀▀▀▀▀▀▀▀▀▀▀▀▀▀▀▀▀▀▀▀▀";
             let shown = Screen {
                 cursor: true,
                 ..screen(text, column, 1)

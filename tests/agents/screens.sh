@@ -476,6 +476,22 @@ screens_of_opencode() {
     still
     enter '(run touch x)'
     shows 'Permission required' asks-permission
+    # In windows of more than 120 columns, as an agent's is at first, there is a sidebar, and 1.0 shows
+    # nothing of a permission below its input line.
+    local servers
+    servers=$(printf '"server%s": {"type": "local", "command": ["cat"], "enabled": false},' {1..6})
+    sed -i "s/\"autoupdate\"/\"mcp\": {${servers%,}}, &/" ~/.config/opencode/opencode.json
+    SIZE=(130 24)
+    run opencode
+    sees 'Ask anything'
+    still
+    enter 'hello'
+    sees 'All is well'
+    still
+    shot free-beside-sidebar
+    enter '(run touch x)'
+    shows 'Permission required' asks-permission-beside-sidebar
+    SIZE=(120 40)
 }
 
 screens_of_gemini() {
