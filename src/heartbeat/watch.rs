@@ -39,7 +39,8 @@ impl Deciding<'_> {
         // After a gap, or when the clock was set back, nobody has waited as long as it seems.
         let before = before.filter(|before| self.gap.is_none() && before.since <= now);
         let watch = match before {
-            Some(before) if before.state == *state => Watch {
+            Some(before) if is_same(&before.state, state) => Watch {
+                state: state.clone(),
                 doubted: false,
                 ..before
             },
@@ -133,6 +134,21 @@ impl Deciding<'_> {
         let watch = self.memory.record(agent).terminal.as_ref();
         let since = watch.filter(|watch| watch.state == State::Unknown);
         seen.withheld && since.is_some_and(|watch| now.duration_since(watch.since) >= limit)
+    }
+}
+
+/// Whether a terminal is still ready for the same. A question is the same one as long as its letters
+/// are: beside it a program may draw a spinner or count seconds, and in a window of another width
+/// the text has other lines.
+fn is_same(before: &State, now: &State) -> bool {
+    let letters = |question: &Question| -> String {
+        let choices = question.choices.iter().flat_map(|choice| choice.chars());
+        let all = question.text.chars().chain(choices);
+        all.filter(|c| c.is_alphabetic()).collect()
+    };
+    match (before, now) {
+        (State::Asks(before), State::Asks(now)) => letters(before) == letters(now),
+        _ => before == now,
     }
 }
 
