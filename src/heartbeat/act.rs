@@ -80,7 +80,7 @@ pub fn act(
         let forgot = world.systemd.reset_failed(&agent.unit());
         acting.note(forgot);
     }
-    acting.agree(&plan.steps);
+    acting.agree(&plan.steps, begin);
     acting.pokes(&plan);
     let decided = Instant::now();
     acting.alerts(&plan);
@@ -266,12 +266,16 @@ impl Acting<'_> {
             gt_reason = step.reason.as_str(); "{}: {}", step.action.done(), step.reason);
     }
 
-    /// Agrees to what agents ask, where the settings say so.
-    fn agree(&mut self, steps: &[Step]) {
+    /// Agrees to what agents ask, where the settings say so. When that has taken too long, the next
+    /// tick goes on with it.
+    fn agree(&mut self, steps: &[Step], begin: Instant) {
         for step in steps {
             let Action::Agree { agent, pane } = &step.action else {
                 continue;
             };
+            if begin.elapsed() > TOOL_LIMIT {
+                return;
+            }
             let seen = self.observed.agents.get(agent);
             let Some(State::Asks(question)) = seen.and_then(|seen| seen.terminal.clone()) else {
                 continue;

@@ -447,6 +447,9 @@ impl Deciding<'_> {
             let seen = self.seen.agents.get(&agent);
             let seen = seen.filter(|seen| !seen.gone || seen.session);
             let is_down = seen.is_none_or(|seen| seen.unit.is_down() && !seen.session);
+            // A time from the future is one from now.
+            hook.since = hook.since.min(self.now);
+            hook.started = hook.started.min(Some(self.now));
             if !is_down {
                 hook.since = self.now;
             }
@@ -654,6 +657,10 @@ impl Deciding<'_> {
         }
         if seen.dismissed {
             const OFF: &str = "its patrol is switched off";
+            // Of another clock: any run may be newer.
+            if record.dismissed > Some(self.now) {
+                record.dismissed = Some(Timestamp::UNIX_EPOCH);
+            }
             let before = *record.dismissed.get_or_insert(since.unwrap_or(self.now));
             if since.is_some_and(|since| since > before) {
                 return self.leave(agent, format!("{OFF}, and somebody has started it since"));

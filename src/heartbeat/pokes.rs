@@ -70,7 +70,9 @@ impl Deciding<'_> {
     /// settings say brought no sign of life at all.
     pub(super) fn deacon(&mut self, agent: &Agent, seen: &Seen) {
         let (rules, now) = (&self.seen.rules, self.now);
-        let before = self.memory.record(agent).pokes.clone();
+        let mut before = self.memory.record(agent).pokes.clone();
+        // A poke from the future is one from now.
+        before.last = before.last.min(Some(now));
         let fresh = Pokes {
             last: before.last,
             tip: before.tip,
@@ -165,9 +167,7 @@ impl Deciding<'_> {
             let grown = grown.map_or(CEILING, |spacing| spacing.min(CEILING));
             grown.max(rules.poke_spacing)
         };
-        // A poke from the future is one from now.
         let since_last = pokes.last.map(|last| now.duration_since(last));
-        let since_last = since_last.map(|passed| passed.max(SignedDuration::ZERO));
         let stuck = rules.pokes > 0 && pokes.unanswered >= rules.pokes && beat.is_some();
         let due = if stuck {
             rules.poke_spacing

@@ -462,6 +462,11 @@ mod tests {
         again.pane.pid = 7;
         assert_eq!(word(&slow, &sight(vec![(again, "")]), at(14)), "wait");
         assert_eq!(next_look(&[plain], at(12)), LOOK);
+        // The clock was set back: the time begins anew.
+        for (now, want) in [(-7000, "wait"), (-6998, "wait"), (-6997, "tell")] {
+            let got = words(std::slice::from_mut(&mut slow), &not, at(now));
+            assert_eq!(got, [want], "{now}");
+        }
     }
 
     /// After a run was killed: what the pane has, what it shows, and what follows.

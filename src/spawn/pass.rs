@@ -194,16 +194,15 @@ impl Pass<'_> {
             ));
         }
         let refusal = marks::refusal(self.town, &agent);
-        let record = match self.state.records.get(id) {
+        let patience = self.town.ours().spawn_deadline;
+        let mut record = match self.state.records.get(id) {
             Some(record) => record.clone(),
             None if waiting::is_too_old(&spawn, now) => {
                 return Err(format!("{agent} was spawned too long ago; spawn it again"));
             }
-            None => {
-                let patience = self.town.ours().spawn_deadline;
-                Record::new(id, spawn.spawned_at, patience, now)
-            }
+            None => Record::new(id, spawn.spawned_at, patience, now),
         };
+        record.bound(patience, now);
         let rig = spawn.rig.clone();
         let mut ours = self.town.first_words(&agent).all();
         ours.push(WORD.into());
@@ -380,12 +379,15 @@ pub fn clear_alerts(town: &Town, spool: &Spool) -> Result<()> {
         return Ok(());
     }
     let mut failed = BTreeSet::new();
-    for entry in spool.entries("failed")? {
-        // Any of the alerts may be about an entry that cannot be read.
-        if entry.unread {
-            return Ok(());
+    // A run that may be under way begins an alert before it moves the entry from `cur/`.
+    for state in ["cur", "failed"] {
+        for entry in spool.entries(state)? {
+            // Any of the alerts may be about an entry that cannot be read.
+            if entry.unread {
+                return Ok(());
+            }
+            failed.extend(arrival(&entry));
         }
-        failed.extend(arrival(&entry));
     }
     for id in open.filter(|id| !failed.contains(*id)) {
         let summary = "Somebody has seen to a failed spawn";
@@ -441,5 +443,30 @@ fn how_ready(town: &Town, agent: &crate::agent::Agent) -> Readiness {
     Readiness {
         reader,
         delay: is_blind.then(|| launch.ready_delay()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_alert_ends_when_somebody_has_seen_to_its_entry_and_not_before_that_is_moved() {
+        let dir = tempfile::tempdir().unwrap();
+        let town = Town::at(dir.path(), None).unwrap();
+        let spool = Spool::open(&town.path(super::super::SPOOL)).unwrap();
+        spool.put("one", &serde_json::json!({})).unwrap();
+        let entry = spool.claim(1).unwrap().entries.remove(0);
+        let key = format!("{ALERT}{}", arrival(&entry).unwrap());
+        alert::raise(&town, &key, "it failed", &[]).unwrap();
+        let stays = || {
+            clear_alerts(&town, &spool).unwrap();
+            alert::open(&town).contains(&key)
+        };
+        assert!(stays());
+        let kept = spool.fail(&entry, "why").unwrap().unwrap();
+        assert!(stays());
+        spool.dismiss(&kept).unwrap();
+        assert!(!stays());
     }
 }

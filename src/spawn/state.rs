@@ -63,9 +63,18 @@ impl Record {
         self.deadline = deadline.unwrap_or(self.deadline);
     }
 
+    /// Bounds the time that the spawn has left: only a clock that was set back makes that longer.
+    pub fn bound(&mut self, patience: SignedDuration, now: Timestamp) {
+        let latest = now.saturating_add(patience);
+        self.deadline = self.deadline.min(latest.unwrap_or(self.deadline));
+    }
+
     /// Notes where the agent is now. Where the word may have been typed is not forgotten.
     pub fn see(&mut self, pane: &Pane, now: Timestamp) {
-        let same = |s: &Seen| (s.server, &s.pane, s.pid) == (pane.server, &pane.id, pane.pid);
+        // From a time in the future on, of a clock that was set back, nothing would pass for long.
+        let same = |s: &Seen| {
+            (s.server, &s.pane, s.pid) == (pane.server, &pane.id, pane.pid) && s.at <= now
+        };
         if !self.typing && !self.seen.as_ref().is_some_and(same) {
             self.seen = Some(Seen {
                 server: pane.server,
@@ -146,6 +155,13 @@ mod tests {
         again.extend(minutes(10));
         let deadline = "2026-01-01T00:15:00Z".parse().unwrap();
         assert_eq!(again.records["a1"].deadline, deadline);
+
+        // A clock that was set back gives no spawn more time.
+        let mut record = again.records["a1"].clone();
+        record.bound(minutes(20), now);
+        assert_eq!(record.deadline, deadline);
+        record.bound(minutes(5), now);
+        assert_eq!(record.deadline, now + minutes(5));
 
         for broken in [&b"{"[..], b"\xff\xfe"] {
             std::fs::write(&path, broken).unwrap();
