@@ -15,6 +15,8 @@ use crate::hooks::report::Word;
 use crate::session::process;
 use crate::systemd::{Systemd, Verb};
 use crate::tmux::Tmux;
+use crate::town::env_file::locate;
+use crate::town::poke;
 
 /// How long an event on standard input is waited for: some programs leave a pipe open.
 const INPUT: Duration = Duration::from_secs(2);
@@ -55,6 +57,10 @@ fn report(args: &cli::Report) -> Result<()> {
     // The tick raises the alert about a question; the spawn job tells a ready polecat to begin.
     let asks = |word: &Word| matches!(word, Word::Asks(_));
     if before.as_ref().is_some_and(asks) != asks(&word) {
+        // A tick that is under way may have looked at the pane before.
+        if let Ok(town) = locate() {
+            poke::heartbeat(&town.root);
+        }
         start("gt-heartbeat.service")?;
     }
     if before.is_none() && word == Word::Free && var("GT_POLECAT").is_some() {

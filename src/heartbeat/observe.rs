@@ -381,7 +381,7 @@ fn add_panes(
     let index = Index::of(panes);
     for (agent, seen) in agents.iter_mut() {
         let names = Names::of(town, agent);
-        let runs = |p: &Pane| !p.dead && matches!(process::head(p.pid), Head::Process(_));
+        let runs = |p: &Pane| !p.dead && process::head(p.pid) != Head::IdleShell;
         seen.elsewhere = others.find(&names);
         if seen.elsewhere.is_none() && !seen.unit.is_down() {
             seen.elsewhere = names.beside(town.socket(), &index);
@@ -395,7 +395,7 @@ fn add_panes(
             && !pane.dead
             && pane.owner.is_none()
             && pane.home.is_none()
-            && matches!(process::head(pane.pid), Head::IdleShell)
+            && process::head(pane.pid) == Head::IdleShell
         {
             seen.appeared = pane.created;
         }

@@ -258,8 +258,21 @@ pub fn started(pid: u32) -> Option<Timestamp> {
 pub enum Head {
     /// The process to watch: the pane's own, or what a shell runs in the foreground.
     Process(u32),
+    /// A shell that still starts: it runs a command of its start-up files, and what a person or a tool
+    /// has typed it runs after them.
+    StartingShell(u32),
     /// Nothing but a shell that waits for a person.
     IdleShell,
+}
+
+impl Head {
+    /// The process that is at work there, if one is.
+    pub fn process(&self) -> Option<u32> {
+        match self {
+            Head::Process(pid) | Head::StartingShell(pid) => Some(*pid),
+            Head::IdleShell => None,
+        }
+    }
 }
 
 /// Finds what to watch in a pane that somebody else started: people and older tools type the
@@ -285,10 +298,10 @@ pub fn head(pid: u32) -> Head {
     let shares_group = |&child: &u32| {
         child != pid && self::stat(child).is_some_and(|child| child.group == stat.group)
     };
-    if tree(pid).iter().any(shares_group) {
-        return Head::Process(pid);
+    match tree(pid).iter().any(shares_group) {
+        true => Head::StartingShell(pid),
+        false => Head::IdleShell,
     }
-    Head::IdleShell
 }
 
 /// A process of a group that a shell runs: the group's leader; where that has ended, as the first
@@ -299,12 +312,6 @@ fn in_group(shell: u32, group: u32) -> Option<u32> {
         true => Some(group),
         false => tree(shell).into_iter().find(is_in),
     }
-}
-
-/// Whether a pane's first process is a shell that still starts: it runs a command of its start-up
-/// files, and what a person or a tool has typed it runs after them.
-pub fn is_starting_shell(pid: u32) -> bool {
-    head(pid) == Head::Process(pid) && is_interactive_shell(&arguments(pid))
 }
 
 /// The socket that a tmux server, or a gt-agent that watches one, was started for, by name or path;
@@ -433,8 +440,8 @@ mod tests {
         }
     }
 
-    #[test]
-    fn an_agent_behind_a_pipe_runs_when_what_was_before_the_pipe_has_ended() {
+    /// Whether that comes to be the head of a shell in which this is typed.
+    fn comes_to_be(typed: &str, is_it: impl Fn(&Head) -> bool) -> bool {
         use std::io::Write;
         use std::process::{Command, Stdio};
         // A terminal with a shell in it.
@@ -447,19 +454,16 @@ mod tests {
             .spawn()
             .unwrap();
         let mut keys = terminal.stdin.take().unwrap();
-        keys.write_all(b"true | sleep 61\n").unwrap();
-        let runs = || {
+        keys.write_all(typed.as_bytes()).unwrap();
+        let found = || {
             let tree = tree(terminal.id()).into_iter();
             let mut shells = tree.filter(|pid| is_interactive_shell(&arguments(*pid)));
-            match head(shells.next()?) {
-                Head::Process(pid) => Some((pid, arguments(pid))),
-                Head::IdleShell => None,
-            }
+            shells.next().is_some_and(|shell| is_it(&head(shell)))
         };
         let deadline = std::time::Instant::now() + Duration::from_secs(20);
-        let mut found = None;
-        while found.is_none() && std::time::Instant::now() < deadline {
-            found = runs().filter(|(_, command)| *command == ["sleep", "61"]);
+        let mut came = false;
+        while !came && std::time::Instant::now() < deadline {
+            came = found();
             std::thread::sleep(Duration::from_millis(20));
         }
         for pid in tree(terminal.id()) {
@@ -467,7 +471,24 @@ mod tests {
             let _ = kill(pid, nix::sys::signal::Signal::SIGKILL);
         }
         terminal.wait().unwrap();
-        assert!(found.is_some());
+        came
+    }
+
+    #[test]
+    fn an_agent_behind_a_pipe_runs_when_what_was_before_the_pipe_has_ended() {
+        let is_it = |pid: &u32| arguments(*pid) == ["sleep", "61"];
+        assert!(comes_to_be(
+            "true | sleep 61\n",
+            |head| matches!(head, Head::Process(pid) if is_it(pid))
+        ));
+    }
+
+    #[test]
+    fn a_shell_that_runs_something_in_its_own_process_group_still_starts() {
+        assert!(comes_to_be("x=$(sleep 61)\n", |head| matches!(
+            head,
+            Head::StartingShell(_)
+        )));
     }
 
     #[test]

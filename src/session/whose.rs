@@ -115,7 +115,7 @@ impl Names {
 
     /// Whether certainly this agent of this town runs in a pane.
     fn runs_in(&self, pane: &Pane) -> bool {
-        let Head::Process(pid) = process::head(pane.pid) else {
+        let Some(pid) = process::head(pane.pid).process() else {
             return false;
         };
         !pane.dead && whose(&self.root, pid) == Whose::Ours && self.is_agent(pid)

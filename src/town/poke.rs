@@ -9,7 +9,7 @@ use nix::fcntl::OFlag;
 /// The directory, below the town's root.
 pub const DIR: &str = "daemon/poke";
 
-/// Has a tick run soon, for an agent that has ended and is to come back later. Nothing depends on
+/// Has a tick run soon, as for an agent that has ended and is to come back later. Nothing depends on
 /// this: the regular tick does the same.
 pub fn heartbeat(root: &Path) {
     touch(&root.join(DIR).join("agent"));

@@ -212,10 +212,8 @@ impl Seen<'_> {
     pub fn terminal(&self, agent: &Agent, main: Option<u32>) -> Option<(String, String)> {
         // When the pane's own process is stopped, tmux continues it, but not what a shell in it
         // runs.
-        let of_pane = self.pane(agent).map(|pane| match process::head(pane.pid) {
-            Head::Process(pid) => pid,
-            Head::IdleShell => pane.pid,
-        });
+        let pane = self.pane(agent).map(|pane| pane.pid);
+        let of_pane = pane.map(|pane| process::head(pane).process().unwrap_or(pane));
         let main = main.filter(|pid| self.stopped.contains(pid));
         let of_pane = of_pane.filter(|pid| process::is_stopped(*pid));
         let both = main.into_iter().chain(of_pane);
@@ -273,7 +271,7 @@ impl Seen<'_> {
         let panes = self.panes.iter();
         let lives = panes
             .flat_map(|panes| panes.session(&session))
-            .find(|pane| !pane.dead && matches!(process::head(pane.pid), Head::Process(_)));
+            .find(|pane| !pane.dead && process::head(pane.pid) != Head::IdleShell);
         lives.map_or_else(String::new, |pane| {
             format!(
                 "; but process {} lives in its session '{session}'",

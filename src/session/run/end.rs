@@ -402,9 +402,8 @@ impl Run {
     /// shell that the agent was started from.
     fn successor(&self, pane: &Pane) -> Option<u32> {
         match process::head(pane.pid) {
-            Head::Process(pid) if !pane.dead && pid != self.pid => {
-                (!process::is_starting_shell(pid)).then_some(pid)
-            }
+            Head::Process(pid) if !pane.dead && pid != self.pid => Some(pid),
+            // Whoever watched that shell would not notice the end of the agent that it runs then.
             _ => None,
         }
     }

@@ -64,10 +64,8 @@ impl Run {
             found => found?,
         };
         match self.names.find(&Index::of(&panes)) {
-            Found::Own(pane) => Ok(match process::head(pane.pid) {
-                Head::Process(pid) if !pane.dead && !is_orphan(pid) => {
-                    Place::Running(pane.clone(), pid)
-                }
+            Found::Own(pane) => Ok(match process::head(pane.pid).process() {
+                Some(pid) if !pane.dead && !is_orphan(pid) => Place::Running(pane.clone(), pid),
                 _ if pane.is_guest(&self.instance) || pane.is_broken() => {
                     Place::Unfit(pane.clone())
                 }
@@ -82,7 +80,7 @@ impl Run {
             }
             Found::Session(first)
                 if first.home.is_none()
-                    && let Head::Process(pid) = self.settled(first.pid) =>
+                    && let Some(pid) = self.settled(first.pid).process() =>
             {
                 Ok(Place::Running(first.clone(), pid))
             }
@@ -102,15 +100,19 @@ impl Run {
     /// would not notice the end of the agent that it runs then.
     fn settled(&self, pid: u32) -> Head {
         let mut limit = Instant::now() + SHELL_LIMIT;
-        let mut starts = process::is_starting_shell(pid);
-        while starts && Instant::now() < limit && !self.is_to_stop_within(SHELL_POLL) {
-            match process::head(pid) {
-                Head::Process(head) if head != pid => return Head::Process(head),
-                Head::Process(_) => starts = process::is_starting_shell(pid),
+        let mut found = process::head(pid);
+        if !matches!(found, Head::StartingShell(_)) {
+            return found;
+        }
+        while Instant::now() < limit && !self.is_to_stop_within(SHELL_POLL) {
+            found = process::head(pid);
+            match found {
+                Head::Process(_) => break,
+                Head::StartingShell(_) => {}
                 Head::IdleShell => limit = limit.min(Instant::now() + TYPED_LIMIT),
             }
         }
-        process::head(pid)
+        found
     }
 
     /// A session that another release of `gt` has named gets the name by which the one in use
