@@ -158,11 +158,13 @@ mod tests {
             ["shell", "its own"]
         );
         assert!(oldest::<u8>(Vec::new()).is_empty());
+        let deadline = std::time::Instant::now() + Duration::from_secs(20);
         let start = |pane: &str| {
             let mut command = std::process::Command::new("sleep");
             let child = command.arg("60").env("TMUX_PANE", pane).spawn().unwrap();
             // The kernel shows it a moment later.
             while process::environment(child.id()).is_none_or(|found| found.is_empty()) {
+                assert!(std::time::Instant::now() < deadline, "no environment");
                 std::thread::yield_now();
             }
             child
@@ -170,6 +172,7 @@ mod tests {
         let editor = start("");
         let mut window = start("%1");
         while started_ticks(window.id()) == started_ticks(editor.id()) {
+            assert!(std::time::Instant::now() < deadline, "no later tick");
             window.kill().unwrap();
             window.wait().unwrap();
             window = start("%1");
