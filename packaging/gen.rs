@@ -82,7 +82,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 /// The page of the command itself: the examples as they are, and where to read on.
 fn page() -> Result<Vec<u8>, Box<dyn Error>> {
     let mut out = Vec::new();
-    let man = clap_mangen::Man::new(Cli::command().after_help(""));
+    // `gastownctl help` has no page of its own.
+    let man = clap_mangen::Man::new(Cli::command().after_help("").disable_help_subcommand(true));
     man.render_title(&mut out)?;
     man.render_name_section(&mut out)?;
     man.render_synopsis_section(&mut out)?;
@@ -160,7 +161,7 @@ _gastownctl_all() { compadd -- ${(f)\"$(gastownctl names all 2>/dev/null)\"} }
         .map(|line| {
             let values = |who: &str| line.replace(":_default", &format!(":_gastownctl_{who}"));
             let line = match line.trim_start() {
-                l if l.contains("RIG") && l.contains("::agent") => values("all"),
+                l if l.to_uppercase().contains(" RIG") && l.contains("::agent") => values("all"),
                 l if l.starts_with("'::agent --") || l.starts_with("':agent --") => {
                     values("agents")
                 }

@@ -136,6 +136,11 @@ impl Unit {
     pub fn is_down(&self) -> bool {
         matches!(self.active.as_str(), "inactive" | "failed")
     }
+
+    /// A stop of it is in the queue.
+    pub fn is_stopping(&self) -> bool {
+        self.job.as_deref() == Some("stop")
+    }
 }
 
 /// Asks the manager. While the manager executes itself anew it is off the bus for a moment, and does
@@ -290,7 +295,7 @@ impl Systemd {
     pub fn town_is_stopped(&self) -> Result<bool> {
         let units = self.units(&[TARGET])?;
         Ok(match units.get(TARGET) {
-            Some(target) if target.job.as_deref() == Some("stop") => true,
+            Some(target) if target.is_stopping() => true,
             Some(target) if target.job.is_some() || target.active == "active" => false,
             _ if stop_note().map_or(Ok(false), |note| files::is_there(&note))? => true,
             Some(_) => self
@@ -307,8 +312,7 @@ impl Systemd {
     /// The manager does not answer.
     pub fn is_stopping(&self, unit: &str) -> Result<bool> {
         let units = self.units(&[unit])?;
-        let job = units.get(unit).and_then(|unit| unit.job.as_deref());
-        Ok(job == Some("stop"))
+        Ok(units.get(unit).is_some_and(Unit::is_stopping))
     }
 
     /// `enabled`, `disabled`, `static`, ... of an installed unit file; `None` when there is none.

@@ -15,7 +15,7 @@ use crate::heartbeat::observed::{JOBS, KEPT_UNITS, LOOKS};
 use crate::job::{self, starts};
 use crate::meant::{self, RESTART};
 use crate::session::rival::UNIT as GO_DAEMON;
-use crate::systemd::{Properties, Systemd, Unit, typed};
+use crate::systemd::{Properties, Systemd, TARGET, Unit, typed};
 use crate::town::Town;
 
 /// The unit files of the package.
@@ -166,7 +166,7 @@ pub fn units(report: &mut Report, systemd: &Systemd, town: Option<&Town>) -> Res
             Some(_) => continue,
         };
     }
-    let enabled = files.get("gastown.target");
+    let enabled = files.get(TARGET);
     if enabled.is_some_and(|state| state != "enabled") {
         report.find(
             "units",
@@ -184,9 +184,7 @@ pub fn units(report: &mut Report, systemd: &Systemd, town: Option<&Town>) -> Res
         );
     }
     let loaded = systemd.units(&["gt-*", "gastown*"])?;
-    let up = loaded
-        .get("gastown.target")
-        .is_some_and(|u| u.active == "active");
+    let up = loaded.get(TARGET).is_some_and(status::is_on);
     if !up {
         report.find(
             "units",

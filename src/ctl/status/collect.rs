@@ -23,7 +23,7 @@ use crate::job;
 use crate::meant::RESTART;
 use crate::session::{process, rival, server};
 use crate::spool::Spool;
-use crate::systemd::{Properties, Systemd, Unit};
+use crate::systemd::{Properties, Systemd, TARGET, Unit};
 use crate::terminal::{Reader, State};
 use crate::tmux::{self, Index, Pane, Sight, Tmux, TmuxError};
 use crate::town::marks::Marks;
@@ -33,7 +33,7 @@ use crate::town::{self, Town};
 const TICK_TIMERS: [&str; 2] = ["gt-heartbeat-next.timer", "gt-heartbeat.timer"];
 
 /// The units that the manager is asked about.
-const UNITS: [&str; 2] = ["gt-*", "gastown.target"];
+const UNITS: [&str; 2] = ["gt-*", TARGET];
 
 /// Asks the manager, tmux and the files, once each. `systemd`: the manager, or why there is none.
 /// `also`: an agent that a person asks for, and which is listed even if it is down and not wanted.
@@ -255,9 +255,9 @@ fn ask(
     status: &mut Status,
     found: &mut Vec<String>,
 ) -> BTreeMap<String, Properties> {
-    let enabled = systemd.unit_file_state("gastown.target").ok();
+    let enabled = systemd.unit_file_state(TARGET).ok();
     status.target = Target {
-        active: Some(problems::is_active(units, "gastown.target")),
+        active: Some(units.get(TARGET).is_some_and(problems::is_on)),
         enabled: enabled.map(|state| state.as_deref() == Some("enabled")),
     };
     if let Some((next, why)) = next_tick(systemd, units) {

@@ -25,7 +25,7 @@ use crate::town::env_file::locate;
 pub use agent::{AgentStatus, elsewhere, frozen_for_good, last_end};
 pub use collect::collect;
 pub use model::{Queue, Status, Target, Ticks};
-pub use problems::{forget, is_own, short_lived, two_towns};
+pub use problems::{forget, is_on, is_own, short_lived, two_towns};
 
 /// How often `--watch` looks.
 const REFRESH: Duration = Duration::from_secs(2);

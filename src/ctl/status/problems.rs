@@ -18,14 +18,14 @@ use crate::meant;
 use crate::session::fit;
 use crate::session::whose::{Names, OtherServers};
 use crate::spool::Spool;
-use crate::systemd::{Systemd, Unit, runtime_dir, typed};
+use crate::systemd::{Systemd, TARGET, Unit, runtime_dir, typed};
 use crate::town::docked::Labels;
 use crate::town::env_file::ROOT;
 use crate::town::marks::{self, Marks};
 use crate::town::{self, Town, rigs};
 
 /// Units that other units start or belong to: if one is masked, nobody notices until a start fails.
-pub const NEEDED: &[&str] = &[OWN_UNIT, "gastown.slice"];
+pub const NEEDED: &[&str] = &[TARGET, OWN_UNIT, "gastown.slice"];
 
 /// Whether a unit is one of the package's.
 pub fn is_own(unit: &str) -> bool {
@@ -192,7 +192,11 @@ pub fn of_units(
     let mut problems = Vec::new();
     let on = status.target.active == Some(true);
     if !on {
-        problems.push("The town is stopped; run 'gastownctl up' to start it".into());
+        let is = match units.get(TARGET).is_some_and(Unit::is_stopping) {
+            true => "being stopped",
+            false => "stopped",
+        };
+        problems.push(format!("The town is {is}; run 'gastownctl up' to start it"));
     }
     // What others need comes first: it may be why those do not run.
     let ours = NEEDED.iter().chain(KEPT_UNITS).chain(JOBS).chain(LOOKS);
@@ -311,8 +315,14 @@ pub fn of_marks(town: &Town, known: &Marks<'_>, agents: &[AgentStatus]) -> Vec<S
     problems
 }
 
+/// Whether the target says that the town is up. While it is being stopped, its target is active until all
+/// its units are down.
+pub fn is_on(target: &Unit) -> bool {
+    target.active == "active" && !target.is_stopping()
+}
+
 /// Whether a unit is active.
-pub fn is_active(units: &BTreeMap<String, Unit>, name: &str) -> bool {
+fn is_active(units: &BTreeMap<String, Unit>, name: &str) -> bool {
     units.get(name).is_some_and(|unit| unit.active == "active")
 }
 
@@ -443,6 +453,7 @@ mod tests {
         assert!(why.starts_with("could not be started again:"), "{why}");
         assert_eq!(lost.agents[1].reason, None);
     }
+    use crate::ctl::status::model::Target;
     use crate::town::tests::town_with;
     use jiff::SignedDuration;
 
@@ -471,6 +482,39 @@ mod tests {
                 !of_marks(&town, &Marks::of(&town), &[]).is_empty(),
                 "{file}"
             );
+        }
+    }
+
+    #[test]
+    fn what_ends_with_the_town_is_no_problem() {
+        let told = |active: &str, job: Option<&str>| {
+            let target = Unit {
+                name: TARGET.into(),
+                description: String::new(),
+                active: active.into(),
+                sub: active.into(),
+                job: job.map(String::from),
+                load: "loaded".into(),
+            };
+            let status = Status {
+                target: Target {
+                    active: Some(is_on(&target)),
+                    enabled: Some(true),
+                },
+                ..Status::default()
+            };
+            let units = [(TARGET.to_string(), target)].into();
+            of_units(&status, &units, &BTreeMap::new(), &BTreeMap::new())
+        };
+        for (active, job, first) in [
+            ("active", None, "gt-heartbeat.path does not run; "),
+            ("active", Some("start"), "gt-heartbeat.path does not run; "),
+            ("active", Some("stop"), "The town is being stopped; "),
+            ("inactive", None, "The town is stopped; "),
+        ] {
+            let told = told(active, job);
+            assert!(told[0].starts_with(first), "{active} {job:?} {told:?}");
+            assert_eq!(told.len() == 1, !first.starts_with("gt-"), "{told:?}");
         }
     }
 
