@@ -16,7 +16,7 @@ use super::{changes, pokes, tips};
 use crate::agent::{Agent, Role};
 use crate::alert::{self, unit_key};
 use crate::journal;
-use crate::session::process;
+use crate::session::{process, run};
 use crate::systemd::{TARGET, Verb};
 use crate::terminal::{self, Once, Outcome, State, Text, answer};
 use crate::tools::{Tools, bd, mail};
@@ -76,6 +76,7 @@ pub fn act(
         }
     }
     acting.steps(&plan.steps);
+    acting.lost_panes();
     for agent in &plan.forget {
         let forgot = world.systemd.reset_failed(&agent.unit());
         acting.note(forgot);
@@ -264,6 +265,26 @@ impl Acting<'_> {
             .unwrap_or_default();
         log::log!(level, message_id = id, gt_agent = agent.as_str(), gt_action:% = step.action.name(),
             gt_reason = step.reason.as_str(); "{}: {}", step.action.done(), step.reason);
+    }
+
+    /// Has `gt-agent` look for the panes that this tick does not find: each knows its own best.
+    fn lost_panes(&self) {
+        let is_lost = |seen: &Seen| {
+            seen.unit.is_active()
+                && seen.unit.sub == "running"
+                && !seen.unit.frozen
+                && seen.pane.is_none()
+        };
+        let agents = self.observed.agents.iter();
+        let agents = agents.filter(|(_, seen)| self.observed.blind.is_none() && is_lost(seen));
+        for (agent, _) in agents {
+            let told = self
+                .world
+                .systemd
+                .signal_main(&agent.unit(), run::LOST as i32);
+            // It may have ended meanwhile.
+            told.unwrap_or_else(|e| log::info!("{e:#}, ignoring"));
+        }
     }
 
     /// Agrees to what agents ask, where the settings say so. When that has taken too long, the next

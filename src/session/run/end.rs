@@ -49,6 +49,12 @@ const CLOSE_LIMIT: Duration = Duration::from_secs(10);
 /// How long after its terminals have hung up a server may take to end.
 const SERVER_END: Duration = Duration::from_millis(500);
 
+/// The signal by which a tick tells `gt-agent` that it does not find the agent's pane.
+pub const LOST: Signal = Signal::SIGUSR1;
+
+/// How long after its pane an agent may take to end.
+const OUTLIVES: Duration = Duration::from_secs(3);
+
 /// How long after the end of a server in somebody's session our own stop may come, when the machine
 /// stops.
 const STOP_FOLLOWS: Duration = Duration::from_secs(3);
@@ -208,6 +214,8 @@ pub(super) enum Event {
     Stop,
     /// It is time to see whether the process is where it belongs.
     Look,
+    /// A tick does not find the pane.
+    Lost,
     AgentEnded,
     ServerEnded,
 }
@@ -243,6 +251,7 @@ impl Run {
             PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
             PollFd::new(server.as_fd(), PollFlags::POLLIN),
             PollFd::new(agent.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.lost.as_fd(), PollFlags::POLLIN),
         ];
         loop {
             let wait = self.look.map_or(PollTimeout::NONE, |look| {
@@ -263,9 +272,29 @@ impl Run {
             Event::Stop
         } else if hit(1) {
             Event::ServerEnded
-        } else {
+        } else if hit(2) {
             Event::AgentEnded
+        } else {
+            self.lost.read_signal()?;
+            Event::Lost
         })
+    }
+
+    /// Whether somebody has closed the agent's pane, and the agent goes on without a terminal: some
+    /// programs (gemini 0.61) do not heed the end of theirs.
+    pub(super) fn outlives_pane(&self) -> bool {
+        let is_ours = matches!(self.tmux.server(), Ok(Some(pid)) if pid == self.server);
+        if !is_ours || !matches!(self.tmux.pane(&self.pane), Ok(None)) {
+            return false;
+        }
+        let Ok(Some(agent)) = process::watch(self.pid) else {
+            return false;
+        };
+        let mut fds = [
+            PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
+            PollFd::new(agent.as_fd(), PollFlags::POLLIN),
+        ];
+        poll(&mut fds, tools::timeout(OUTLIVES)) == Ok(0)
     }
 
     /// The agent's pane. Waits while its server lives but does not answer, for only the server can

@@ -21,7 +21,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use sd_notify::NotifyState;
 
 use self::end::{After, End, Event, NOT_STARTED, SILENCE_LIMIT};
-pub use self::end::{is_unstartable, why_failed};
+pub use self::end::{LOST, is_unstartable, why_failed};
 use self::place::Place;
 use self::start::START_LIMIT;
 use super::whose::{Names, OtherServers};
@@ -83,6 +83,8 @@ struct Run {
     dir: PathBuf,
     tmux: Tmux,
     signals: SignalFd,
+    /// Signals of a tick that does not find our pane.
+    lost: SignalFd,
     pane: String,
     /// What the pane's session is called.
     session: String,
@@ -115,7 +117,8 @@ pub fn run(instance: &str) -> Result<u8> {
 }
 
 fn prepared_and_run(instance: &str) -> Result<u8> {
-    let signals = catch_signals()?;
+    let signals = catch(&[Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP])?;
+    let lost = catch(&[LOST])?;
     let town = Town::load()?;
     let agent = Agent::from_instance(instance)
         .with_context(|| format!("'{instance}' is not an agent"))
@@ -155,6 +158,7 @@ fn prepared_and_run(instance: &str) -> Result<u8> {
         dir: town.workdir(&agent),
         tmux: Tmux::on(town.socket()),
         signals,
+        lost,
         pane: String::new(),
         session: String::new(),
         pid: 0,
@@ -218,11 +222,8 @@ fn is_restarted(systemd: &Systemd, unit: &str) -> bool {
     count.is_some_and(|count| count > 0)
 }
 
-fn catch_signals() -> Result<SignalFd> {
-    let mut set = SigSet::empty();
-    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
-        set.add(signal);
-    }
+fn catch(signals: &[Signal]) -> Result<SignalFd> {
+    let set: SigSet = signals.iter().copied().collect();
     set.thread_block()?;
     SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC).context("Failed to catch signals")
 }
@@ -475,6 +476,8 @@ impl Run {
                     self.stay();
                     continue;
                 }
+                Event::Lost if self.outlives_pane() => self.end_agent(),
+                Event::Lost => continue,
                 Event::AgentEnded => {}
             }
             let Some(after) = self.after(event)? else {
