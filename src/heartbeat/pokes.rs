@@ -256,13 +256,15 @@ impl Deciding<'_> {
         let (Some(words), Some(pane)) = (&seen.words, &seen.pane) else {
             return;
         };
-        let begins = words.after > self.now && up < STARTS;
+        // Its unit may have been up for long: an agent that ends with status 0 is started again in it.
+        let is_new = up < STARTS || words.after.duration_since(self.now).abs() < STARTS;
+        let begins = words.after > self.now && is_new;
         if !begins && !seen.withheld && seen.terminal.is_some() {
             let (agent, pane, text) = (agent.clone(), pane.clone(), words.text.clone());
             let step = Action::Instruct { agent, pane, text };
             self.push(step, "its program takes none as an argument");
         }
-        let pause = if up < STARTS { SOON } else { LOOK };
+        let pause = if is_new { SOON } else { LOOK };
         self.at(self.now + pause, format!("the first words of {agent}"));
     }
 
