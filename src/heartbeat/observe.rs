@@ -72,7 +72,7 @@ fn observe_with(
     world: &World<'_>,
     memory: Memory,
     units: &BTreeMap<String, Unit>,
-    look: Look<'_>,
+    look: Look,
 ) -> Result<Observed> {
     let town = world.town;
     let mut problems = problems(town);
@@ -140,9 +140,8 @@ fn observe_with(
             if is_watched(&panes, &observed.agents) {
                 observed.sign = Some(Timestamp::now());
             }
-            match look.sights() {
-                Ok(sights) => add_sights(&sights, &panes, town, &mut observed.agents),
-                Err(e) => log::warn!("Failed to read the screens, going on without: {e}"),
+            if let Err(e) = add_sights(look, &panes, town, &mut observed.agents) {
+                log::warn!("Failed to read the screens, going on without: {e}");
             }
         }
         Err(e) => {
@@ -411,22 +410,26 @@ fn add_panes(
 
 /// Adds what the agents' terminals show.
 fn add_sights(
-    sights: &HashMap<String, Sight>,
+    look: Look,
     panes: &[Pane],
     town: &Town,
     agents: &mut BTreeMap<Agent, Seen>,
-) {
+) -> Result<(), TmuxError> {
     let reports: HashMap<&str, &Report> = panes
         .iter()
         .filter_map(|pane| Some((pane.id.as_str(), pane.report.as_ref()?)))
         .collect();
-    for (agent, seen) in agents {
-        if let Some(sight) = seen.pane.as_ref().and_then(|pane| sights.get(pane)) {
-            let report = reports.get(seen.pane.as_deref().unwrap_or_default());
-            terminal(seen, sight, town, agent, report.copied());
-            seen.agreed = is_agreed(town, agent, seen, sight);
+    let mut by_pane: HashMap<String, (&Agent, &mut Seen)> = agents
+        .iter_mut()
+        .filter_map(|(agent, seen)| Some((seen.pane.clone()?, (agent, seen))))
+        .collect();
+    look.sights(|pane, sight| {
+        if let Some((agent, seen)) = by_pane.get_mut(pane) {
+            let report = reports.get(pane).copied();
+            terminal(seen, &sight, town, agent, report);
+            seen.agreed = is_agreed(town, agent, seen, &sight);
         }
-    }
+    })
 }
 
 /// Whether a person looks at an agent.

@@ -1,9 +1,10 @@
 //! What panes show.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::mpsc::{self, Receiver};
-use std::thread::{Scope, ScopedJoinHandle};
+use std::thread::Scope;
 
 use super::ansi;
 use super::keys::{Typed, Words};
@@ -16,11 +17,17 @@ use crate::systemd::runtime_dir;
 /// The most rows that tmux gives a window.
 const ROWS: usize = 10_000;
 
-/// How many panes one call asks for, at most: tmux takes no more than 16 KiB of commands, what
-/// the panes show has to fit into [`tools::OUTPUT_LIMIT`], and the server does nothing else meanwhile.
-/// Each client costs a server of many sessions more than a hundred screens do: when it leaves, the
-/// server goes through all windows.
-const SCREENS: usize = 400;
+/// The most that one call takes of commands that ask for screens, in bytes: tmux takes no more than
+/// 16 KiB in all. A call asks for as many panes as it can: each client costs a server of many sessions
+/// more than a hundred screens do, for when it leaves, the server goes through all windows.
+const COMMANDS: usize = 15_000;
+
+/// How much text of screens a call should bring, in bytes: it is held in memory, and while the
+/// server writes it, the server does nothing else.
+const TEXT: usize = 2 << 20;
+
+/// How much text a screen is taken to be until one has been read, in bytes.
+const USUAL: usize = 5 << 10;
 
 /// What [`Screen::parse`] reads beside what a pane shows, as a format of tmux.
 const HEAD: &str = "#{pane_id} #{cursor_x} #{cursor_y} #{cursor_flag} #{history_size} #{alternate_on} \
@@ -112,46 +119,71 @@ impl Hold {
     }
 }
 
-/// What one call tells: panes, and what some of them show.
+/// What one call tells: panes, and what some of them show. Their screens are taken apart one by one,
+/// as they are looked at: a thousand at once would be many megabytes.
 #[derive(Debug, Default)]
 pub struct Glance {
     /// The panes that are listed.
     pub panes: Vec<Pane>,
-    /// What is asked about some of them, by pane id.
-    pub sights: HashMap<String, Sight>,
+    /// All that tmux has printed.
+    text: String,
+    /// Of each pane that was asked for and is there: its id, and where in the text its line of the
+    /// list and its screen are.
+    shown: Vec<(String, Range<usize>, Range<usize>)>,
 }
 
-/// What agents' panes show, by pane.
+impl Glance {
+    /// What the panes show that were asked for, each with its id.
+    pub fn sights(&self) -> impl Iterator<Item = (&str, Sight)> {
+        self.shown.iter().filter_map(|(id, line, screen)| {
+            let shown = self.text[screen.clone()].lines();
+            let (pane, sight) = Sight::parse(&self.text[line.clone()], shown)?;
+            // Options that anybody can set come before the head: a tab in one could name another pane.
+            (pane == *id).then_some((&**id, sight))
+        })
+    }
+
+    /// How much text a screen is here, in bytes.
+    fn each(&self) -> usize {
+        let sizes = self.shown.iter().map(|(.., screen)| screen.len());
+        sizes
+            .sum::<usize>()
+            .checked_div(self.shown.len())
+            .unwrap_or(USUAL)
+    }
+}
+
+/// What panes show, by their ids.
 pub type Sights = Result<HashMap<String, Sight>, TmuxError>;
 
-/// A look at all panes, in a thread of its own: the list of panes comes first, what new ones show
-/// later.
+/// A look at all panes, in a thread of its own: the list of panes comes first, what the agents' panes
+/// show later.
 #[derive(Debug)]
-pub struct Look<'scope> {
+pub struct Look {
     panes: Receiver<Result<Vec<Pane>, TmuxError>>,
-    sights: ScopedJoinHandle<'scope, Sights>,
+    glances: Receiver<Result<Glance, TmuxError>>,
 }
 
-impl Look<'_> {
+impl Look {
     /// Waits for the list of all panes; to be called once.
     ///
     /// # Errors
     /// As of [`Tmux::panes`].
     pub fn panes(&self) -> Result<Vec<Pane>, TmuxError> {
-        self.panes.recv().unwrap_or_else(|_| Err(ended_early()))
+        let ended_early = |_| Err(TmuxError::Failed("the look at it ended early".into()));
+        self.panes.recv().unwrap_or_else(ended_early)
     }
 
-    /// Waits for what the agents' panes show.
+    /// Waits for what the agents' panes show, and gives it to `see`, pane by pane.
     ///
     /// # Errors
-    /// As of [`Tmux::sights`].
-    pub fn sights(self) -> Sights {
-        self.sights.join().unwrap_or_else(|_| Err(ended_early()))
+    /// As of [`Tmux::sights`]: what was seen until then holds.
+    pub fn sights(self, mut see: impl FnMut(&str, Sight)) -> Result<(), TmuxError> {
+        for glance in self.glances {
+            glance?.sights().for_each(|(pane, sight)| see(pane, sight));
+        }
+        Ok(())
     }
-}
-
-fn ended_early() -> TmuxError {
-    TmuxError::Failed("the look at it ended early".into())
 }
 
 impl Screen {
@@ -187,12 +219,35 @@ impl Screen {
     }
 }
 
+impl Sight {
+    /// A pane's id and the sight of it: from its line of the list, see [`parse_glance`], and the lines
+    /// that `capture-pane -e` prints.
+    fn parse<'a>(line: &str, shown: impl IntoIterator<Item = &'a str>) -> Option<(String, Sight)> {
+        let [pane, size, marks, typed, words, head] = fields(line);
+        let pane = parse_pane(pane).ok()?;
+        let (id, screen) = Screen::parse(head, shown)?;
+        let size = (number(size, 0), number(size, 1));
+        let sight = Sight {
+            screen: Screen { size, ..screen },
+            pid: pane.pid,
+            dead: pane.dead,
+            marks: marks.split_whitespace().map(String::from).collect(),
+            typed: Typed::parse(typed, pane.pid),
+            words: Words::parse(words, pane.pid),
+            hold: fields(line)[1].split(' ').nth(2).and_then(Hold::parse),
+        };
+        Some((id, sight))
+    }
+}
+
 impl Tmux {
     /// Lists all panes and reads what the agents' panes show, in another thread; in one call where
-    /// these are the same as at the last look.
-    pub fn look<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>) -> Look<'scope> {
+    /// these are the same as at the last look, and not too many for one.
+    pub fn look<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>) -> Look {
         let (tell, panes) = mpsc::channel();
-        let sights = scope.spawn(move || {
+        // While one glance is gone through, the next one is fetched, and no more.
+        let (show, glances) = mpsc::sync_channel(0);
+        scope.spawn(move || {
             let known = known();
             let all = |ids: &[String]| match self.glance(&["-a"], ids) {
                 Err(TmuxError::NoServer) => Ok(Glance::default()),
@@ -202,26 +257,44 @@ impl Tmux {
                 Err(TmuxError::TooMuch) => all(&[]),
                 glance => glance,
             };
-            let (panes, mut sights) = match glance {
-                Ok(glance) => (Ok(glance.panes), glance.sights),
-                Err(e) => (Err(e), HashMap::new()),
+            // What is told is lost if nobody asks for it any more.
+            let mut glance = match glance {
+                Ok(glance) => glance,
+                Err(e) => {
+                    let _ = tell.send(Err(e));
+                    return;
+                }
             };
-            let ours = panes.iter().flatten();
+            let ours = glance.panes.iter();
             let ours = ours.filter(|pane| !pane.dead && pane.owner.is_some());
-            let ours: HashSet<String> = ours.map(|pane| pane.id.clone()).collect();
-            // This fails if nobody asks for the list of panes any more.
-            let _ = tell.send(panes);
-            sights.retain(|id, _| ours.contains(id));
-            let new = ours.iter().filter(|id| !sights.contains_key(*id));
+            let mut ours: Vec<String> = ours.map(|pane| pane.id.clone()).collect();
+            ours.sort();
+            ours.dedup();
+            if tell.send(Ok(std::mem::take(&mut glance.panes))).is_err() {
+                return;
+            }
+            let is_ours = |id: &String| ours.binary_search(id).is_ok();
+            glance.shown.retain(|(id, ..)| is_ours(id));
+            let mut each = glance.each();
+            let mut read: BTreeSet<String> =
+                glance.shown.iter().map(|(id, ..)| id.clone()).collect();
+            let new = ours.iter().filter(|id| !read.contains(*id));
             let new: Vec<String> = new.cloned().collect();
-            sights.extend(self.sights(&new)?);
-            remember(&known, &sights);
-            Ok(sights)
+            _ = show.send(Ok(glance));
+            let rest = self.glances(&new, each, |glance| {
+                each = each.max(glance.each());
+                read.extend(glance.shown.iter().map(|(id, ..)| id.clone()));
+                _ = show.send(Ok(glance));
+            });
+            match rest {
+                Ok(()) => remember(&known, &Vec::from_iter(read), each),
+                Err(e) => _ = show.send(Err(e)),
+            }
         });
-        Look { panes, sights }
+        Look { panes, glances }
     }
 
-    /// What panes show, by pane id; one call for up to 400. Panes that are gone are left out.
+    /// What panes show, by pane id; one call for hundreds. Panes that are gone are left out.
     ///
     /// # Errors
     /// As for [`Tmux::strike`].
@@ -230,42 +303,62 @@ impl Tmux {
         Ok(sights.map(|(id, sight)| (id, sight.screen)).collect())
     }
 
-    /// Panes as they are now, by id; one call for up to 400. Panes that are gone are left out, and
+    /// Panes as they are now, by id; one call for hundreds. Panes that are gone are left out, and
     /// panes that show more than can be read.
     ///
     /// # Errors
     /// As for [`Tmux::strike`].
     pub fn sights(&self, panes: &[String]) -> Sights {
         let mut found = HashMap::new();
-        let mut chunks: Vec<Vec<String>> = panes.chunks(SCREENS).map(<[_]>::to_vec).collect();
-        while let Some(ids) = chunks.pop() {
+        self.glances(panes, USUAL, |glance| {
+            let sights = glance.sights();
+            found.extend(sights.map(|(id, sight)| (id.to_string(), sight)));
+        })?;
+        Ok(found)
+    }
+
+    /// Reads what panes show, in as few calls as that takes. `each`: how much text one is, in bytes.
+    fn glances(
+        &self,
+        panes: &[String],
+        mut each: usize,
+        mut tell: impl FnMut(Glance),
+    ) -> Result<(), TmuxError> {
+        let mut left: Vec<Vec<String>> = vec![panes.to_vec()];
+        while let Some(mut ids) = left.pop() {
+            let more = ids.split_off(fitting(&ids, each));
+            if !more.is_empty() {
+                left.push(more);
+            }
             let glance = match &ids[..] {
+                [] => continue,
                 [pane] => self.glance(&["-t", pane], &ids),
-                _ => self.glance(&["-a"], &ids),
+                _ => self.glance(&["-a", "-f", &between(&ids)], &ids),
             };
             match (glance, &ids[..]) {
                 (Err(TmuxError::TooMuch), [pane]) => {
                     log::warn!("Pane {pane} shows more than can be read, going on without");
                 }
                 (Err(TmuxError::TooMuch), _) => {
-                    let (some, others) = ids.split_at(ids.len() / 2);
-                    chunks.extend([some.to_vec(), others.to_vec()]);
+                    let half = ids.split_off(ids.len() / 2);
+                    left.extend([half, ids]);
                 }
                 (glance, _) => {
-                    let Glance { panes, sights } = glance?;
+                    let glance = glance?;
+                    each = glance.each();
                     // Behind one that is gone, tmux has not gone on.
-                    let there: HashSet<&str> = panes.iter().map(|pane| &*pane.id).collect();
-                    let is_left =
-                        |id: &&String| there.contains(&***id) && !sights.contains_key(*id);
-                    let left: Vec<String> = ids.iter().filter(is_left).cloned().collect();
-                    if !left.is_empty() && left.len() < ids.len() {
-                        chunks.push(left);
+                    let there: HashSet<&str> = glance.panes.iter().map(|pane| &*pane.id).collect();
+                    let read: HashSet<&str> = glance.shown.iter().map(|(id, ..)| &**id).collect();
+                    let is_left = |id: &&String| there.contains(&***id) && !read.contains(&***id);
+                    let again: Vec<String> = ids.iter().filter(is_left).cloned().collect();
+                    if !again.is_empty() && again.len() < ids.len() {
+                        left.push(again);
                     }
-                    found.extend(sights);
+                    tell(glance);
                 }
             }
         }
-        Ok(found)
+        Ok(())
     }
 
     /// Lists the panes that `which` names, arguments of `list-panes`, and reads what panes show,
@@ -294,7 +387,7 @@ impl Tmux {
                 e => return Err(e),
             }
         }
-        parse_glance(&out.stdout, &rule, ids)
+        parse_glance(out.stdout, &rule, ids)
     }
 
     /// The last lines of the screen of a pane of the server with this pid, at most `lines`, without
@@ -323,64 +416,81 @@ fn end(rule: &str) -> String {
     format!("{rule} end")
 }
 
+/// How many of the first of these panes one call can ask for, at least one. `each`: how much text a
+/// screen is, in bytes.
+fn fitting(ids: &[String], each: usize) -> usize {
+    let mut room = COMMANDS;
+    let by_commands = ids.iter().take_while(|id| {
+        let cost = "capturep -ept ; ".len() + id.len();
+        room.checked_sub(cost).map(|left| room = left).is_some()
+    });
+    by_commands
+        .count()
+        .min(TEXT / each.max(1))
+        .max(1)
+        .min(ids.len())
+}
+
+/// A filter of tmux for the panes from the first to the last of these, by the letters of their ids:
+/// what is listed of a pane costs the server as much as its screen.
+fn between(ids: &[String]) -> String {
+    let end = |id: Option<&String>| id.cloned().unwrap_or_default();
+    let (first, last) = (end(ids.iter().min()), end(ids.iter().max()));
+    format!("#{{&&:#{{>=:#{{pane_id}},{first}}},#{{<=:#{{pane_id}},{last}}}}}")
+}
+
+/// The fields of a pane's line in the list, see [`parse_glance`].
+fn fields(line: &str) -> [&str; 6] {
+    let mut texts = line.trim_start().splitn(6, '\t');
+    std::array::from_fn(|_| texts.next().unwrap_or_default())
+}
+
+/// The number at `at` among numbers with blanks in between; 0 if there is none.
+fn number(text: &str, at: usize) -> usize {
+    let number = text.split(' ').nth(at).map(str::parse);
+    number.and_then(Result::ok).unwrap_or_default()
+}
+
 /// Panes as [`Tmux::sights`] asks for them: a line of `rule` for each, with the pane, its size and
 /// what a person has it for, marks, notes, and [`HEAD`], with tabs in between; a line that ends the
 /// list; and the lines of `ids`, as many for each as it has rows.
 ///
 /// # Errors
 /// The text has another form.
-pub fn parse_glance(text: &str, rule: &str, ids: &[String]) -> Result<Glance, TmuxError> {
-    let (list, shown) = text
-        .split_once(&format!("{}\n", end(rule)))
-        .unwrap_or((text, ""));
+pub fn parse_glance(text: String, rule: &str, ids: &[String]) -> Result<Glance, TmuxError> {
+    let end = format!("{}\n", end(rule));
+    let (list, mut at) = match text.find(&end) {
+        Some(at) => (at, at + end.len()),
+        None => (text.len(), text.len()),
+    };
     let mut panes = Vec::new();
-    let mut heads = HashMap::new();
-    // A title may have several lines.
-    let lines = list.lines().filter_map(|line| line.strip_prefix(rule));
-    for line in lines {
-        let mut texts = line.trim_start().splitn(6, '\t');
-        let [pane, size, marks, typed, words, head] =
-            std::array::from_fn(|_| texts.next().unwrap_or_default());
-        let pane = parse_pane(pane)?;
-        let hold = size.split(' ').nth(2).and_then(Hold::parse);
-        let mut numbers = size.split(' ').map(str::parse::<usize>);
-        let [width, height] =
-            std::array::from_fn(|_| numbers.next().and_then(Result::ok).unwrap_or_default());
-        let sight = Sight {
-            screen: Screen {
-                size: (width, height),
-                ..Screen::default()
-            },
-            pid: pane.pid,
-            dead: pane.dead,
-            marks: marks.split_whitespace().map(String::from).collect(),
-            typed: Typed::parse(typed, pane.pid),
-            words: Words::parse(words, pane.pid),
-            hold,
-        };
-        heads.insert(pane.id.clone(), (sight, head));
-        panes.push(pane);
+    let mut lines = HashMap::new();
+    let mut start = 0;
+    for line in text[..list].split_inclusive('\n') {
+        let place = start + rule.len()..start + line.trim_end_matches('\n').len();
+        start += line.len();
+        // A title may have several lines.
+        if let Some(line) = line.strip_prefix(rule) {
+            let [pane, size, ..] = fields(line);
+            let pane = parse_pane(pane)?;
+            lines.insert(pane.id.clone(), (place, number(size, 1)));
+            panes.push(pane);
+        }
     }
-    let mut lines = shown.lines();
-    let mut sights = HashMap::new();
+    let mut shown = Vec::new();
     for id in ids {
-        let Some((sight, head)) = heads.get(id) else {
+        let Some((line, rows)) = lines.get(id) else {
             break;
         };
-        let size = sight.screen.size;
-        let shown: Vec<&str> = lines.by_ref().take(size.1).collect();
-        if shown.len() < size.1 {
+        let mut ends = text[at..].match_indices('\n').map(|(end, _)| at + end + 1);
+        let Some(end) = rows.checked_sub(1).and_then(|last| ends.nth(last)) else {
             break;
-        }
-        // Options that anybody can set come before the head: a tab in one could name another pane.
-        if let Some((_, screen)) = Screen::parse(head, shown).filter(|(pane, _)| pane == id) {
-            let screen = Screen { size, ..screen };
-            let sight = sight.clone();
-            sights.insert(id.clone(), Sight { screen, ..sight });
-        }
+        };
+        shown.push((id.clone(), line.clone(), at..end));
+        at = end;
     }
-    match lines.next() {
-        None => Ok(Glance { panes, sights }),
+    match text[at..].lines().next() {
+        None => Ok(Glance { panes, text, shown }),
         Some(line) => Err(TmuxError::Failed(format!(
             "it showed more than the panes have: '{line}'"
         ))),
@@ -401,14 +511,16 @@ fn known() -> Vec<String> {
         let number = id.strip_prefix('%');
         number.is_some_and(|number| number.parse::<u32>().is_ok())
     };
-    let ids = text.split_whitespace().filter(is_id).take(SCREENS);
-    ids.map(String::from).collect()
+    let ids = text.split_whitespace().filter(is_id);
+    let mut ids: Vec<String> = ids.map(String::from).collect();
+    ids.truncate(fitting(&ids, 1));
+    ids
 }
 
-/// Keeps the panes that a look has read for the next one; `before`: those of the last one.
-fn remember(before: &[String], sights: &HashMap<String, Sight>) {
-    let ids: BTreeSet<&str> = sights.keys().map(String::as_str).collect();
-    let ids: Vec<&str> = ids.into_iter().take(SCREENS).collect();
+/// Keeps which panes the next look can ask for in its first call; `before`: those of this one's.
+/// `each`: how much text a screen is, in bytes.
+fn remember(before: &[String], read: &[String], each: usize) {
+    let ids = &read[..fitting(read, each)];
     if let Some(path) = known_path().filter(|_| before != ids) {
         // If it fails, the next look takes a call more.
         let _ = files::replace(&path, ids.join(" ").as_bytes());
@@ -424,6 +536,72 @@ mod tests {
 
     fn ids(numbers: std::ops::Range<usize>) -> Vec<String> {
         numbers.map(|n| format!("%{n}")).collect()
+    }
+
+    fn parsed(
+        text: &str,
+        ids: &[String],
+    ) -> Result<(Vec<Pane>, HashMap<String, Sight>), TmuxError> {
+        let glance = parse_glance(text.into(), "R", ids)?;
+        let sights = glance.sights().map(|(id, sight)| (id.to_string(), sight));
+        let sights = sights.collect();
+        Ok((glance.panes, sights))
+    }
+
+    #[test]
+    fn a_call_asks_for_what_it_can() {
+        for (panes, each, want) in [
+            (0, 1, 0),
+            (3, 1, 3),
+            (3, TEXT / 2, 2),
+            (3, TEXT * 2, 1),
+            (9999, 1, 755),
+            (9999, USUAL, 409),
+        ] {
+            assert_eq!(fitting(&ids(0..panes), each), want, "{panes} of {each}");
+        }
+        // tmux takes 16 KiB, with the format of the list.
+        let most: usize = ids(90_000..99_999)[..fitting(&ids(90_000..99_999), 1)]
+            .iter()
+            .map(|id| format!(" ; capturep -ept{id}").len())
+            .sum();
+        assert!(
+            most + PANE_FORMAT.len() + HEAD.len() + 500 < 16_000,
+            "{most}"
+        );
+    }
+
+    #[test]
+    fn panes_that_take_many_calls_are_each_told_once() {
+        let lab = Lab::new("many");
+        let tmux = &lab.0;
+        let mut all = vec!["%0".to_string()];
+        for n in 1..6 {
+            let cat = ["sh", "-c", &format!("echo pane {n}; exec cat")].map(String::from);
+            let name = format!("many{n}");
+            all.push(tmux.new_session(&name, Path::new("/"), &[], &cat).unwrap());
+        }
+        let shows = |n: usize, sight: &Sight| n == 0 || sight.screen.lines == [format!("pane {n}")];
+        lab.wait("all screens", |tmux| {
+            let sights = tmux.sights(&all).unwrap();
+            (0..6).all(|n| shows(n, &sights[&all[n]]))
+        });
+        tmux.run(&["kill-session", "-t", "=many3"]).unwrap();
+        for each in [TEXT, TEXT / 2, TEXT / 4, 1] {
+            let mut told = Vec::new();
+            let all = all.iter().rev().cloned().collect::<Vec<_>>();
+            // Each call is about screens as large as the first one is taken to be.
+            let seen = tmux.glances(&all, each, |glance| {
+                told.extend(glance.sights().map(|(id, sight)| (id.to_string(), sight)));
+            });
+            seen.unwrap();
+            told.sort_by(|a, b| a.0.cmp(&b.0));
+            let ids: Vec<&str> = told.iter().map(|(id, _)| &**id).collect();
+            assert_eq!(ids, ["%0", "%1", "%2", "%4", "%5"], "{each}");
+            for (id, sight) in &told {
+                assert!(shows(id[1..].parse().unwrap(), sight), "{id}: {sight:?}");
+            }
+        }
     }
 
     #[test]
@@ -469,9 +647,9 @@ mod tests {
         lab.0.run(&["copy-mode", "-t", "%0"]).unwrap();
         assert_eq!(hold(), None);
         let text = "R %1 8 0 s g o h 9 1 5 r gt-a\t80 1 m\t\t\t\t%1 3 1 1 7 1 vi x\ta\nR end\nx\n";
-        let one = parse_glance(text, "R", &ids(1..2)).unwrap();
-        assert_eq!(one.sights["%1"].hold, Some(Hold::Mode));
-        assert_eq!(one.sights["%1"].screen.size, (80, 1));
+        let (_, one) = parsed(text, &ids(1..2)).unwrap();
+        assert_eq!(one["%1"].hold, Some(Hold::Mode));
+        assert_eq!(one["%1"].screen.size, (80, 1));
     }
 
     #[test]
@@ -479,7 +657,7 @@ mod tests {
         let text = "R %1 8 0 s g oa h 9 1 5 r gt-a\t80 3\t t1 e1\t8 2 a text\t8 5 Be it\t%1 3 1 1 7 1 vi x\ta title\nof two lines\n\
             R %2 9 1 s g o h 9 1 5 r gt-b\t80 2\t\t8 0 x\t8 5 Be it\t%2 0 0 0 0 0 sh\t\nR end\n\
             \x1b[2mhel\x1b[0mlo  \n> R %2\n\n\n\n";
-        let Glance { panes, sights } = parse_glance(text, "R", &ids(1..3)).unwrap();
+        let (panes, sights) = parsed(text, &ids(1..3)).unwrap();
         let owners: Vec<_> = panes.iter().map(|pane| pane.owner.as_deref()).collect();
         assert_eq!(owners, [Some("a"), None]);
         assert_eq!(sights.len(), 2);
@@ -507,17 +685,17 @@ mod tests {
         assert!(sights["%2"].screen.lines.is_empty());
         // Whatever an option of a pane has, its screen is no other pane's.
         let forged = text.replace("80 2\t\t8 0 x\t", "80 2\tx\ty\tz\t%1 0 0 1 0 0 sh\t");
-        let sights = parse_glance(&forged, "R", &ids(1..3)).unwrap().sights;
+        let (_, sights) = parsed(&forged, &ids(1..3)).unwrap();
         assert_eq!(sights["%1"].screen.lines, ["hello", "> R %2"]);
         assert!(!sights.contains_key("%2"));
         // Behind a pane that is gone, nothing is read; what nobody asked for is no pane's.
         let asked = ["%9".to_string(), "%1".to_string()];
         let head = text.split_once("hel").unwrap().0;
         let head = head.strip_suffix("\x1b[2m").unwrap();
-        let Glance { panes, sights } = parse_glance(head, "R", &asked).unwrap();
+        let (panes, sights) = parsed(head, &asked).unwrap();
         assert_eq!((panes.len(), sights.len()), (2, 0));
-        assert!(parse_glance(text, "R", &ids(1..2)).is_err());
-        assert!(parse_glance(text, "R", &[]).is_err());
+        assert!(parsed(text, &ids(1..2)).is_err());
+        assert!(parsed(text, &[]).is_err());
     }
 
     #[test]
@@ -533,7 +711,8 @@ mod tests {
             std::thread::scope(|scope| {
                 let look = tmux.look(scope);
                 let panes = look.panes().unwrap();
-                let mut seen: Vec<String> = look.sights().unwrap().into_keys().collect();
+                let mut seen = Vec::new();
+                look.sights(|id, _| seen.push(id.to_string())).unwrap();
                 seen.sort();
                 (panes.len(), seen)
             })

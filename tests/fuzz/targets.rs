@@ -11,7 +11,7 @@ use gastown::hooks::report::{self, Report};
 use gastown::lifecycle::{mail as letters, request};
 use gastown::spawn::sources;
 use gastown::terminal::{LOOKS, answer, input, read};
-use gastown::tmux::{Screen, Sight, parse_glance, parse_marked};
+use gastown::tmux::{Screen, parse_glance, parse_marked};
 use gastown::tools::{bd, mail};
 use gastown::town::{
     activity, deacon, dialect, docked, env_file, json, marks, ours, patrols, pending, rigs, roles,
@@ -231,12 +231,8 @@ fn panes(text: &str) {
 
 fn screen(text: &str) {
     let ids: Vec<String> = (1..4).map(|n| format!("%{n}")).collect();
-    let glance = parse_glance(text, "R", &ids).unwrap_or_default();
-    let mut shown: Vec<Screen> = glance
-        .sights
-        .into_values()
-        .map(|sight: Sight| sight.screen)
-        .collect();
+    let glance = parse_glance(text.into(), "R", &ids).unwrap_or_default();
+    let mut shown: Vec<Screen> = glance.sights().map(|(_, sight)| sight.screen).collect();
     shown.extend(Screen::parse("%1 3 1 1 7 0 sh\tt", text.lines()).map(|(_, screen)| screen));
     for screen in shown {
         for look in LOOKS.iter().map(Some).chain([None]) {

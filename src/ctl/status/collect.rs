@@ -25,7 +25,7 @@ use crate::session::{process, rival, server};
 use crate::spool::Spool;
 use crate::systemd::{Properties, Systemd, TARGET, Unit};
 use crate::terminal::{Reader, State};
-use crate::tmux::{self, Index, Pane, Sight, Tmux, TmuxError};
+use crate::tmux::{self, Index, Look, Pane, Tmux, TmuxError};
 use crate::town::marks::Marks;
 use crate::town::{self, Town};
 
@@ -53,7 +53,7 @@ pub fn collect(town: &Town, systemd: Result<&Systemd, String>, also: Option<&Age
     });
     let marks = Marks::listed(town);
     let tmux = Tmux::on(town.socket());
-    let (panes, outside, sights, properties, stopped, rival, agents) = thread::scope(|scope| {
+    let (panes, outside, terminals, properties, stopped, rival, agents) = thread::scope(|scope| {
         // tmux is asked after the manager, so that each agent that runs there has its terminal by
         // now, and while all the rest is asked.
         let look = tmux.look(scope);
@@ -75,11 +75,13 @@ pub fn collect(town: &Town, systemd: Result<&Systemd, String>, also: Option<&Age
         let mains = properties.values().filter_map(main_process);
         let stopped = mains.filter(|pid| process::is_stopped(*pid)).collect();
         let panes = look.panes();
-        let outside = outside(panes.as_deref().unwrap_or_default());
+        let listed = panes.as_deref().unwrap_or_default();
+        let outside = outside(listed);
+        let terminals = states(town, &agents, listed, look);
         (
             panes,
             outside,
-            look.sights(),
+            terminals,
             properties,
             stopped,
             rival.join(),
@@ -101,10 +103,6 @@ pub fn collect(town: &Town, systemd: Result<&Systemd, String>, also: Option<&Age
         found.push(format!("{why}; sessions are not known"));
     }
     let panes = panes.ok();
-    let terminals = match (&panes, &sights) {
-        (Some(panes), Ok(sights)) => states(town, &agents, panes, sights),
-        _ => BTreeMap::new(),
-    };
     let refused = match (&systemd, &units) {
         (Ok(systemd), Ok(units)) => refused(systemd, units, &agents),
         _ => BTreeMap::new(),
@@ -345,20 +343,28 @@ fn states(
     town: &Town,
     agents: &BTreeSet<Agent>,
     panes: &[Pane],
-    sights: &HashMap<String, Sight>,
+    look: Look,
 ) -> BTreeMap<Agent, State> {
     let alive = panes.iter().filter(|pane| !pane.dead);
     let by_owner: HashMap<&str, &Pane> = alive
         .filter_map(|pane| Some((pane.owner.as_deref()?, pane)))
         .collect();
-    let state = |agent: &Agent| {
-        let pane = by_owner.get(agent.instance().as_str())?;
-        let reader = Reader::of(&town.appearance(agent).ok()?).of_process(pane.pid);
-        let (screen, report) = (&sights.get(&pane.id)?.screen, pane.report.as_ref());
-        let (state, _) = reader.judged(screen, report, Timestamp::now());
-        Some((agent.clone(), state))
-    };
-    agents.iter().filter_map(state).collect()
+    let owned = agents.iter();
+    let owned = owned.filter_map(|agent| Some((agent, *by_owner.get(&*agent.instance())?)));
+    let by_pane: HashMap<&str, (&Agent, &Pane)> = owned
+        .map(|(agent, pane)| (pane.id.as_str(), (agent, pane)))
+        .collect();
+    let mut states = BTreeMap::new();
+    let _ = look.sights(|pane, sight| {
+        if let Some((agent, pane)) = by_pane.get(pane)
+            && let Ok(program) = town.appearance(agent)
+        {
+            let reader = Reader::of(&program).of_process(pane.pid);
+            let (state, _) = reader.judged(&sight.screen, pane.report.as_ref(), Timestamp::now());
+            states.insert((*agent).clone(), state);
+        }
+    });
+    states
 }
 
 /// The earlier of the next elapses of the timers, and why: each tick writes its reason into the
