@@ -387,6 +387,11 @@ fn is_over(town: &Town, agents: &[AgentStatus], others: Option<&OtherServers>, k
             let since = shown.and_then(|deacon| deacon.since);
             is(&["active"]) && agent::silence(town, since, Timestamp::now()).is_none()
         }
+        "asks" | "busy" | "unknown" => {
+            let terminal = shown.and_then(|one| one.terminal.as_ref());
+            terminal.is_some_and(|state| state.word() != kind)
+        }
+        "tmux" => agents.iter().any(|one| one.terminal.is_some()),
         "hook" => is(&["active", "activating"]) || lacks_directory(),
         "gone" => has_directory(),
         "rigs" => !agents.iter().any(|one| {
@@ -454,6 +459,7 @@ mod tests {
         assert_eq!(lost.agents[1].reason, None);
     }
     use crate::ctl::status::model::Target;
+    use crate::terminal::{Question, State};
     use crate::town::tests::town_with;
     use jiff::SignedDuration;
 
@@ -585,6 +591,32 @@ mod tests {
         let told = of_marks(&town, &marks, &[agent("gone/witness", "active", None)]);
         assert_eq!(told.len(), 2, "{told:?}");
         assert!(told[1].contains("'gastownctl thaw gone'"), "{told:?}");
+    }
+
+    #[test]
+    fn who_has_been_answered_waits_no_more() {
+        let (_dir, town) = town_with(1, &[]);
+        let asks = State::Asks(Question::menu("Go on?"));
+        for kind in ["asks", "busy", "unknown"] {
+            alert::raise(&town, &format!("{kind}-deacon"), kind, &[]).unwrap();
+        }
+        alert::raise(&town, "tmux", "tmux", &[]).unwrap();
+        for (terminal, want) in [
+            (None, vec!["asks", "busy", "tmux", "unknown"]),
+            (Some(asks), vec!["asks"]),
+            (Some(State::Busy), vec!["busy"]),
+            (Some(State::Unknown), vec!["unknown"]),
+            (Some(State::Free), vec![]),
+        ] {
+            let deacon = AgentStatus {
+                agent: "deacon".into(),
+                terminal,
+                ..AgentStatus::default()
+            };
+            let mut got = of_alerts(&town, &[deacon], true);
+            got.sort();
+            assert_eq!(got, want);
+        }
     }
 
     #[test]
