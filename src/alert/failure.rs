@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use jiff::Timestamp;
+use nix::sys::signal::Signal;
 
 use super::deliver::deliver;
 use super::store::{self, all, begin, begin_in, dirs};
@@ -31,7 +32,7 @@ const NO_TOWN: &str = "town";
 /// Given to [`handle`] in the place of a unit: no unit has failed, only deliver what is due.
 pub const DELIVER: &str = "deliver";
 
-/// `gt-heartbeat --alert UNIT`: a unit failed. No alert while the manager is restarting it.
+/// `gt-heartbeat --alert UNIT`: a unit failed. No alert about an agent that the manager is restarting.
 ///
 /// # Errors
 /// There is no town or no manager, or the conditions cannot be read or written.
@@ -58,7 +59,7 @@ pub fn handle(unit: &str) -> Result<Exit> {
                 None => properties.int("ExecMainStatus"),
                 Some(_) => std::env::var("MONITOR_EXIT_STATUS")
                     .ok()
-                    .and_then(|status| status.parse().ok()),
+                    .and_then(|status| status_of(&status)),
             };
             let status = status.unwrap_or_default();
             let result = last_result.or_else(|| properties.text("Result"));
@@ -235,6 +236,12 @@ pub fn failed(unit: &str, why: &str) -> String {
     format!("{unit} failed: {why}; see 'journalctl --user -u {unit}'")
 }
 
+/// An exit status as systemd gives it in the environment: a number, or the name of a signal, as `KILL`.
+fn status_of(text: &str) -> Option<i32> {
+    let signal = || format!("SIG{text}").parse::<Signal>();
+    text.parse().ok().or_else(|| Some(signal().ok()? as i32))
+}
+
 /// How a unit's main process ended, in words. If a signal ended it, `status` is the signal's number.
 pub fn end(result: &str, status: i32) -> String {
     match result {
@@ -242,5 +249,17 @@ pub fn end(result: &str, status: i32) -> String {
         "signal" | "core-dump" => format!("{result} {status}"),
         "oom-kill" => "out of memory".into(),
         _ => format!("{result}, exit status {status}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signal_is_told_by_its_number() {
+        for (text, want) in [("KILL", Some(9)), ("3", Some(3)), ("", None), ("x", None)] {
+            assert_eq!(status_of(text), want, "{text}");
+        }
     }
 }
