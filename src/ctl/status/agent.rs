@@ -173,6 +173,10 @@ pub const PROPERTIES: &[&str] = &[
     "ExecMainCode",
 ];
 
+/// What is said of an agent whose unit is up, and whose program has ended.
+const ENDED: &str =
+    "its program has ended; it restarts in some seconds, unless somebody closes its session";
+
 /// What was asked once for all agents. `None`: it is not known.
 pub struct Seen<'a> {
     pub town: &'a Town,
@@ -384,6 +388,8 @@ impl Seen<'_> {
                 Some(format!("runs for '{root}'"))
             }
             ("active", None) if let Some(what) = wrong => Some(what.into()),
+            // `gt-agent` waits to see what somebody means by its end.
+            ("active", None) if pane.is_some_and(|pane| pane.dead) => Some(ENDED.into()),
             ("active", None) if let Some(State::Asks(question)) = &status.terminal => {
                 let what = printable(question.headline());
                 Some(format!(
@@ -631,6 +637,42 @@ mod tests {
         let deacon = status(&town, "deacon", None);
         let json = serde_json::to_value(&deacon).unwrap();
         assert!(json["held"].is_null() && json["frozen"].is_null(), "{json}");
+    }
+
+    #[test]
+    fn an_agent_whose_program_has_ended_does_not_just_run() {
+        let unit = Unit {
+            name: "gt-agent@deacon.service".into(),
+            description: String::new(),
+            active: "active".into(),
+            sub: "running".into(),
+            job: None,
+            load: "loaded".into(),
+        };
+        let (_dir, town) = town_with(1, &[]);
+        for dead in [false, true] {
+            let pane = Pane {
+                id: "%1".into(),
+                pid: 0,
+                dead,
+                status: None,
+                signal: None,
+                owner: Some("deacon".into()),
+                home: None,
+                server: 812,
+                clients: 0,
+                created: None,
+                report: None,
+                session: town.session(&Agent::deacon()),
+            };
+            let panes = [pane];
+            let seen = Seen {
+                panes: Some(Index::of(&panes)),
+                ..seen(&town)
+            };
+            let deacon = seen.status(&Agent::deacon(), Some(Some(&unit)), None, None);
+            assert_eq!(deacon.reason.as_deref() == Some(ENDED), dead, "{deacon:?}");
+        }
     }
 
     #[test]
