@@ -17,6 +17,7 @@ use crate::session::fit::{self, lost};
 use crate::session::{check, server, whose};
 use crate::systemd::{Properties, Systemd, Verb};
 use crate::tmux::{Index, Tmux};
+use crate::town::left::{Left, Note};
 use crate::town::marks::{self, Mark, Marks};
 use crate::town::{Town, poke};
 
@@ -289,7 +290,7 @@ fn bring_all_up(
         }
         bail!(
             "{agent} ended at once: {}; see 'gastownctl logs {agent}'",
-            last_end(&now)
+            end_of(town, agent, &now)
         )
     });
     both(all, stayed)
@@ -390,7 +391,37 @@ fn why_not(town: &Town, agent: &Agent, properties: &Properties) -> anyhow::Error
         }
         None => anyhow!(
             "{agent} did not start: {}; see 'gastownctl logs {agent}'",
-            last_end(properties)
+            end_of(town, agent, properties)
         ),
+    }
+}
+
+/// How an agent ended. One that asked to wait has not failed, so its unit does not tell.
+fn end_of(town: &Town, agent: &Agent, properties: &Properties) -> String {
+    let is_failed = properties.text("ActiveState").as_deref() == Some("failed");
+    match Note::of(town, agent).load() {
+        Ok(Some(Left::Waiting(_))) if !is_failed => {
+            "it asked to wait, and a later tick starts it".into()
+        }
+        _ => last_end(properties),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::town::tests::town_with;
+    use jiff::Timestamp;
+
+    #[test]
+    fn who_asked_to_wait_has_not_failed() {
+        let (_dir, town) = town_with(1, &[]);
+        let (deacon, unit) = (Agent::deacon(), Properties::default());
+        assert_eq!(end_of(&town, &deacon, &unit), "");
+        let note = Note::of(&town, &deacon);
+        note.save(Left::Waiting(Timestamp::now())).unwrap();
+        assert!(end_of(&town, &deacon, &unit).contains("asked to wait"));
+        note.save(Left::AtWork).unwrap();
+        assert_eq!(end_of(&town, &deacon, &unit), "");
     }
 }
