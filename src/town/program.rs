@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::path::Path;
 
 use anyhow::{Result, anyhow};
 
@@ -167,7 +169,8 @@ pub(super) fn is_claude(base: Option<&Preset>) -> bool {
 }
 
 /// A program as settings define it, completed by a preset: the one that it names as its provider,
-/// else the one of the same name, else the one with the same command.
+/// else the one of the same name, else the one with the same command, wherever that lies. As in `gt`,
+/// it is Claude where nothing of this is said.
 fn complete(
     name: &str,
     base: Option<&'static Preset>,
@@ -183,11 +186,15 @@ fn complete(
         .as_deref()
         .and_then(preset)
         .or(base)
-        .or_else(|| {
-            PRESETS
-                .iter()
-                .find(|preset| Some(preset.command) == command)
-        });
+        .or_else(
+            || match command.map(|command| Path::new(command).file_stem()) {
+                Some(stem) => PRESETS
+                    .iter()
+                    .find(|preset| stem == Some(OsStr::new(preset.command))),
+                None if custom.provider.is_none() => preset(DEFAULT),
+                None => None,
+            },
+        );
     let command = command.or(base.map(|base| base.command)).ok_or_else(|| {
         anyhow!(
             "Agent {name:?} has no command; add one in '{}'",
@@ -380,6 +387,21 @@ mod tests {
 
         for (custom, argv, prompt, delay, names) in [
             (r#"{"command":"/opt/x"}"#, "/opt/x", None, None, "x"),
+            // Wherever it lies, and whatever it is called, it is Claude.
+            (
+                r#"{"command":"/home/u/.local/bin/claude"}"#,
+                "/home/u/.local/bin/claude|--dangerously-skip-permissions",
+                Some("❯ "),
+                Some(10_000),
+                "node,claude",
+            ),
+            (
+                r#"{"args":["--model","opus"]}"#,
+                "claude|--model|opus",
+                Some("❯ "),
+                Some(10_000),
+                "node,claude",
+            ),
             (
                 r#"{"command":"/opt/x","args":["a b",""],"prompt_mode":"arg","ready_prompt_prefix":"> ","ready_delay_ms":0}"#,
                 "/opt/x|a b|",
@@ -450,7 +472,7 @@ mod tests {
             ),
             (
                 "settings/config.json",
-                r#"{"default_agent":"x","agents":{"x":{}}}"#,
+                r#"{"default_agent":"x","agents":{"x":{"provider":"generic"}}}"#,
                 "Agent \"x\" has no command",
             ),
             (
