@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 use super::{Town, json};
@@ -21,12 +21,19 @@ pub struct Labels {
 }
 
 impl Labels {
-    /// What the file says; nothing when it is missing or broken, since `bd` will be asked again.
+    /// What the file says; nothing when it is missing.
     ///
     /// # Errors
-    /// The file cannot be read.
+    /// The file cannot be used: then a docked rig must not be taken for another. The next answer of
+    /// `bd` replaces it.
     pub fn load(town: &Town) -> Result<Labels> {
-        Ok(files::look_at_own(&town.path(FILE), json::parse)?.unwrap_or_default())
+        let path = town.path(FILE);
+        files::look_at_own(&path, json::parse)?.with_context(|| {
+            format!(
+                "Cannot use '{}', which is written anew once 'bd' answers; else remove it",
+                path.display()
+            )
+        })
     }
 
     /// What the label says of a rig.
@@ -40,11 +47,11 @@ impl Labels {
     /// # Errors
     /// The file cannot be read or written.
     pub fn learn(town: &Town, answer: BTreeMap<String, Option<String>>) -> Result<bool> {
-        let before = Labels::load(town)?;
-        let mut now = before.clone();
+        let before = files::look_at_own::<Labels>(&town.path(FILE), json::parse)?.ok();
+        let mut now = before.clone().unwrap_or_default();
         now.rigs.extend(answer);
         now.rigs.retain(|rig, _| town.rigs().contains(rig));
-        if now == before {
+        if Some(&now) == before.as_ref() {
             return Ok(false);
         }
         files::write(&town.path(FILE), &serde_json::to_vec_pretty(&now)?)?;
@@ -77,12 +84,17 @@ mod tests {
             assert_eq!(Labels::learn(&town, answer).unwrap(), changed);
             assert_eq!(Labels::load(&town).unwrap().of("ff"), want);
         }
+        // A rig that is docked must not be started because the file is torn.
+        let agent = "ff/witness".parse().unwrap();
         files::write(&town.path(FILE), b"{").unwrap();
-        assert_eq!(Labels::load(&town).unwrap(), Labels::default());
+        assert!(Labels::load(&town).is_err());
+        let refusal = marks::refusal(&town, &agent).unwrap();
+        assert_eq!(refusal.mark, marks::Mark::Unknown);
+        assert!(Labels::learn(&town, BTreeMap::new()).unwrap());
+        assert_eq!(marks::refusal(&town, &agent), None);
         fs::remove_file(town.path(FILE)).unwrap();
         std::os::unix::fs::symlink(town.path(FILE), town.path(FILE)).unwrap();
         assert!(Labels::load(&town).is_err());
-        let agent = "ff/witness".parse().unwrap();
         let refusal = marks::refusal(&town, &agent).unwrap();
         assert_eq!(refusal.mark, marks::Mark::Unknown);
     }
