@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use super::hooks::Hooks;
 use super::presets::Prompt;
 use super::program::{Appearance, Program, is_claude};
-use super::{Town, env_file, settings};
+use super::{Town, env_file, roles, settings};
 use crate::agent::{Agent, Role};
 use crate::environment;
 use crate::exit::Exit;
@@ -149,9 +149,12 @@ impl Town {
         let mut texts = argv.iter().chain(env.values());
         ensure!(
             env.keys().all(|key| env_file::is_variable(key)) && !texts.any(|t| t.contains('\0')),
-            "Agent '{}' has a NUL character or an invalid variable name; mend it in '{}'",
+            "Agent '{}' has a NUL character or an invalid variable name; mend it in '{}', '{}' or '{}/{}.toml'",
             program.name,
-            settings::FILE
+            settings::FILE,
+            settings::AGENTS_FILE,
+            roles::DIR,
+            agent.role_name()
         );
         Ok(Launch {
             appearance,
