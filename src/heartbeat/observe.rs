@@ -565,18 +565,25 @@ fn last_command(town: &Town) -> Activity {
 }
 
 fn problems(town: &Town) -> BTreeMap<String, String> {
-    let key = |text: &str| {
-        // A broken file is one condition, whatever the parser says of it.
-        let file = text.split('\'').nth(1).unwrap_or(text);
-        let below = file.strip_prefix(&format!("{}/", town.root().display()));
-        format!("config-{}", below.unwrap_or(text))
-    };
-    let mut problems: BTreeMap<String, String> =
-        town.problems().into_iter().map(|p| (key(&p), p)).collect();
+    let mut problems: BTreeMap<String, String> = town
+        .problems()
+        .into_iter()
+        .map(|p| (key(town.root(), &p), p))
+        .collect();
     if let Some((what, command)) = rival::go_daemon(town) {
         problems.insert("go-daemon".into(), format!("{what}; run '{command}'"));
     }
     problems
+}
+
+/// The key of a problem: a broken file is one condition, whatever the parser says of it.
+fn key(root: &Path, problem: &str) -> String {
+    let file = problem
+        .split_once(&format!("'{}/", root.display()))
+        // The root may have quotes; what is said before the file has none.
+        .filter(|(words, _)| !words.contains('\''))
+        .and_then(|(_, rest)| rest.split_once('\''));
+    format!("config-{}", file.map_or(problem, |(file, _)| file))
 }
 
 fn clocks() -> Result<Clocks> {
@@ -591,4 +598,25 @@ fn clocks() -> Result<Clocks> {
         boottime: msec(ClockId::CLOCK_BOOTTIME)?,
         realtime: Timestamp::now(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broken_file_is_one_condition() {
+        for root in ["/srv/gt", "/home/o'neil/my 'gt'"] {
+            let root = Path::new(root);
+            let of = |words: String| key(root, &words);
+            let file = root.join("mayor/rigs.json");
+            let shown = file.display();
+            for why in ["EOF at line 1", "is larger than '4' bytes"] {
+                let broken = format!("Cannot use '{shown}': {why}; mend it");
+                assert_eq!(of(broken), "config-mayor/rigs.json");
+            }
+            let other = format!("Rig 'x' is skipped, see '{shown}'");
+            assert_eq!(of(other.clone()), format!("config-{other}"));
+        }
+    }
 }

@@ -29,7 +29,16 @@ pub fn parse<T: DeserializeOwned>(text: &str) -> Result<T> {
         text.trim_start().starts_with('{'),
         "it is not a JSON object"
     );
-    Ok(serde_json::from_str(text)?)
+    serde_json::from_str(text).map_err(told)
+}
+
+/// How much of a parser's message is told, in characters: it may quote all of a file.
+const TOLD: usize = 400;
+
+/// What a parser says of a text.
+pub(super) fn told(e: impl fmt::Display) -> anyhow::Error {
+    let text: String = e.to_string().chars().take(TOLD).collect();
+    anyhow!(text)
 }
 
 /// The longest duration of a setting, so that no sum of times and durations overflows.
@@ -109,7 +118,7 @@ impl Object {
         let Some((_, raw)) = self.0.iter().rev().find(|(k, _)| k == key) else {
             return Ok(None);
         };
-        serde_json::from_str(raw.get()).map_err(|e| anyhow!("'{key}': {e}"))
+        serde_json::from_str(raw.get()).map_err(|e| told(format_args!("'{key}': {e}")))
     }
 
     /// Sets a key, in its place if it is there, else at the end.
@@ -222,6 +231,15 @@ mod tests {
         }
         let deep = format!("{{\"a\":{}1{}}}", "[".repeat(100_000), "]".repeat(100_000));
         assert_eq!(Object::parse(&deep).unwrap().get::<i64>("b").unwrap(), None);
+    }
+
+    #[test]
+    fn a_message_does_not_quote_a_whole_file() {
+        let text = format!(r#"{{"at":"{}"}}"#, "x".repeat(1 << 20));
+        let error = parse::<Times>(&text).unwrap_err().to_string();
+        assert!(error.len() < 1000, "{}", error.len());
+        let error = Object::parse(&text).unwrap().get::<i64>("at").unwrap_err();
+        assert!(error.to_string().len() < 1000);
     }
 
     #[derive(Deserialize, Serialize, Debug, PartialEq)]

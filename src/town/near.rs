@@ -57,12 +57,16 @@ pub(super) fn of_value(file: &str, value: &Value, places: Places) -> Vec<String>
         for (at, value) in found {
             let at = match at.as_str() {
                 "" => String::new(),
-                at => format!(" in '{at}'"),
+                at => {
+                    let keys = at.chars().take(2 * LONGEST).flat_map(char::escape_debug);
+                    format!(" in '{}'", keys.collect::<String>())
+                }
             };
             for word in words(value) {
                 if let Some(meant) = meant(word, known.iter().copied()) {
                     slips.push(format!(
-                        "'{file}' has '{word}'{at}, which does nothing there; did you mean '{meant}'?"
+                        "'{file}' has '{}'{at}, which does nothing there; did you mean '{meant}'?",
+                        word.escape_debug()
                     ));
                 }
             }
@@ -102,6 +106,15 @@ fn words(value: &Value) -> Vec<&str> {
 mod tests {
     use super::*;
     use crate::agent::Role;
+
+    #[test]
+    fn a_slip_is_one_line_that_a_hook_can_get() {
+        const PLACES: Places = &[("a.*", &["witness"])];
+        let text = r#"{"a":{"k\u0000":{"witnes\u0000\n":1}}}"#;
+        let value = serde_json::from_str(text).unwrap();
+        let slips = of_value("f", &value, PLACES);
+        assert!(slips.len() == 1 && !slips[0].contains(char::is_control));
+    }
 
     #[test]
     fn what_was_meant() {

@@ -13,11 +13,12 @@ use serde_json::Value;
 use super::dialect::Dialect;
 use super::env_file::is_variable;
 use super::json::{self, nullable};
-use super::near::{self, Places};
+use super::near::{self, LONGEST, Places};
 use super::rigs::Rigs;
 use super::settings::{NO_DURATION, unusable};
 use crate::agent::{Agent, Role};
 use crate::environment::is_fixed;
+use crate::printable;
 
 /// The file, below the town's root.
 pub const FILE: &str = "mayor/daemon.json";
@@ -145,7 +146,7 @@ pub fn parse(text: &str) -> Result<Blocks> {
     }
     let file: File = json::parse(text)?;
     let mut slips = near::of_json(FILE, text, WORDS);
-    let mut env = BTreeMap::new();
+    let (mut env, mut unfit) = (BTreeMap::new(), Vec::new());
     for (key, value) in file.env.unwrap_or_default() {
         let text = match value {
             Value::String(text) => Some(text),
@@ -156,10 +157,17 @@ pub fn parse(text: &str) -> Result<Blocks> {
             Some(text) if is_variable(&key) && !is_fixed(&key) && !text.contains('\0') => {
                 env.insert(key, text);
             }
-            _ => slips.push(format!(
-                "'{FILE}' has {key:?} in 'env', which no agent can be given; take it out"
+            _ => unfit.push(format!(
+                "{:?}",
+                key.chars().take(LONGEST).collect::<String>()
             )),
         }
+    }
+    if !unfit.is_empty() {
+        slips.push(format!(
+            "'{FILE}' has {} in 'env', which no agent can be given; take it out",
+            printable::names(&unfit)
+        ));
     }
     Ok(Blocks {
         heartbeat: file.heartbeat,
@@ -305,6 +313,27 @@ mod tests {
                 "{text} {disabled:?}"
             );
         }
+    }
+
+    #[test]
+    fn many_variables_that_cannot_be_given_are_one_problem() {
+        let env = |names: &[String]| {
+            let pairs: Vec<String> = names
+                .iter()
+                .map(|name| format!(r#""{name}":"x""#))
+                .collect();
+            parse(&format!(r#"{{"env":{{{}}}}}"#, pairs.join(","))).unwrap()
+        };
+        assert_eq!(
+            env(&["a b".into(), "GOOD".into()]).slips(),
+            [r#"'mayor/daemon.json' has "a b" in 'env', which no agent can be given; take it out"#]
+        );
+        let names: Vec<String> = (0..1000).map(|n| format!("a {n}")).collect();
+        let slips = env(&names).slips;
+        assert!(
+            slips.len() == 1 && slips[0].contains("and 995 more"),
+            "{slips:?}"
+        );
     }
 
     #[test]

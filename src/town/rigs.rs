@@ -8,6 +8,7 @@ use anyhow::{Result, ensure};
 use serde::Deserialize;
 
 use super::json::{self, nullable};
+use super::near::MOST;
 use crate::agent;
 
 /// The file, below the town's root.
@@ -73,6 +74,12 @@ pub fn parse(text: &str) -> Result<Rigs> {
             prefix = DEFAULT_PREFIX;
         }
         rigs.prefixes.insert(name, prefix.to_string());
+    }
+    let more = rigs.problems.len().saturating_sub(MOST);
+    if more > 0 {
+        rigs.problems.truncate(MOST);
+        rigs.problems
+            .push(format!("'{FILE}' has {more} more such names; mend them"));
     }
     Ok(rigs)
 }
@@ -197,6 +204,10 @@ mod tests {
         assert_eq!(rigs.prefix("ok"), "gt");
         assert_eq!(rigs.problems().len(), 5);
         assert!(rigs.problems().iter().all(|p| !p.contains('\n')));
+        let many: Vec<String> = (0..1000).map(|n| format!(r#""a {n}":{{}}"#)).collect();
+        let rigs = parse(&format!(r#"{{"rigs":{{{}}}}}"#, many.join(","))).unwrap();
+        assert_eq!(rigs.problems().len(), MOST + 1);
+        assert!(rigs.problems()[MOST].contains("990 more"));
     }
 
     #[test]

@@ -16,6 +16,7 @@ use std::path::Path;
 use anyhow::{Result, ensure};
 use serde::Deserialize;
 
+use super::json;
 use super::kept::Kept;
 use crate::agent::Role;
 use crate::files;
@@ -44,7 +45,7 @@ pub(super) struct Session {
 pub fn parse(text: &str) -> Result<RoleFile> {
     let most = files::TOML_LIMIT;
     ensure!(text.len() <= most, "it is larger than {most} bytes");
-    Ok(toml_edit::de::from_str(text)?)
+    toml_edit::de::from_str(text).map_err(json::told)
 }
 
 /// The files of a directory by role; none where there is no such directory. `dir` is as in
