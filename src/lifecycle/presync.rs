@@ -94,18 +94,19 @@ impl Worktree {
             files::remove(&path)?;
             return Ok(());
         };
-        let before: u32 = files::read(&path)?
+        let before: u32 = files::read(&path)
+            .unwrap_or_default()
             .and_then(|text| text.trim().parse().ok())
             .unwrap_or_default();
         let count = before.saturating_add(1);
-        files::write(&path, format!("{count}\n").as_bytes())?;
+        // The alert first, for a full disk has room for it elsewhere.
         if why.contains(git::KEPT) {
             self.raise("is not as it was", why)?;
         } else if count >= self.town.ours().sync_failures {
             let what = format!("could not be brought up to date {count} times in a row");
             self.raise(&what, why)?;
         }
-        Ok(())
+        files::write(&path, format!("{count}\n").as_bytes())
     }
 
     /// The key of the alert about the worktree.
@@ -153,9 +154,10 @@ impl Worktree {
             Some(stop),
         );
         // A sync that works does not end the alert about what one that was cut off has left.
-        let counted = match &right {
-            Ok(()) => self.count(synced.as_ref().err().map(String::as_str)),
-            Err(_) => Ok(()),
+        let counted = match (&right, &synced) {
+            (Ok(()), Ok(Synced::Done)) => self.count(None),
+            (Ok(()), Err(why)) => self.count(Some(why)),
+            _ => Ok(()),
         };
         if let Err(e) = counted {
             log::warn!(gt_agent:% = agent; "{e:#}, ignoring");
@@ -205,5 +207,11 @@ mod tests {
         worktree.count(None).unwrap();
         worktree.count(Some("no network")).unwrap();
         assert!(!is_told());
+        // It cannot be written.
+        let count = town.path("daemon/presync/ff-refinery.failures");
+        std::fs::remove_file(&count).unwrap();
+        std::fs::create_dir(&count).unwrap();
+        assert!(worktree.count(Some(git::KEPT)).is_err());
+        assert!(is_told());
     }
 }

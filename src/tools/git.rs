@@ -24,6 +24,9 @@ const LOCAL: Duration = Duration::from_secs(10);
 /// the stash, as with a large file that git fetches or filters.
 pub const UNDO: Duration = Duration::from_secs(30);
 
+/// How many files one git command gets as arguments.
+const FILES: usize = 500;
+
 /// How many times we try to take a stash off the list, if each time another one comes off instead.
 const DROPS: usize = 3;
 
@@ -38,6 +41,9 @@ const UNDER_WAY: [(&str, &str); 7] = [
     ("sequencer", "cherry-pick or revert of several commits"),
     ("BISECT_START", "bisect"),
 ];
+
+/// Those of them that a sync which was killed may have left itself.
+const OURS: [&str; 3] = ["rebase-merge", "rebase-apply", "CHERRY_PICK_HEAD"];
 
 /// What an error says when local changes are no longer in the worktree.
 pub const KEPT: &str = "what is missing is in 'git stash'";
@@ -58,9 +64,19 @@ struct Before {
     commit: String,
     /// The branch that was checked out, as a full reference, if any was.
     branch: Option<String>,
+    /// The commit that it is rebased on.
+    #[serde(default)]
+    onto: Option<String>,
     /// The name of the stash with the local changes. It is unique, because all worktrees of a
     /// repository share one list of stashes.
     stash: String,
+}
+
+impl Before {
+    /// An error, with where the local changes are.
+    fn kept(&self, e: String) -> String {
+        format!("{e}; {KEPT} as '{}', or in 'git reflog'", self.stash)
+    }
 }
 
 struct Git<'a> {
@@ -74,6 +90,8 @@ struct Git<'a> {
     stop: Option<BorrowedFd<'a>>,
     /// Whether the user has told git a name, without which it does not rebase.
     has_name: bool,
+    /// Whether the sync was killed, so that somebody may have worked here since.
+    is_later: bool,
 }
 
 /// Fetches, and rebases the worktree `dir` on `origin/<branch>`, with local changes put aside
@@ -96,14 +114,13 @@ pub fn sync(
     let Some(git) = Git::of(tools, dir, deadline, stop)? else {
         return Ok(Synced::NoWorktree);
     };
-    for (state, what) in UNDER_WAY {
-        if files::is_there(&git.dir.join(state)).map_err(|e| format!("{e:#}"))? {
-            return Err(format!("'{}' has a {what} under way", dir.display()));
-        }
+    if let Some(what) = git.under_way(&[])? {
+        return Err(format!("'{}' has a {what} under way", dir.display()));
     }
     git.within(&["fetch", "--quiet", "origin"])?;
     let onto = format!("refs/remotes/origin/{branch}");
-    git.local(&["rev-parse", "--verify", "--quiet", &onto])
+    let tip = git
+        .local(&["rev-parse", "--verify", "--quiet", &onto])
         .map_err(|_| format!("origin has no branch '{branch}'"))?;
     if git
         .local(&["merge-base", "--is-ancestor", &onto, "HEAD"])
@@ -129,17 +146,31 @@ pub fn sync(
     }
     let before = Before {
         commit: git.local(&["rev-parse", "HEAD"])?,
-        branch: git.local(&["symbolic-ref", "--quiet", "HEAD"]).ok(),
+        branch: git.branch(),
+        onto: Some(tip),
         stash: format!("gastown pre-sync {}-{}", Timestamp::now(), Pid::this()),
     };
+    git.is_free(&before)?;
     let text = serde_json::to_vec(&before).map_err(|e| e.to_string())?;
     files::write(record, &text).map_err(|e| format!("{e:#}"))?;
     let mut stash = None;
+    let mut undone = Ok(());
     let rebased = git.put_aside(&before.stash).and_then(|commit| {
         stash = commit;
-        git.within(&["rebase", "--quiet", &onto]).map(drop)
+        let rebased = git.within(&["rebase", "--quiet", &onto]);
+        let rebased = rebased.and_then(|_| match git.branch() == before.branch {
+            true => Ok(()),
+            false => Err("'git rebase' could not go back to the branch".to_string()),
+        });
+        if rebased.is_err() {
+            undone = git.abort(&before).and_then(|()| git.set_back(&before));
+        }
+        rebased
     });
-    let right = git.put_right(&before, stash, rebased.is_ok());
+    let right = match undone {
+        Ok(()) => git.put_right(&before, stash, rebased.is_ok()),
+        Err(e) => Err(before.kept(e)),
+    };
     forget(record)?;
     // The first error says more, but only the second says where the changes are.
     match (rebased, right?) {
@@ -160,16 +191,19 @@ pub fn put_right(tools: &Tools, dir: &Path, record: &Path) -> Result<(), String>
     };
     let before: Result<Before, _> = serde_json::from_str(&text);
     let done = match (before, Git::of(tools, dir, Instant::now(), None)) {
-        (Ok(before), Ok(Some(git))) => {
-            git.unlock(before.branch.as_deref());
-            git.put_right(&before, None, false).map(drop)
+        (Ok(before), Ok(Some(mut git))) => {
+            git.is_later = true;
+            git.put_right_later(&before)
         }
-        (Err(e), _) => Err(format!("'{}' is broken: {e}", record.display())),
-        (_, Err(e)) => Err(e),
-        (_, Ok(None)) => Err(format!("'{}' is no worktree any more", dir.display())),
+        (Ok(before), Err(e)) => Err(before.kept(e)),
+        (Ok(before), Ok(None)) => {
+            let e = format!("'{}' is no worktree any more", dir.display());
+            Err(before.kept(e))
+        }
+        (Err(e), _) => Err(format!("'{}' is broken: {e}; {KEPT}", record.display())),
     };
-    forget(record)?;
-    done
+    // The first error says where the changes are.
+    done.and(forget(record))
 }
 
 fn forget(record: &Path) -> Result<(), String> {
@@ -194,6 +228,7 @@ impl<'a> Git<'a> {
             deadline,
             stop,
             has_name: true,
+            is_later: false,
         };
         if tools.path("git").is_none() {
             return Err("there is no git".into());
@@ -213,6 +248,37 @@ impl<'a> Git<'a> {
         git.common = PathBuf::from(git.local(&common)?);
         git.has_name = git.local(&["var", "GIT_COMMITTER_IDENT"]).is_ok();
         Ok(Some(git))
+    }
+
+    /// What somebody is in the middle of here, but for what the files `ours` show.
+    fn under_way(&self, ours: &[&str]) -> Result<Option<&'static str>, String> {
+        for (state, what) in UNDER_WAY {
+            let is_there = || files::is_there(&self.dir.join(state));
+            if !ours.contains(&state) && is_there().map_err(|e| format!("{e:#}"))? {
+                return Ok(Some(what));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Fails where another git is at work, or was killed, for a rebase would stop half-way; or where there
+    /// are conflicts, which no stash keeps.
+    fn is_free(&self, before: &Before) -> Result<(), String> {
+        let own = ["index.lock", "HEAD.lock"].map(|lock| self.dir.join(lock));
+        let branch = before.branch.as_ref();
+        let branch = branch.map(|branch| self.common.join(format!("{branch}.lock")));
+        for lock in own.into_iter().chain(branch) {
+            if files::is_there(&lock).map_err(|e| format!("{e:#}"))? {
+                let lock = lock.display();
+                return Err(format!(
+                    "another git is at work, or was killed: if it was, remove '{lock}'"
+                ));
+            }
+        }
+        match self.local(&["ls-files", "--unmerged"])?.is_empty() {
+            true => Ok(()),
+            false => Err("there are conflicts that nobody has resolved".into()),
+        }
     }
 
     /// Removes the locks that a killed git has left: those of what only this worktree uses, and
@@ -250,6 +316,25 @@ impl<'a> Git<'a> {
         self.run(args, UNDO, None)
     }
 
+    /// As [`Git::undo`]. A file whose filter fails, as that of git-lfs without its program, is written as
+    /// git keeps it: else no file would come back.
+    fn undo_unfiltered(&self, args: &[&str]) -> Result<String, String> {
+        let filters = [
+            "config",
+            "--name-only",
+            "--get-regexp",
+            r"^filter\..*\.required$",
+        ];
+        let filters = self.local(&filters).unwrap_or_default();
+        let mut git = self.command(args)?;
+        git.env("GIT_CONFIG_COUNT", filters.lines().count().to_string());
+        for (n, filter) in filters.lines().enumerate() {
+            git.env(format!("GIT_CONFIG_KEY_{n}"), filter);
+            git.env(format!("GIT_CONFIG_VALUE_{n}"), "false");
+        }
+        self.finish(git, args, UNDO, None)
+    }
+
     /// Runs a git command that may take long: until the deadline, or until we are to stop.
     fn within(&self, args: &[&str]) -> Result<String, String> {
         let left = self.deadline.saturating_duration_since(Instant::now());
@@ -262,9 +347,19 @@ impl<'a> Git<'a> {
         limit: Duration,
         stop: Option<BorrowedFd<'_>>,
     ) -> Result<String, String> {
+        self.finish(self.command(args)?, args, limit, stop)
+    }
+
+    fn finish(
+        &self,
+        mut git: Command,
+        args: &[&str],
+        limit: Duration,
+        stop: Option<BorrowedFd<'_>>,
+    ) -> Result<String, String> {
         // The time of a file is that of the kernel's last timer tick, so a little early.
         let begun = SystemTime::now() - Duration::from_millis(100);
-        let out = run_until(&mut self.command(args)?, limit, stop);
+        let out = run_until(&mut git, limit, stop);
         if matches!(out, Err(ToolError::TimedOut(_) | ToolError::Stopped)) {
             self.unlock_since(begun);
         }
@@ -294,6 +389,11 @@ impl<'a> Git<'a> {
         let taken_out = [&["log"], &names[..], &ours].concat();
         let files = self.local(&added)? + "\0" + &self.local(&taken_out)?;
         for file in files.split('\0').filter(|file| !file.is_empty()) {
+            if file.contains(char::REPLACEMENT_CHARACTER) {
+                return Err(format!(
+                    "'{file}' is no UTF-8, so it is not known whether such a file is in the way"
+                ));
+            }
             let is_dir = |part: &Path| self.work.join(part).symlink_metadata().map(|m| m.is_dir());
             let mut parts: Vec<&Path> = Path::new(file).ancestors().collect();
             parts.reverse();
@@ -303,9 +403,10 @@ impl<'a> Git<'a> {
                 continue;
             };
             let part = part.to_string_lossy();
-            let check = ["check-ignore", "--quiet", "--", &part];
-            if self.local(&check).is_ok() {
-                return Ok(Some(part.into_owned()));
+            match self.within(&["check-ignore", "--quiet", "--", &part]) {
+                Ok(_) => return Ok(Some(part.into_owned())),
+                Err(e) if is_no(&e) => {}
+                Err(e) => return Err(e),
             }
         }
         Ok(None)
@@ -315,24 +416,82 @@ impl<'a> Git<'a> {
     /// failed keeps them.
     fn unseen(&self) -> Result<Option<String>, String> {
         let copy = self.dir.join("gastown-index");
+        let remove = || {
+            for file in [copy.with_extension("lock"), copy.clone()] {
+                let _ = std::fs::remove_file(file);
+            }
+        };
         let changed = ["diff-files", "--name-only", "-z"];
         let in_copy = |args: &[&str]| {
             let mut git = self.command(args)?;
             git.env("GIT_INDEX_FILE", &copy);
             said(args, run_until(&mut git, LOCAL, None))
         };
+        // Who was killed here has left a lock, with which git would not touch the copy.
+        remove();
         let copied = std::fs::copy(self.dir.join("index"), &copy);
-        copied.map_err(|e| format!("Failed to copy the index to '{}': {e}", copy.display()))?;
-        // This takes the mark from files that have changed, and fails where there are any.
-        let _ = in_copy(&["update-index", "--really-refresh"]);
-        let all = in_copy(&changed);
-        for file in [copy.with_extension("lock"), copy.clone()] {
-            let _ = std::fs::remove_file(file);
-        }
+        let failed = |e| format!("Failed to copy the index to '{}': {e}", copy.display());
+        let all = copied.map_err(failed).and_then(|_| {
+            // This takes the mark from files that have changed, and fails where there are any.
+            match in_copy(&["update-index", "--really-refresh"]) {
+                Err(e) if !is_no(&e) => Err(e),
+                _ => in_copy(&changed),
+            }
+        });
+        remove();
         let (all, seen) = (all?, self.local(&changed)?);
         let seen: HashSet<&str> = seen.split('\0').collect();
         let unseen = all.split('\0').find(|file| !seen.contains(file));
         Ok(unseen.map(String::from))
+    }
+
+    /// Whether this is a file of the worktree, and no link.
+    fn is_file(&self, file: &str) -> bool {
+        let found = self.work.join(file).symlink_metadata();
+        found.is_ok_and(|found| found.is_file())
+    }
+
+    /// Those of the files that are as one of the commits has them. Nothing is written: the disk may be
+    /// full.
+    fn known(&self, files: &[&str], commits: &[&str]) -> Result<HashSet<String>, String> {
+        let mut known = HashSet::new();
+        for files in files.chunks(FILES) {
+            let mut blobs = HashSet::new();
+            for commit in commits {
+                let tree = ["ls-tree", "-r", "-z", "--format=%(objectname) %(path)"];
+                let tree = self.local(&[&tree[..], &[commit, "--"], files].concat())?;
+                blobs.extend(tree.split('\0').map(String::from));
+            }
+            let hashes = self.undo(&[&["hash-object", "--"], files].concat())?;
+            let found = hashes.lines().zip(files);
+            let found = found.filter(|(hash, file)| blobs.contains(&format!("{hash} {file}")));
+            known.extend(found.map(|(_, file)| file.to_string()));
+        }
+        Ok(known)
+    }
+
+    /// Whether there is a file that somebody has changed since the stash was made: it is neither as HEAD
+    /// has it nor as the stash does.
+    fn has_others(&self, stash: &str) -> Result<bool, String> {
+        let untracked = format!("{stash}^3");
+        let has_untracked = self.local(&["rev-parse", "--verify", "--quiet", &untracked]);
+        let commits = ["HEAD", stash, &untracked];
+        let commits = &commits[..2 + usize::from(has_untracked.is_ok())];
+        let changed = [
+            "ls-files",
+            "--modified",
+            "--others",
+            "--exclude-standard",
+            "-z",
+        ];
+        let staged = ["diff", "--cached", "--name-only", "--no-renames", "-z"];
+        let files = self.local(&changed)? + "\0" + &self.local(&staged)?;
+        let files: Vec<&str> = files
+            .split('\0')
+            .filter(|file| self.is_file(file))
+            .collect();
+        let known = self.known(&files, commits)?;
+        Ok(files.iter().any(|file| !known.contains(*file)))
     }
 
     /// A merge of ours with changes that neither of its sides has: a rebase makes no merges, so they
@@ -370,6 +529,16 @@ impl<'a> Git<'a> {
         Ok(stash.map(|(_, commit)| commit))
     }
 
+    /// Puts right what a sync that was killed has left, unless somebody works here by now.
+    fn put_right_later(&self, before: &Before) -> Result<(), String> {
+        let under_way = self.under_way(&OURS).map_err(|e| before.kept(e))?;
+        if let Some(what) = under_way {
+            return Err(before.kept(format!("somebody has a {what} under way there since")));
+        }
+        self.unlock(before.branch.as_deref());
+        self.put_right(before, None, false).map(drop)
+    }
+
     /// Ends an unfinished rebase, and brings back the changes that were put aside. `false`: they
     /// conflicted, so all is as it was before the sync. `is_clean`: all of them were put aside.
     /// Without a `stash` it is looked for in the list, from which somebody in another worktree may have
@@ -380,10 +549,7 @@ impl<'a> Git<'a> {
         stash: Option<String>,
         is_clean: bool,
     ) -> Result<bool, String> {
-        let kept = |e: String| {
-            let name = &before.stash;
-            format!("{e}; {KEPT} as '{name}', or in 'git reflog'")
-        };
+        let kept = |e| before.kept(e);
         self.abort(before).map_err(kept)?;
         let listed = || self.stash(|line| line.ends_with(&before.stash));
         let stash = match stash {
@@ -403,10 +569,13 @@ impl<'a> Git<'a> {
             return Err("somebody has worked there since".into());
         }
         let status = ["status", "--porcelain", "--ignore-submodules=all"];
-        let has_more = is_clean && !self.local(&status)?.is_empty();
-        let fits = self
-            .undo(&["stash", "apply", "--quiet", "--index", stash])
-            .is_ok();
+        let is_dirty = !self.local(&status)?.is_empty();
+        let has_more = is_dirty && (is_clean || (self.is_later && self.has_others(stash)?));
+        // A part of what the stash has may be in the index and gone from the worktree: git would take
+        // that for changed, and leave it so.
+        let is_half = is_dirty && !is_clean && !has_more;
+        let apply = ["stash", "apply", "--quiet", "--index", stash];
+        let fits = !is_half && self.undo(&apply).is_ok();
         if !fits && has_more {
             self.undo(&["add", "--all"])?;
             let name = format!("{} meanwhile", before.stash);
@@ -427,8 +596,11 @@ impl<'a> Git<'a> {
         if self.local(&["rev-parse", "HEAD"])? == before {
             return Ok(false);
         }
-        let last = self.local(&["log", "-1", "--walk-reflogs", "--format=%gs"])?;
-        Ok(!last.starts_with("rebase"))
+        let all = ["log", "-9", "--walk-reflogs", "--format=%gs"];
+        let all = self.local(&all)?;
+        // A stash is brought back with such a reset.
+        let mut moves = all.lines().filter(|line| *line != "reset: moving to HEAD");
+        Ok(!moves.next().is_some_and(|last| last.starts_with("rebase")))
     }
 
     /// Takes a stash off the list. git does that by the place in the list, where another worktree's
@@ -458,7 +630,7 @@ impl<'a> Git<'a> {
 
     /// Makes HEAD, index, worktree and untracked files what they were before the stash.
     fn restore(&self, stash: &str, before: &str) -> Result<(), String> {
-        self.undo(&["reset", "--hard", "--quiet", before])?;
+        self.undo_unfiltered(&["reset", "--hard", "--quiet", before])?;
         let (index, untracked) = (format!("{stash}^2"), format!("{stash}^3"));
         self.undo(&["restore", "--source", &index, "--staged", "--", ":/"])?;
         self.undo(&["restore", "--source", stash, "--worktree", "--", ":/"])?;
@@ -471,6 +643,72 @@ impl<'a> Git<'a> {
             self.undo(&[&source[..], &["--worktree", "--", ":/"]].concat())?;
         }
         Ok(())
+    }
+
+    /// Has HEAD, its branch and the files be what they were, where the end of a rebase has left them
+    /// otherwise: git tells of no failure where it cannot write a reference.
+    fn set_back(&self, before: &Before) -> Result<(), String> {
+        let is_on = self.branch() == before.branch;
+        let is_at = self.local(&["rev-parse", "HEAD"])? == before.commit;
+        let status = ["status", "--porcelain", "--untracked-files=no"];
+        let status = [&status[..], &["--ignore-submodules=all"]].concat();
+        // First what makes room on a full disk.
+        if !is_on || !is_at || !self.local(&status)?.is_empty() {
+            self.undo_unfiltered(&["read-tree", "--reset", "-u", &before.commit])?;
+        }
+        if let Some(branch) = before.branch.as_ref().filter(|_| !is_on) {
+            self.local(&["symbolic-ref", "HEAD", branch])?;
+        }
+        if self.local(&["rev-parse", "HEAD"])? != before.commit {
+            self.local(&["update-ref", "HEAD", &before.commit])?;
+        }
+        if let Err(e) = self.sweep(before) {
+            log::debug!("{e}, ignoring");
+        }
+        Ok(())
+    }
+
+    /// The branch that is checked out, as a full reference, if any is.
+    fn branch(&self) -> Option<String> {
+        self.local(&["symbolic-ref", "--quiet", "HEAD"]).ok()
+    }
+
+    /// Removes the files that an unfinished rebase has written and that no commit of ours has: the next
+    /// sync would take them for somebody's, which are in the way of the branch's.
+    fn sweep(&self, before: &Before) -> Result<(), String> {
+        let untracked = ["ls-files", "--others", "--exclude-standard", "-z"];
+        let untracked = self.local(&untracked)?;
+        let untracked: Vec<&str> = untracked.split('\0').filter(|f| !f.is_empty()).collect();
+        let Some(onto) = before.onto.as_deref() else {
+            return Ok(());
+        };
+        let mut theirs = Vec::new();
+        for files in untracked.chunks(FILES) {
+            let names = ["ls-tree", "-r", "-z", "--name-only", onto, "--"];
+            let names = self.local(&[&names[..], files].concat())?;
+            let names: HashSet<&str> = names.split('\0').collect();
+            let is_theirs = |file: &&&str| names.contains(**file) && self.is_file(file);
+            theirs.extend(files.iter().filter(is_theirs));
+        }
+        let whole = self.known(&theirs, &[onto])?;
+        for file in theirs {
+            if whole.contains(file) || self.is_begun(onto, file) {
+                let _ = std::fs::remove_file(self.work.join(file));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a file is the beginning of what a commit has there: a full disk, or the end of the rebase,
+    /// has cut it off.
+    fn is_begun(&self, commit: &str, file: &str) -> bool {
+        let whole = self.undo(&["cat-file", "--filters", &format!("{commit}:{file}")]);
+        let text = std::fs::read(self.work.join(file)).ok();
+        whole.ok().zip(text).is_some_and(|(whole, text)| {
+            let text = String::from_utf8_lossy(&text);
+            let is_cut = |c: char| c.is_whitespace() || c == char::REPLACEMENT_CHARACTER;
+            whole.starts_with(text.trim_end_matches(is_cut))
+        })
     }
 
     /// Ends a rebase that failed, took too long, or was killed.
@@ -486,13 +724,16 @@ impl<'a> Git<'a> {
         let under_way = dirs.map(|dir| files::is_there(&dir).unwrap_or(true));
         if under_way.contains(&true) && self.undo(&["rebase", "--abort"]).is_err() {
             self.unlock(before.branch.as_deref());
-            if self.undo(&["rebase", "--abort"]).is_err() {
+            if self.undo_unfiltered(&["rebase", "--abort"]).is_err() {
                 self.undo(&["rebase", "--quit"])?;
-                self.undo(&["reset", "--hard", "--quiet", &before.commit])?;
+                self.undo_unfiltered(&["reset", "--hard", "--quiet", &before.commit])?;
                 if let Some(branch) = &before.branch {
                     self.local(&["symbolic-ref", "HEAD", branch])?;
                 }
             }
+        }
+        if under_way.contains(&true) {
+            self.set_back(before)?;
         }
         // An interrupted rebase may leave this file, which would bar every later sync.
         let _ = std::fs::remove_file(self.dir.join("CHERRY_PICK_HEAD"));
@@ -508,6 +749,11 @@ fn said(args: &[&str], out: Result<super::Output, super::ToolError>) -> Result<S
         Ok(out) => Err(format!("'{what}' failed: {}", out.complaint())),
         Err(e) => Err(format!("'{what}' {e}")),
     }
+}
+
+/// Whether git has only said no, and has not failed.
+fn is_no(e: &str) -> bool {
+    e.trim_end_matches(')').ends_with("exit status: 1")
 }
 
 /// Has git ask no questions: nobody is there to answer.
@@ -812,6 +1058,8 @@ mod tests {
         setup.commit("work", "b", "b\n");
         setup.git("work", "update-index --assume-unchanged b");
         fs::write(setup.path("work/b"), "mine\n").unwrap();
+        // A sync that was killed has left it.
+        fs::write(setup.path("work/.git/gastown-index.lock"), "").unwrap();
         fs::write(setup.path("work/new"), "untracked\n").unwrap();
         let why = setup.sync().unwrap_err();
         assert!(why.contains("'b' is unchanged"), "{why}");
@@ -919,6 +1167,171 @@ mod tests {
         }
     }
 
+    /// After a sync that was killed somebody has changed a file, and perhaps more, before the next start.
+    #[test]
+    fn what_was_changed_since_is_kept() {
+        for (file, merges) in [("a", false), ("c", false), ("a", true)] {
+            let Some(setup) = Setup::new() else { return };
+            setup.git("work", "config user.name t");
+            setup.git("work", "config user.email t@t");
+            setup.git("work", "checkout -q -b side");
+            setup.commit("work", "a", "side\n");
+            setup.git("work", "checkout -q main");
+            let commit = setup.git("work", "rev-parse HEAD");
+            let record = format!(
+                r#"{{"commit":"{commit}","branch":"refs/heads/main","stash":"gastown pre-sync x"}}"#
+            );
+            fs::write(setup.path("record"), record).unwrap();
+            let work = setup.path("work");
+            fs::write(work.join("a"), "put aside\n").unwrap();
+            let mut git = setup.tools.command("git", &work).unwrap();
+            git.args(["stash", "push", "-q", "-m", "gastown pre-sync x"]);
+            run(&mut git, LOCAL).unwrap();
+            if merges {
+                setup.git("work", "merge -q --no-ff --no-commit side");
+            }
+            fs::write(work.join(file), "since\n").unwrap();
+            let put_right = put_right(&setup.tools, &work, &setup.path("record"));
+            let here = setup.read(file);
+            if file == "c" {
+                assert_eq!(put_right, Ok(()));
+                assert_eq!(here + &setup.read("a"), "since\nput aside\n");
+                assert_eq!(setup.git("work", "stash list"), "");
+                continue;
+            }
+            let why = put_right.unwrap_err();
+            assert!(why.contains(KEPT), "{why}");
+            let other = setup.git("work", "show stash:a");
+            let both = [here.trim(), other.as_str()];
+            let want = match merges {
+                true => ["since", "put aside"],
+                false => ["put aside", "since"],
+            };
+            assert_eq!(both, want, "{why}");
+            assert_eq!(work.join(".git/MERGE_HEAD").exists(), merges);
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_looked_at_is_told_to_be_in_the_stash() {
+        let Some(setup) = Setup::new() else { return };
+        let record = setup.path("record");
+        let good = r#"{"commit":"x","stash":"gastown pre-sync x"}"#;
+        for (text, dir) in [("{", "work"), (good, "nowhere"), (good, "")] {
+            fs::write(&record, text).unwrap();
+            let why = put_right(&setup.tools, &setup.path(dir), &record).unwrap_err();
+            assert!(why.contains(KEPT) && !record.exists(), "{why}");
+        }
+    }
+
+    #[test]
+    fn a_filter_that_fails_costs_no_change() {
+        let Some(setup) = Setup::new() else { return };
+        setup.commit("origin", ".gitattributes", "big filter=lfs\n");
+        setup.commit("origin", "big", "old\n");
+        setup.git("work", "pull -q");
+        setup.commit("origin", "big", "new\n");
+        setup.commit("origin", "a", "three\n");
+        setup.commit("origin", "another", "theirs\n");
+        setup.git("work", "config filter.lfs.clean cat");
+        setup.git("work", "config filter.lfs.smudge false");
+        setup.git("work", "config filter.lfs.required true");
+        setup.commit("work", "b", "mine\n");
+        fs::write(setup.path("work/b"), "changed\n").unwrap();
+        let before = setup.git("work", "rev-parse HEAD");
+        let why = setup.sync().unwrap_err();
+        assert!(why.contains("filter"), "{why}");
+        assert_eq!(setup.git("work", "rev-parse HEAD"), before);
+        assert_eq!(setup.git("work", "symbolic-ref HEAD"), "refs/heads/main");
+        assert_eq!(setup.git("work", "status --porcelain"), " M b");
+        assert_eq!(setup.read("big") + &setup.read("b"), "old\nchanged\n");
+        assert_eq!(setup.git("work", "stash list"), "");
+        setup.git("work", "config filter.lfs.smudge cat");
+        fs::write(setup.path("work/new"), "untracked\n").unwrap();
+        assert_eq!(setup.sync(), Ok(Synced::Done));
+        assert_eq!(setup.read("big") + &setup.read("b"), "new\nchanged\n");
+    }
+
+    /// As a full disk, or the end of the rebase, leaves them.
+    #[test]
+    fn what_a_rebase_has_begun_to_write_is_nobodys() {
+        let Some(setup) = Setup::new() else { return };
+        for (file, text) in [("b", "theirs\n"), ("c", "theirs too\n"), ("d", "third\n")] {
+            setup.commit("origin", file, text);
+        }
+        setup.git("work", "fetch -q");
+        let before = Before {
+            commit: setup.git("work", "rev-parse HEAD"),
+            branch: Some("refs/heads/main".into()),
+            onto: Some(setup.git("work", "rev-parse origin/main")),
+            stash: "gastown pre-sync x".into(),
+        };
+        let files = [
+            ("a", "two\n"),
+            ("b", "theirs\n"),
+            ("c", "the"),
+            ("d", "mine\n"),
+            ("e", ""),
+        ];
+        let work = setup.path("work");
+        for (file, text) in files {
+            fs::write(work.join(file), text).unwrap();
+        }
+        std::os::unix::fs::symlink("/nowhere", work.join("link")).unwrap();
+        let git = Git::of(&setup.tools, &work, Instant::now(), None);
+        git.unwrap().unwrap().set_back(&before).unwrap();
+        assert_eq!(
+            setup.git("work", "status --porcelain"),
+            "?? d\n?? e\n?? link"
+        );
+        assert_eq!(setup.read("a") + &setup.read("d"), "one\nmine\n");
+    }
+
+    #[test]
+    fn what_another_git_has_locked_is_let_be() {
+        for lock in ["index.lock", "HEAD.lock", "refs/heads/main.lock"] {
+            let Some(setup) = Setup::new() else { return };
+            fs::write(setup.path("work/new"), "untracked\n").unwrap();
+            let path = setup.path("work/.git").join(lock);
+            fs::write(&path, "").unwrap();
+            let why = setup.sync().unwrap_err();
+            assert!(why.contains(lock) && path.exists(), "{why}");
+            assert_eq!(setup.git("work", "status --porcelain"), "?? new");
+        }
+    }
+
+    /// git says of some that there is no rebase, and of some that it has ended.
+    #[test]
+    fn a_rebase_that_cannot_write_a_reference_is_undone() {
+        for (name, backend) in [
+            ("HEAD", "merge"),
+            ("refs/heads/main", "merge"),
+            ("refs/heads/main", "apply"),
+        ] {
+            for dirty in [false, true] {
+                let Some(setup) = Setup::new() else { return };
+                setup.commit("origin", "b", "theirs\n");
+                if dirty {
+                    fs::write(setup.path("work/new"), "untracked\n").unwrap();
+                }
+                let before = setup.git("work", "rev-parse HEAD");
+                let lock = setup.path("work/.git").join(format!("{name}.lock"));
+                setup.git("work", &format!("config rebase.backend {backend}"));
+                let hook = setup.path("work/.git/hooks/pre-rebase");
+                script(&hook, &format!("#!/bin/sh\n>'{}'\n", lock.display()));
+                let why = setup.sync().unwrap_err();
+                assert!(why.contains("rebase") && !why.contains(KEPT), "{why}");
+                let _ = fs::remove_file(lock);
+                assert_eq!(setup.git("work", "rev-parse HEAD"), before, "{name}");
+                assert_eq!(setup.git("work", "symbolic-ref HEAD"), "refs/heads/main");
+                let status = setup.git("work", "status --porcelain");
+                assert_eq!(status, if dirty { "?? new" } else { "" }, "{name}");
+                assert_eq!(setup.read("a"), "one\n");
+                assert_eq!(setup.git("work", "stash list"), "");
+            }
+        }
+    }
+
     #[test]
     fn commits_that_conflict_leave_no_rebase() {
         let Some(setup) = Setup::new() else { return };
@@ -975,6 +1388,9 @@ mod tests {
                 let _ = run(git.arg("origin/main"), LOCAL);
                 assert_eq!(work.join(".git/rebase-merge").exists(), done == 2);
             }
+            if done >= 3 {
+                setup.git("work", "reset -q");
+            }
             if done >= 4 {
                 setup.git("work", "stash apply -q");
             }
@@ -998,6 +1414,28 @@ mod tests {
                 "{reached}: {synced:?}"
             );
         }
+    }
+
+    /// The end of git came between the files and the index.
+    #[test]
+    fn a_stash_that_was_cut_off_is_brought_back_whole() {
+        let Some(setup) = Setup::new() else { return };
+        let (work, record) = (setup.path("work"), setup.path("record"));
+        let commit = setup.git("work", "rev-parse HEAD");
+        let stage = || {
+            fs::write(work.join("staged"), "staged\n").unwrap();
+            setup.git("work", "add staged");
+        };
+        stage();
+        setup.git("work", "stash push -q -m x");
+        stage();
+        fs::remove_file(work.join("staged")).unwrap();
+        let text = format!(r#"{{"commit":"{commit}","branch":"refs/heads/main","stash":"x"}}"#);
+        fs::write(&record, text).unwrap();
+        put_right(&setup.tools, &work, &record).unwrap();
+        assert_eq!(setup.read("staged"), "staged\n");
+        assert_eq!(setup.git("work", "status --porcelain"), "A  staged");
+        assert_eq!(setup.git("work", "stash list"), "");
     }
 
     #[test]
