@@ -18,11 +18,28 @@ const CLOSED: Duration = Duration::from_secs(10);
 /// How often we look whether the dialog is closed.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// The key that agrees: these dialogs take the number of a choice.
-pub fn key(question: &Question) -> Option<String> {
+/// Keys for a dialog.
+#[derive(Debug, PartialEq, Eq)]
+enum Step {
+    /// They mark the choice that agrees.
+    Mark(Keys),
+    /// They agree.
+    Agree(Keys),
+}
+
+/// The next keys to agree. These dialogs take the number of a choice; those whose choices have no
+/// numbers take Enter, for the marked one.
+fn step(question: &Question) -> Option<Step> {
     let (_, agree) = AGREE.iter().find(|(kind, _)| *kind == question.kind)?;
     let at = question.choices.iter().position(|choice| choice == agree)?;
-    (at < 9).then(|| (at + 1).to_string())
+    let key = |key, times| Keys::Named(vec![(key, times)]);
+    match question.marked {
+        None if at < 9 => Some(Step::Agree(Keys::Text((at + 1).to_string()))),
+        None => None,
+        Some(marked) if marked < at => Some(Step::Mark(key("Down", at - marked))),
+        Some(marked) if marked > at => Some(Step::Mark(key("Up", marked - at))),
+        Some(_) => Some(Step::Agree(key("Enter", 1))),
+    }
 }
 
 /// Whether a dialog is about this directory: it shows the whole path in a line of its own.
@@ -35,7 +52,7 @@ pub fn is_about(question: &Question, dir: &Path) -> bool {
 /// none of its kind, and no person has the pane for something else.
 pub fn is_open(sight: &Sight, question: &Question) -> bool {
     let answered = sight.marks.contains(&mark(question.kind, sight.pid));
-    key(question).is_some() && sight.hold.is_none() && !answered
+    step(question).is_some() && sight.hold.is_none() && !answered
 }
 
 /// tmux looks for a mark anywhere among the marks: without its last letter it would be in one of a
@@ -56,26 +73,46 @@ pub fn agree(
     question: &Question,
 ) -> Result<bool, TmuxError> {
     let panes = [pane.to_string()];
-    let asks = |sight: &Sight| reader.state(&sight.screen) == State::Asks(question.clone());
-    let sights = tmux.sights(&panes)?;
-    let may_answer = |sight: &&Sight| asks(sight) && !sight.dead && is_open(sight, question);
-    let sight = sights.get(pane).filter(may_answer);
-    let (Some(sight), Some(key)) = (sight, key(question)) else {
-        return Ok(false);
+    let asked = |sight: &Sight| match reader.state(&sight.screen) {
+        State::Asks(now) if now.is_same(question) => Some(now),
+        _ => None,
     };
-    tmux.strike(&[Strokes {
-        pane: pane.into(),
-        pid: sight.pid,
-        cursor: (sight.screen.column, sight.screen.row),
-        keys: Keys::Text(key),
-        typed: sight.typed.clone(),
-        mark: Some(Mark::Once(mark(question.kind, sight.pid))),
-    }])?;
     let deadline = Instant::now() + CLOSED;
+    let mut marks = false;
+    loop {
+        let sights = tmux.sights(&panes)?;
+        let sight = sights.get(pane).filter(|sight| !sight.dead);
+        let sight = sight.filter(|sight| is_open(sight, question));
+        let Some((sight, now)) = sight.and_then(|sight| Some((sight, asked(sight)?))) else {
+            return Ok(false);
+        };
+        let strike = |keys, mark| {
+            tmux.strike(&[Strokes {
+                pane: pane.into(),
+                pid: sight.pid,
+                cursor: (sight.screen.column, sight.screen.row),
+                keys,
+                typed: sight.typed.clone(),
+                mark,
+            }])
+        };
+        match step(&now) {
+            Some(Step::Agree(keys)) => {
+                strike(keys, Some(Mark::Once(mark(question.kind, sight.pid))))?;
+                break;
+            }
+            // Once: the program may not have read the keys yet, and more would go too far.
+            Some(Step::Mark(keys)) if !marks => strike(keys, None)?,
+            Some(Step::Mark(_)) if Instant::now() < deadline => {}
+            _ => return Ok(false),
+        }
+        marks = true;
+        std::thread::sleep(LOOK);
+    }
     while Instant::now() < deadline {
         std::thread::sleep(LOOK);
         match tmux.sights(&panes)?.get(pane) {
-            Some(now) if asks(now) => {}
+            Some(now) if asked(now).is_some() => {}
             now => return Ok(now.is_some()),
         }
     }
@@ -94,6 +131,7 @@ mod tests {
             text: "Accessing workspace:\n/home/me/gt/mayor\nQuick safety check".into(),
             choices: choices.iter().map(|c| c.to_string()).collect(),
             headline: String::new(),
+            marked: None,
         };
         for (kind, choices, want) in [
             (
@@ -106,7 +144,21 @@ mod tests {
             (Kind::Other, ["Yes, I accept", "No"], None),
             (Kind::Key, ["Yes, I accept", "No"], None),
         ] {
-            assert_eq!(key(&question(kind, &choices)).as_deref(), want, "{kind:?}");
+            let want = want.map(|key| Step::Agree(Keys::Text(key.into())));
+            assert_eq!(step(&question(kind, &choices)), want, "{kind:?}");
+        }
+        let choices = ["No, exit", "Yes, I accept", "Ask later"];
+        for (marked, want) in [
+            (0, Step::Mark(Keys::Named(vec![("Down", 1)]))),
+            (1, Step::Agree(Keys::Named(vec![("Enter", 1)]))),
+            (2, Step::Mark(Keys::Named(vec![("Up", 1)]))),
+        ] {
+            let bypass = Question {
+                marked: Some(marked),
+                ..question(Kind::Bypass, &choices)
+            };
+            assert_eq!(step(&bypass), Some(want));
+            assert!(bypass.is_same(&question(Kind::Bypass, &choices)));
         }
         let trust = question(Kind::Trust, &["Yes, I trust this folder"]);
         let sight = |marks: &[String], hold| Sight {

@@ -61,6 +61,7 @@ fn state(word: &Word) -> State {
             text: text.clone(),
             choices: Vec::new(),
             headline: String::new(),
+            marked: None,
         }),
     }
 }

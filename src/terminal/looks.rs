@@ -143,7 +143,7 @@ pub const LOOKS: &[Look] = &[
             commands: &["-- VISUAL"],
             inserts: Some("-- INSERT --"),
         }),
-        seen: &["1.0.128", "2.0.60", "2.1.197"],
+        seen: &["1.0.128", "2.0.60", "2.1.197", "2.1.330"],
         area: Area::Ruled,
         // ">" is the prompt of 2.0 and earlier.
         prompts: &["❯", ">"],
@@ -159,8 +159,10 @@ pub const LOOKS: &[Look] = &[
             ("select login method", Kind::Login),
             ("paste code here if prompted", Kind::Login),
             ("do you want to ", Kind::Permission),
+            ("allow external claude.md file imports?", Kind::Other),
             // After Ctrl-Z: only a person continues the program, by SIGCONT or a restart.
             ("claude code has been suspended", Kind::Other),
+            ("claude code is suspended", Kind::Other),
             // After Ctrl-O: what is typed there is lost.
             ("showing detailed transcript", Kind::Menu),
             // After Ctrl-R: what is typed there is searched for among earlier prompts.
@@ -170,7 +172,8 @@ pub const LOOKS: &[Look] = &[
             ("r to cycle dates", Kind::Menu),
         ],
         while_busy: Typing::Queues,
-        queued: &["press up to edit queued messages"],
+        // Since 2.1.3xx, below each text that waits.
+        queued: &["press up to edit queued messages", " to send now"],
         queue: &["  ❯ ", "  > "],
         clear: &["C-u"],
         cuts: true,

@@ -54,6 +54,9 @@ pub struct Question {
     /// The line of the text that says most, if the program's look tells which it is; else empty.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub headline: String,
+    /// Which choice Enter would take, if they have no numbers, from 0. It is no part of the question.
+    #[serde(skip)]
+    pub marked: Option<usize>,
 }
 
 impl Question {
@@ -64,7 +67,18 @@ impl Question {
             text: text.into(),
             choices: Vec::new(),
             headline: text.into(),
+            marked: None,
         }
+    }
+
+    /// Whether this is the same question, whichever choice is marked.
+    pub fn is_same(&self, other: &Question) -> bool {
+        let marked = other.marked;
+        let same = Question {
+            marked,
+            ..self.clone()
+        };
+        same == *other
     }
 
     /// The line that says most: the one that the program's look knows, else the first question,
@@ -100,6 +114,7 @@ mod tests {
             text: text.into(),
             choices: choices.iter().map(|c| c.to_string()).collect(),
             headline: headline.into(),
+            marked: None,
         };
         for (text, headline, choices, want) in [
             (

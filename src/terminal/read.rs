@@ -65,6 +65,7 @@ const COVERED: &str = "An editor, a pager or the like is open there: leave it";
 /// begin with, besides the prompts of its look.
 pub fn read(screen: &Screen, look: Option<&Look>, prompts: &[String]) -> State {
     let view = View { screen };
+    // Some versions draw on the alternate screen, too, but show no cursor there.
     let covers = screen.alternate && look.is_some_and(|look| look.inline);
     if covers && screen.cursor {
         return State::Asks(Question::menu(COVERED));
@@ -83,7 +84,7 @@ pub fn read(screen: &Screen, look: Option<&Look>, prompts: &[String]) -> State {
         Some(input) if !input.text.is_empty() => State::Draft,
         _ if busy => State::Busy,
         Some(_) => State::Free,
-        None if covers || view.is_covered(look) => State::Asks(Question::menu(COVERED)),
+        None if view.is_covered(look) => State::Asks(Question::menu(COVERED)),
         None if view.is_shell() => State::Shell,
         None => State::Unknown,
     }
@@ -421,6 +422,7 @@ impl View<'_> {
             text: text.join("\n"),
             headline: String::new(),
             choices: choices.map(String::from).collect(),
+            marked: None,
         })
     }
 
@@ -475,8 +477,17 @@ impl View<'_> {
         let beside = rows
             .clone()
             .rfind(|row| !choices_beside(plain(*row)).is_empty());
+        let listed = self.listed(rows.clone()).filter(|list| {
+            let says = |row| {
+                let line = self.line(row).to_lowercase();
+                let mut known = look.dialogs.iter();
+                known.any(|(says, kind)| *kind != Kind::Menu && line.contains(says))
+            };
+            first.is_none() && (rows.start..list.start).any(says)
+        });
         let first = first
             .or(beside)
+            .or(listed.as_ref().map(|list| list.start))
             .or_else(|| last(&is_footer))
             .or_else(|| last(&is_known));
         let first = first.unwrap_or(rows.end);
@@ -505,6 +516,7 @@ impl View<'_> {
         text.truncate(TEXT);
         text.reverse();
         let choices = (first..rows.end).flat_map(|row| match choice(plain(row)) {
+            _ if listed.as_ref().is_some_and(|list| list.contains(&row)) => vec![plain(row)],
             Some(choice) => vec![choice],
             None => choices_beside(plain(row)),
         });
@@ -527,7 +539,28 @@ impl View<'_> {
             text: text.join("\n"),
             headline: headline.unwrap_or_default().into(),
             choices,
+            marked: listed.and_then(|mut list| list.position(|row| self.is_marked(row))),
         }
+    }
+
+    /// Whether a choice without a number stands in this row, and Enter would take it.
+    fn is_marked(&self, row: usize) -> bool {
+        self.line(row).trim_start().starts_with("❯ ")
+    }
+
+    /// The rows of choices without numbers, of which one is marked: they begin below each other.
+    fn listed(&self, mut rows: Range<usize>) -> Option<Range<usize>> {
+        let (top, end) = (rows.start, rows.end);
+        let marked = rows.rfind(|row| self.is_marked(*row))?;
+        let indent = |row: usize| {
+            let begin = self.line(row).chars();
+            begin.take_while(|c| matches!(c, ' ' | '❯')).count()
+        };
+        let is_beside = |row: &usize| !self.is_empty(*row) && indent(*row) == indent(marked);
+        let start = (top..marked).rev().take_while(is_beside).last();
+        let end = (marked..end).take_while(is_beside).last()? + 1;
+        let list = start.unwrap_or(marked)..end;
+        (list.len() > 1).then_some(list)
     }
 }
 
@@ -558,7 +591,7 @@ fn is_rule(line: &str) -> bool {
     let line = line.trim_start_matches(' ');
     line.chars()
         .take(2)
-        .filter(|c| "─━═▀▄╭╰┌└╌".contains(*c))
+        .filter(|c| "─━═▀▄▔╭╰┌└╌".contains(*c))
         .count()
         == 2
 }

@@ -33,6 +33,11 @@ const USUAL: usize = 5 << 10;
 const HEAD: &str = "#{pane_id} #{cursor_x} #{cursor_y} #{cursor_flag} #{history_size} #{alternate_on} \
      #{pane_current_command}\t#{pane_title}";
 
+/// A format that is true where somebody is attached to the session, to one that shares its windows
+/// (`new-session -t`), or to one that has been given the window (`link-window`).
+const ATTACHED: &str =
+    "#{||:#{session_attached},#{||:#{session_group_attached},#{window_active_clients}}}";
+
 /// The file with the ids of the panes that the last look has read, below the runtime directory: the
 /// next look asks for them in the same call that lists all panes. It may be lost or wrong at any time.
 const KNOWN: &str = "gastown/panes";
@@ -369,7 +374,7 @@ impl Tmux {
         // A program chooses its name and its title, so they come last.
         let format = format!(
             "{rule} {PANE_FORMAT}\t#{{pane_width}} #{{pane_height}} \
-             #{{?#{{&&:#{{pane_in_mode}},#{{session_attached}}}},m,}}#{{?#{{pane_synchronized}},s,}}\t\
+             #{{?#{{&&:#{{pane_in_mode}},{ATTACHED}}},m,}}#{{?#{{pane_synchronized}},s,}}\t\
              #{{{MARKS}}}\t#{{{TYPED}}}\t#{{{WORDS}}}\t{HEAD}"
         );
         let end = end(&rule);
@@ -530,6 +535,7 @@ fn remember(before: &[String], read: &[String], each: usize) {
 #[cfg(test)]
 mod tests {
     use std::path::Path;
+    use std::process::Stdio;
 
     use super::*;
     use crate::tmux::lab::Lab;
@@ -646,6 +652,22 @@ mod tests {
         // Whoever has left it like this reads no more.
         lab.0.run(&["copy-mode", "-t", "%0"]).unwrap();
         assert_eq!(hold(), None);
+        // Not even who is attached to a session that shares its windows.
+        lab.0.run(&["copy-mode", "-t", "%0"]).unwrap();
+        let share = ["new-session", "-d", "-s", "a-look", "-t", "=first"];
+        lab.0.run(&share).unwrap();
+        let mut client = lab.0.command();
+        client.args(["-N", "-C", "attach-session", "-t", "=a-look"]);
+        let mut client = client
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let all = ["%0", "%9"].map(String::from);
+        lab.wait("the hold", |_| hold() == Some(Hold::Mode));
+        assert_eq!(lab.0.sights(&all).unwrap()["%0"].hold, Some(Hold::Mode));
+        drop(client.stdin.take());
+        client.wait().unwrap();
         let text = "R %1 8 0 s g o h 9 1 5 r gt-a\t80 1 m\t\t\t\t%1 3 1 1 7 1 vi x\ta\nR end\nx\n";
         let (_, one) = parsed(text, &ids(1..2)).unwrap();
         assert_eq!(one["%1"].hold, Some(Hold::Mode));

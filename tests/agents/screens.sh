@@ -100,6 +100,12 @@ screens_of_older_claude() {
     shows 'Do you want' asks-permission
 }
 
+# pasted TEXT: a person pastes it.
+pasted() {
+    printf '%s' "$1" | T load-buffer -
+    T paste-buffer -p -t =it:
+}
+
 # The input line as in vi. Where the screen does not tell it from another, the names say so.
 vi_modes() {
     shot free-vi-insert
@@ -174,6 +180,29 @@ screens_of_claude() {
     keys Escape
     still
     shot free-refused
+    enter '(fail 429)'
+    sees 'attempt 3'
+    shot busy-tries-again
+    keys Escape
+    still
+    keys C-u
+    keys C-u
+    enter '(fail 400)'
+    shows 'API Error' free-after-error
+    pasted "$(seq 40)"
+    shows '[Pasted text' draft-pasted
+    keys C-u
+    keys C-u
+    enter '(full 990000)'
+    sees 'All is well'
+    still
+    echo '(slow 9)' >"$HOME/mock/answer"
+    enter '/compact'
+    sees 'Compacting'
+    shot busy-compacting
+    sees 'Compacted'
+    rm "$HOME/mock/answer"
+    still
     enter '/config'
     shows 'Esc' asks-config
     keys Escape
@@ -188,7 +217,7 @@ screens_of_claude() {
     keys C-o
     still
     keys C-r
-    shows 'search prompts' asks-search
+    shows 'earch prompts' asks-search
     keys Escape
     still
     enter '/model'
@@ -208,10 +237,13 @@ screens_of_claude() {
     keys Escape
     still
     enter '/goal'
-    shows 'Esc to dismiss' asks-goal
+    shows 'Esc to ' asks-goal
     keys Escape
+    still
     enter '/stats'
-    shows 'to cycle dates' asks-stats
+    sees 'Esc to '
+    sleep 2
+    shot asks-stats
     keys Escape
     still
     enter '/btw what'
@@ -236,7 +268,7 @@ screens_of_claude() {
     enter '(slow 10)'
     sees 'esc to interrupt'
     enter 'queued by a person'
-    sees '  ❯ queued by a person'
+    sees '❯ queued by a person'
     shot busy-queued-without-hint
     run env CLAUDE_CODE_NO_FLICKER=1 "${CLAUDE[@]}"
     shows '❯' free-fullscreen
@@ -251,7 +283,19 @@ screens_of_claude() {
     keys Escape
     shot busy-vi-normal
     settle_claude "$PORT" "$TOWN"
-    run claude
+    echo '@/etc/hostname' >"$TOWN/CLAUDE.md"
+    run "${CLAUDE[@]}"
+    shows 'imports?' asks-imports
+    rm "$TOWN/CLAUDE.md"
+    run claude --permission-mode plan
+    shows 'plan mode on' free-plan-mode
+    SIZE=(80 7)
+    run "${CLAUDE[@]}"
+    sees '❯'
+    still
+    shot unknown-small-window
+    SIZE=(120 40)
+    run claude --permission-mode default
     shows '❯' free-default-mode
     enter '(run touch made)'
     shows 'Do you want' asks-permission
