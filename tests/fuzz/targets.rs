@@ -11,7 +11,7 @@ use gastown::hooks::report::{self, Report};
 use gastown::lifecycle::{mail as letters, request};
 use gastown::spawn::sources;
 use gastown::terminal::{LOOKS, answer, input, read};
-use gastown::tmux::{Screen, parse_glance, parse_marked};
+use gastown::tmux::{Screen, Sight, parse_glance, parse_marked};
 use gastown::tools::{bd, mail};
 use gastown::town::{
     activity, deacon, dialect, docked, env_file, json, marks, ours, patrols, pending, rigs, roles,
@@ -238,7 +238,10 @@ fn screen(text: &str) {
         for look in LOOKS.iter().map(Some).chain([None]) {
             let state = read(&screen, look, &["> ".into()]);
             if let gastown::terminal::State::Asks(question) = &state {
-                let _ = (question.headline(), answer::key(question));
+                let _ = (
+                    question.headline(),
+                    answer::is_open(&Sight::default(), question),
+                );
             }
             let _ = input(&screen, look, &[]);
         }
