@@ -60,6 +60,9 @@ const BEFORE_BOOT: Duration = Duration::from_secs(60);
 /// The mode of new files: only for the user, since they may hold keys, mails and agents' screens.
 const PRIVATE: u32 = 0o600;
 
+/// The right of the user to read a file.
+const OWN_READ: u32 = 0o400;
+
 /// The mode of new directories.
 const PRIVATE_DIR: u32 = 0o700;
 
@@ -450,7 +453,8 @@ fn is_absent(e: &io::Error) -> bool {
 
 /// Replaces `path` by `content`, atomically and durably: temporary file in the
 /// same directory, fsync, rename, fsync of the directory. The mode of an
-/// existing file is kept, a new one is for the user alone. Missing parent directories are made.
+/// existing file is kept, but that the user may read it; a new one is for the user alone. Missing
+/// parent directories are made.
 ///
 /// # Errors
 /// Any step failed; then the old file is as it was.
@@ -503,7 +507,8 @@ fn write_inner(path: &Path, content: &[u8], new: bool, mode: u32) -> Result<()> 
     let failed = || format!("Failed to write '{}'", path.display());
     let dir = path.parent().with_context(failed)?;
     make_dir(dir)?;
-    let mode = fs::metadata(path).map_or(mode, |m| m.permissions().mode() & 0o777);
+    // What we write we must be able to read again.
+    let mode = fs::metadata(path).map_or(mode, |m| m.permissions().mode() & 0o777 | OWN_READ);
     let mut temp = tempfile::Builder::new()
         .prefix(TEMPORARY)
         .rand_bytes(TEMPORARY_END)
@@ -717,6 +722,12 @@ mod tests {
             0o600
         );
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+        for (before, after) in [(0, 0o400), (0o200, 0o600), (0o444, 0o444), (0o644, 0o644)] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(before)).unwrap();
+            write(&path, b"three").unwrap();
+            let mode = fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+            assert_eq!(mode, after, "{before:o}");
+        }
     }
 
     #[test]
