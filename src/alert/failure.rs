@@ -32,7 +32,8 @@ const NO_TOWN: &str = "town";
 /// Given to [`handle`] in the place of a unit: no unit has failed, only deliver what is due.
 pub const DELIVER: &str = "deliver";
 
-/// `gt-heartbeat --alert UNIT`: a unit failed. No alert about an agent that the manager is restarting.
+/// `gt-heartbeat --alert UNIT`: a unit failed. No alert about one that the manager
+/// starts again after every failure, unless it has given that up.
 ///
 /// # Errors
 /// There is no town or no manager, or the conditions cannot be read or written.
@@ -50,9 +51,11 @@ pub fn handle(unit: &str) -> Result<Exit> {
         // A path unit may have started the job again by now, so its state says nothing of the failure,
         // which systemd describes in our environment.
         let runs = matches!(state.as_str(), "activating" | "active");
-        let last_result = match (runs, Agent::from_unit(unit)) {
-            (true, Err(_)) => std::env::var("MONITOR_SERVICE_RESULT").ok(),
-            _ => None,
+        let restart = properties.text("Restart").unwrap_or_default();
+        let is_restarted = matches!(restart.as_str(), "always" | "on-failure");
+        let last_result = match runs && !is_restarted {
+            true => std::env::var("MONITOR_SERVICE_RESULT").ok(),
+            false => None,
         };
         if state == "failed" || last_result.is_some() {
             let status = match &last_result {
