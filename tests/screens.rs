@@ -42,12 +42,15 @@ fn load(path: &Path) -> Screen {
         .1
 }
 
-/// How a screen of this name is read: what is called `vi` has that set.
+/// How a screen of this name is read: as of an agent whose settings name the program's own prompts,
+/// as those of `gt` do; what is called `vi` has that set.
 fn reader(program: &str, name: &str) -> Reader {
+    let look = look(program);
+    let prompts = look.iter().flat_map(|look| look.prompts);
     Reader {
-        look: look(program),
+        look,
+        prompts: prompts.map(|prompt| format!("{prompt} ")).collect(),
         is_modal: name.contains("-vi-"),
-        ..Reader::default()
     }
 }
 

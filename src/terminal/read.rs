@@ -213,12 +213,16 @@ impl View<'_> {
             Area::Barred => self.barred(look),
         });
         by_look.or_else(|| {
+            // Of a prompt that the look knows, it also knows when it marks a choice.
+            let is_known = |prompt: &&str| look.is_some_and(|look| look.prompts.contains(prompt));
             let start = |row: usize| {
-                let prompts = prompts.iter().map(|p| p.trim()).filter(|p| !p.is_empty());
+                let prompts = prompts.iter().map(|p| p.trim());
+                let mut prompts = prompts.filter(|p| !p.is_empty() && !is_known(p));
                 let begins = |prompt: &&str| after(bare(self.line(row)), prompt).is_some();
-                let prompt = prompts.clone().find(begins)?;
+                let prompt = prompts.find(begins)?;
                 let typed = self.typed(row);
-                Some((after(typed, prompt).unwrap_or(typed), false))
+                let on_it = self.is_on(row, prompt);
+                (!on_it).then_some((after(typed, prompt).unwrap_or(typed), false))
             };
             self.open(look.unwrap_or(&PLAIN), start)
         })
@@ -234,11 +238,15 @@ impl View<'_> {
         let typed = self.typed(row);
         // In `typed` a faint prompt is blank already.
         let typed = typed.strip_prefix(prompt).unwrap_or(typed).trim();
+        (!self.is_on(row, prompt)).then_some((typed, shell.is_some()))
+    }
+
+    /// Whether the cursor is on the prompt of this row.
+    fn is_on(&self, row: usize, prompt: &str) -> bool {
         let indent = self.line(row).chars().take_while(|c| is_border(*c)).count();
-        let on_it = row == self.screen.row
+        row == self.screen.row
             && !prompt.is_empty()
-            && self.screen.column < indent + prompt.chars().count();
-        (!on_it).then_some((typed, shell.is_some()))
+            && self.screen.column < indent + prompt.chars().count()
     }
 
     /// The input line from the last prompt above the cursor to the first empty line below it.
