@@ -716,7 +716,9 @@ impl<'a> Git<'a> {
         // If we cannot look, a rebase may be under way: without one the abort does nothing.
         let dirs = ["rebase-merge", "rebase-apply"].map(|dir| self.dir.join(dir));
         for dir in &dirs {
+            // Empty where git was killed as it made the file.
             let begun_at = files::read(&dir.join("orig-head")).ok().flatten();
+            let begun_at = begun_at.filter(|commit| !commit.trim().is_empty());
             if begun_at.is_some_and(|commit| commit.trim() != before.commit) {
                 return Err("somebody has begun a rebase there since".into());
             }
@@ -1413,6 +1415,41 @@ mod tests {
                 reached != "rebasing",
                 "{reached}: {synced:?}"
             );
+        }
+    }
+
+    /// The end of git came as it wrote down where a rebase begins.
+    #[test]
+    fn a_rebase_that_was_cut_off_at_its_beginning_is_undone() {
+        for files in [
+            &[][..],
+            &[("orig-head", "")],
+            &[("head-name", "refs/heads/main\n"), ("orig-head", "")],
+            &[
+                ("head-name", "refs/heads/main\n"),
+                ("onto", ""),
+                ("orig-head", ""),
+            ],
+        ] {
+            let Some(setup) = Setup::new() else { return };
+            let (work, record) = (setup.path("work"), setup.path("record"));
+            let commit = setup.git("work", "rev-parse HEAD");
+            fs::write(work.join("a"), "mine\n").unwrap();
+            setup.git("work", "stash push -q -m x");
+            let rebasing = work.join(".git/rebase-merge");
+            fs::create_dir(&rebasing).unwrap();
+            for (file, text) in files {
+                fs::write(rebasing.join(file), text).unwrap();
+            }
+            let text = format!(r#"{{"commit":"{commit}","branch":"refs/heads/main","stash":"x"}}"#);
+            fs::write(&record, text).unwrap();
+            let right = put_right(&setup.tools, &work, &record);
+            assert_eq!(right, Ok(()), "{files:?}");
+            assert_eq!(setup.git("work", "symbolic-ref HEAD"), "refs/heads/main");
+            assert_eq!(setup.git("work", "rev-parse HEAD"), commit, "{files:?}");
+            assert_eq!(setup.read("a"), "mine\n", "{files:?}");
+            assert_eq!(setup.git("work", "stash list"), "", "{files:?}");
+            assert!(!rebasing.exists(), "{files:?}");
         }
     }
 
