@@ -1,6 +1,7 @@
 //! A tmux server for a test.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
@@ -14,7 +15,11 @@ pub(super) struct Lab(pub(super) Tmux);
 
 impl Lab {
     pub(super) fn new(name: &str) -> Lab {
-        let lab = Lab(Tmux::on(&format!("gt-test-{name}-{}", std::process::id())));
+        static LABS: AtomicU32 = AtomicU32::new(0);
+        // Tests run at the same time, and may have the same name.
+        let number = LABS.fetch_add(1, Ordering::Relaxed);
+        let socket = format!("gt-test-{name}-{}-{number}", std::process::id());
+        let lab = Lab(Tmux::on(&socket));
         let mut command = lab.0.command();
         command.args(["-f", "/dev/null", "new-session", "-d", "-s", "first", "cat"]);
         assert!(command.status().unwrap().success());
