@@ -228,10 +228,10 @@ impl Sight {
     /// A pane's id and the sight of it: from its line of the list, see [`parse_glance`], and the lines
     /// that `capture-pane -e` prints.
     fn parse<'a>(line: &str, shown: impl IntoIterator<Item = &'a str>) -> Option<(String, Sight)> {
-        let [pane, size, marks, typed, words, head] = fields(line);
+        let [pane, place, marks, typed, words, head] = fields(line);
         let pane = parse_pane(pane).ok()?;
         let (id, screen) = Screen::parse(head, shown)?;
-        let size = (number(size, 0), number(size, 1));
+        let size = (number(place, 0), number(place, 1));
         let sight = Sight {
             screen: Screen { size, ..screen },
             pid: pane.pid,
@@ -239,7 +239,7 @@ impl Sight {
             marks: marks.split_whitespace().map(String::from).collect(),
             typed: Typed::parse(typed, pane.pid),
             words: Words::parse(words, pane.pid),
-            hold: fields(line)[1].split(' ').nth(2).and_then(Hold::parse),
+            hold: place.split(' ').nth(2).and_then(Hold::parse),
         };
         Some((id, sight))
     }

@@ -786,6 +786,13 @@ mod tests {
     }
 
     impl Setup {
+        /// The note of a sync that was killed, at a commit of the branch main.
+        fn record(&self, commit: &str, stash: &str) {
+            let text =
+                format!(r#"{{"commit":"{commit}","branch":"refs/heads/main","stash":"{stash}"}}"#);
+            fs::write(self.path("record"), text).unwrap();
+        }
+
         /// `origin`, a clone `work` of it, and a second commit in `origin` since.
         fn new() -> Option<Setup> {
             let dir = tempfile::tempdir().unwrap();
@@ -1144,10 +1151,7 @@ mod tests {
             setup.git("work", "config user.name t");
             setup.git("work", "config user.email t@t");
             let commit = setup.git("work", "rev-parse HEAD");
-            let record = format!(
-                r#"{{"commit":"{commit}","branch":"refs/heads/main","stash":"gastown pre-sync x"}}"#
-            );
-            fs::write(setup.path("record"), record).unwrap();
+            setup.record(&commit, "gastown pre-sync x");
             fs::write(setup.path("work/a"), "put aside\n").unwrap();
             let work = setup.path("work");
             let git = |args: &[&str]| {
@@ -1180,10 +1184,7 @@ mod tests {
             setup.commit("work", "a", "side\n");
             setup.git("work", "checkout -q main");
             let commit = setup.git("work", "rev-parse HEAD");
-            let record = format!(
-                r#"{{"commit":"{commit}","branch":"refs/heads/main","stash":"gastown pre-sync x"}}"#
-            );
-            fs::write(setup.path("record"), record).unwrap();
+            setup.record(&commit, "gastown pre-sync x");
             let work = setup.path("work");
             fs::write(work.join("a"), "put aside\n").unwrap();
             let mut git = setup.tools.command("git", &work).unwrap();
@@ -1361,10 +1362,7 @@ mod tests {
             setup.git("work", "fetch -q");
             let work = setup.path("work");
             let commit = setup.git("work", "rev-parse HEAD");
-            let record = format!(
-                r#"{{"commit":"{commit}","branch":"refs/heads/main","stash":"gastown pre-sync x"}}"#
-            );
-            fs::write(setup.path("record"), record).unwrap();
+            setup.record(&commit, "gastown pre-sync x");
             let steps = ["stashed", "rebasing", "rebased", "applied"];
             let done = steps
                 .iter()
@@ -1441,8 +1439,7 @@ mod tests {
             for (file, text) in files {
                 fs::write(rebasing.join(file), text).unwrap();
             }
-            let text = format!(r#"{{"commit":"{commit}","branch":"refs/heads/main","stash":"x"}}"#);
-            fs::write(&record, text).unwrap();
+            setup.record(&commit, "x");
             let right = put_right(&setup.tools, &work, &record);
             assert_eq!(right, Ok(()), "{files:?}");
             assert_eq!(setup.git("work", "symbolic-ref HEAD"), "refs/heads/main");
@@ -1467,8 +1464,7 @@ mod tests {
         setup.git("work", "stash push -q -m x");
         stage();
         fs::remove_file(work.join("staged")).unwrap();
-        let text = format!(r#"{{"commit":"{commit}","branch":"refs/heads/main","stash":"x"}}"#);
-        fs::write(&record, text).unwrap();
+        setup.record(&commit, "x");
         put_right(&setup.tools, &work, &record).unwrap();
         assert_eq!(setup.read("staged"), "staged\n");
         assert_eq!(setup.git("work", "status --porcelain"), "A  staged");

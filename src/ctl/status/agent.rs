@@ -612,16 +612,20 @@ mod tests {
         }
     }
 
-    #[test]
-    fn what_is_not_known_is_neither_yes_nor_no() {
-        let unit = Unit {
-            name: "gt-agent@deacon.service".into(),
+    fn running() -> Unit {
+        Unit {
+            name: Agent::deacon().unit(),
             description: String::new(),
             active: "active".into(),
             sub: "running".into(),
             job: None,
             load: "loaded".into(),
-        };
+        }
+    }
+
+    #[test]
+    fn what_is_not_known_is_neither_yes_nor_no() {
+        let unit = running();
         let (_dir, town) = town_with(1, &[]);
         for (seen, frozen) in [
             (None, None),
@@ -641,14 +645,7 @@ mod tests {
 
     #[test]
     fn an_agent_whose_program_has_ended_does_not_just_run() {
-        let unit = Unit {
-            name: "gt-agent@deacon.service".into(),
-            description: String::new(),
-            active: "active".into(),
-            sub: "running".into(),
-            job: None,
-            load: "loaded".into(),
-        };
+        let unit = running();
         let (_dir, town) = town_with(1, &[]);
         for dead in [false, true] {
             let pane = Pane {
