@@ -278,12 +278,12 @@ impl Head {
 /// Finds what to watch in a pane that somebody else started: people and older tools type the
 /// agent's command into a login shell, and the shell outlives it.
 pub fn head(pid: u32) -> Head {
-    let Some(stat) = stat(pid) else {
-        return Head::Process(pid);
-    };
     if !is_interactive_shell(&arguments(pid)) {
         return Head::Process(pid);
     }
+    let Some(stat) = stat(pid) else {
+        return Head::Process(pid);
+    };
     if stat.foreground != stat.group
         && let Some(runs) = in_group(pid, stat.foreground)
     {
