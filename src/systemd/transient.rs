@@ -41,9 +41,14 @@ fn until_back(act: impl Fn() -> Result<()>) -> Result<()> {
     }
 }
 
+/// Whether a call failed because the manager has a unit of that name already.
+fn is_there(e: &zbus::Error) -> bool {
+    matches!(e, zbus::Error::MethodError(name, ..) if name.as_str() == EXISTS)
+}
+
 impl Systemd {
-    /// Arms a transient timer `<stem>.timer` that starts `<stem>.service`, unless the town is
-    /// stopped. An earlier one of that name is replaced.
+    /// Arms a transient timer `<stem>.timer` that starts `<stem>.service`. An earlier one of that name
+    /// is replaced.
     ///
     /// # Errors
     /// The manager refuses.
@@ -52,10 +57,6 @@ impl Systemd {
     }
 
     fn try_arm_timer(&self, stem: &str, description: &str, after: After) -> Result<()> {
-        let timer = format!("{stem}.timer");
-        if self.units(&[&timer])?.contains_key(&timer) {
-            self.discard(&timer)?;
-        }
         let (base, after) = match after {
             After::Now(after) => ("OnActiveSec", after),
             After::End(after) => ("OnUnitInactiveSec", after),
@@ -71,7 +72,7 @@ impl Systemd {
             ("PartOf", Variant::from(vec![TARGET])),
             ("CollectMode", Variant::from("inactive-or-failed")),
         ];
-        self.start_transient(&timer, &properties).map(drop)
+        self.replace(&format!("{stem}.timer"), &properties)
     }
 
     /// Takes this process out of the unit that it is in, into a scope of its own, which ends with it.
@@ -87,7 +88,9 @@ impl Systemd {
             ("CollectMode", Variant::from("inactive-or-failed")),
         ];
         self.hear_jobs()?;
-        let job = self.start_transient(&scope, &properties)?;
+        let job = self
+            .start_transient(&scope, &properties)
+            .map_err(|e| failed(format_args!("Failed to start '{scope}'"), &e))?;
         let done = self.wait(&job, CALL_LIMIT)?;
         let done = done.filter(|result| result == "done");
         done.map(drop)
@@ -101,26 +104,34 @@ impl Systemd {
         self.wait(&job, CALL_LIMIT).map(drop)
     }
 
-    fn start_transient(&self, unit: &str, properties: &[(&str, Variant<'_>)]) -> Result<Job> {
+    /// Starts a transient unit in the place of an earlier one of that name. Two programs may do so at
+    /// once: then the later one replaces that of the other.
+    fn replace(&self, unit: &str, properties: &[(&str, Variant<'_>)]) -> Result<()> {
         let deadline = Instant::now() + FORGET_LIMIT;
         loop {
-            let call = self
-                .manager
-                .start_transient_unit(unit, "replace", properties, &[]);
-            match zbus::block_on(call) {
+            if self.units(&[unit])?.contains_key(unit)
+                && let Err(e) = self.discard(unit)
+            {
+                // Somebody else may have discarded it. If not, the start fails, too.
+                log::debug!("{e:#}, ignoring");
+            }
+            match self.start_transient(unit, properties) {
                 // A manager that is busy has not forgotten the earlier one yet.
-                Err(zbus::Error::MethodError(name, ..))
-                    if name.as_str() == EXISTS && Instant::now() < deadline =>
-                {
+                Err(e) if is_there(&e) && Instant::now() < deadline => {
                     std::thread::sleep(FORGET_POLL);
                 }
-                armed => {
-                    return armed
-                        .map(|path| Job { path })
-                        .map_err(|e| failed(format_args!("Failed to start '{unit}'"), &e));
+                started => {
+                    let what = format_args!("Failed to start '{unit}'");
+                    return started.map(drop).map_err(|e| failed(what, &e));
                 }
             }
         }
+    }
+
+    fn start_transient(&self, unit: &str, properties: &[(&str, Variant<'_>)]) -> zbus::Result<Job> {
+        let manager = &self.manager;
+        let call = manager.start_transient_unit(unit, "replace", properties, &[]);
+        zbus::block_on(call).map(|path| Job { path })
     }
 
     /// Has a transient `<stem>.path` start `<stem>.service` by these directives and paths, and no
@@ -143,9 +154,6 @@ impl Systemd {
         {
             return Ok(());
         }
-        if found.is_some() {
-            self.discard(&unit)?;
-        }
         let properties = [
             ("Description", Variant::from(description)),
             ("Paths", Variant::from(paths.to_vec())),
@@ -153,7 +161,7 @@ impl Systemd {
             ("PartOf", Variant::from(vec![TARGET])),
             ("CollectMode", Variant::from("inactive-or-failed")),
         ];
-        self.start_transient(&unit, &properties).map(drop)
+        self.replace(&unit, &properties)
     }
 
     /// Disarms a transient timer; nothing when there is none.
