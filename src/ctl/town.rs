@@ -8,6 +8,7 @@ use super::output::say;
 use super::{cli, status};
 use crate::exit::Exit;
 use crate::heartbeat::observed::KEPT_UNITS;
+use crate::session::server;
 use crate::systemd::{Systemd, TARGET, Unit, Verb};
 use crate::town::{Town, left, marks};
 
@@ -108,12 +109,12 @@ pub fn down(args: cli::Change) -> Result<Exit> {
         // Where nothing is up, this may be another user's manager than the town's.
         Town::load()?;
     }
-    let has_failed = || -> Result<bool> {
+    let is_in = |states: &[&str]| -> Result<bool> {
         let units = systemd.units(&["gt-town.service"])?;
-        Ok(units.values().any(|unit| unit.active == "failed"))
+        Ok(units.values().any(|unit| states.contains(&&*unit.active)))
     };
-    // What failed at its start, as without a town, has no stop that could fail.
-    let never_began = has_failed()?;
+    // What has failed at its start, or was never started, is not stopped.
+    let has_begun = is_in(&["active", "deactivating"])?;
     systemd.run(Verb::StopForGood, TARGET, STOP_LIMIT)?;
     // An agent that somebody starts meanwhile is refused in a moment.
     let deadline = Instant::now() + SETTLE_LIMIT;
@@ -139,7 +140,9 @@ pub fn down(args: cli::Change) -> Result<Exit> {
             left.len()
         );
     }
-    if has_failed()? && !never_began {
+    if !has_begun {
+        server::town_stop().context("The town's agents are down, but not all else of it")?;
+    } else if is_in(&["failed"])? {
         bail!(
             "The town's agents are down, but not all that its stop does was done, such as the end of its \
              tmux server; 'journalctl --user -u gt-town.service -n 20' says why"
