@@ -131,6 +131,14 @@ impl Deciding<'_> {
         for (name, unit) in &self.seen.units {
             self.own(name, unit);
         }
+        if let Some(root) = self.of_others() {
+            // What ended or began now would be of the one town and speak of the other.
+            self.pending.extend(self.seen.alerts.keys().cloned());
+            for agent in self.seen.agents.keys() {
+                self.leave(agent, format!("the agents still run for town '{root}'"));
+            }
+            return;
+        }
         self.storms();
         for (agent, seen) in &self.seen.agents {
             self.agent(agent, seen);
@@ -183,6 +191,17 @@ impl Deciding<'_> {
         if let Some(beads) = &self.seen.beads {
             self.steps.extend(dead_beads(self.seen, beads));
         }
+    }
+
+    /// The root of another town, if all agents that run do so for that one: `town.env` names ours by
+    /// now, and the units are still to be restarted for it.
+    fn of_others(&self) -> Option<String> {
+        let units = self.seen.agents.values().map(|seen| &seen.unit);
+        let mut active = units.filter(|unit| unit.is_active());
+        let root = self.seen.others_root()?;
+        active
+            .all(|unit| unit.theirs.is_some())
+            .then(|| root.to_string())
     }
 
     /// Judges one of our own units: one that waits for something is to be up, any other one is not to
@@ -261,6 +280,10 @@ impl Deciding<'_> {
     fn agent(&mut self, agent: &Agent, seen: &Seen) {
         let unit = &seen.unit;
         let key = unit_key(&agent.unit());
+        if let Some(root) = &unit.theirs {
+            self.keep_alerts(agent);
+            return self.leave(agent, format!("it still runs for town '{root}'"));
+        }
         // An agent of which it is not known whether it may run is neither started nor stopped.
         if let Some(refused) = &seen.refusal
             && refused.is_unknown()

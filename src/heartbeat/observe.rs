@@ -19,8 +19,11 @@ use super::watch::ALERTS;
 use crate::agent::{Agent, Role, UNITS};
 use crate::alert::{self, unit_key};
 use crate::digest::digest;
+use crate::files;
 use crate::hooks::report::Report;
 use crate::lifecycle::presync;
+use crate::meant;
+use crate::said::town_of;
 use crate::session::fit;
 use crate::session::process::{self, Head};
 use crate::session::rival;
@@ -101,6 +104,10 @@ fn observe_with(
         ..Observed::default()
     };
     observed.agents = agents(world, units)?;
+    if let Some(root) = observed.others_root() {
+        let summary = meant::still(Path::new(root), town.root());
+        observed.problems.insert("config-town".into(), summary);
+    }
     let (stale, very_stale) = (observed.rules.stale, observed.rules.very_stale);
     let beat = match observed.heartbeat {
         Beat::At(time) => Some(time),
@@ -248,8 +255,10 @@ pub fn agents(world: &World<'_>, units: &BTreeMap<String, Unit>) -> Result<BTree
     let theirs = units
         .values()
         .filter(|unit| Agent::from_unit(&unit.name).is_ok());
-    for (unit, state) in unit_states(world.systemd, theirs.collect())? {
+    let is_ours = |root: &String| files::is_same(Path::new(root), town.root());
+    for (unit, mut state) in unit_states(world.systemd, theirs.collect())? {
         if let Ok(agent) = Agent::from_unit(&unit) {
+            state.theirs = state.theirs.filter(|root| !is_ours(root));
             agents.entry(agent).or_default().unit = state;
         }
     }
@@ -316,6 +325,7 @@ fn unstartable(systemd: &Systemd, agents: &BTreeMap<Agent, Seen>) -> BTreeSet<St
     units.map(|(unit, _)| unit).collect()
 }
 
+/// What the manager tells of units, and for which town each says that it runs.
 fn unit_states(systemd: &Systemd, units: Vec<&Unit>) -> Result<BTreeMap<String, UnitState>> {
     let names = [
         "Result",
@@ -324,11 +334,13 @@ fn unit_states(systemd: &Systemd, units: Vec<&Unit>) -> Result<BTreeMap<String, 
         "InactiveEnterTimestamp",
         "NRestarts",
         "FreezerState",
+        "StatusText",
     ];
     let mut all = systemd.look(&units, &names)?;
     let state = |unit: &Unit| {
         let more = all.remove(&unit.name).unwrap_or_default();
         let (name, state) = plain(unit);
+        let said = more.text("StatusText").filter(|_| state.is_active());
         let state = UnitState {
             result: more.text("Result").unwrap_or_default(),
             status: more.int("ExecMainStatus").unwrap_or_default(),
@@ -336,6 +348,7 @@ fn unit_states(systemd: &Systemd, units: Vec<&Unit>) -> Result<BTreeMap<String, 
             down: more.time("InactiveEnterTimestamp"),
             restarts: more.number("NRestarts").unwrap_or_default(),
             frozen: more.is_frozen(),
+            theirs: said.and_then(|said| Some(town_of(&said)?.to_string())),
             ..state
         };
         (name, state)

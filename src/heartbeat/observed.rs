@@ -71,6 +71,14 @@ pub struct Observed {
     pub memory: Memory,
 }
 
+impl Observed {
+    /// The root of another town that agents run for, if there are any.
+    pub fn others_root(&self) -> Option<&str> {
+        let mut units = self.agents.values().map(|seen| &seen.unit);
+        units.find_map(|unit| unit.theirs.as_deref())
+    }
+}
+
 /// One agent.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -191,6 +199,10 @@ pub struct UnitState {
     pub restarts: u64,
     /// Somebody froze its processes.
     pub frozen: bool,
+    /// The root of another town than ours, if it runs for one: `town.env` named that one when it was
+    /// started.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub theirs: Option<String>,
     /// Why the manager does not start it, if it is a unit of ours that a tick may have to start.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refused: Option<String>,
@@ -209,6 +221,7 @@ impl Default for UnitState {
             down: None,
             restarts: 0,
             frozen: false,
+            theirs: None,
             refused: None,
         }
     }

@@ -24,7 +24,7 @@ use crate::systemd::{Systemd, TARGET, Unit};
 use crate::tmux::{Pane, TmuxError};
 use crate::tools;
 use crate::town::left::{Left, Note};
-use crate::town::{Town, marks};
+use crate::town::marks;
 
 /// How long tmux may take to collect the status of a process that has ended.
 const REAP_LIMIT: Duration = Duration::from_secs(3);
@@ -416,7 +416,7 @@ impl Run {
             .values()
             .filter(|unit| unit.name != self.unit)
             .collect();
-        let town = Town::load().ok();
+        let town = self.town_now().ok();
         let is_closed = |unit: &&Unit| {
             let agent = Agent::from_unit(&unit.name).ok();
             let note = agent
@@ -622,7 +622,10 @@ impl Run {
     fn is_alone(&self) -> bool {
         let patterns: Vec<&str> = TOWN_UNITS.into_iter().chain([self.unit.as_str()]).collect();
         let units = Systemd::connect().and_then(|systemd| systemd.units(&patterns));
-        let refused = || Town::load().map(|town| marks::refusal(&town, &self.agent));
+        let refused = || {
+            self.town_now()
+                .map(|town| marks::refusal(&town, &self.agent))
+        };
         units.is_ok_and(|units| stops_alone(&units, &self.unit)) && matches!(refused(), Ok(None))
     }
 

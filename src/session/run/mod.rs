@@ -13,7 +13,7 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use jiff::Timestamp;
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::signal::{SigSet, Signal};
@@ -28,8 +28,10 @@ use super::whose::{Names, OtherServers};
 use super::{fit, looks, process, secrets, server};
 use crate::agent::{Agent, Role};
 use crate::exit::{self, Exit};
+use crate::files;
 use crate::journal;
 use crate::lifecycle::{self, Action, Worktree};
+use crate::meant;
 use crate::said::{self, Again};
 use crate::systemd::Systemd;
 use crate::tmux::{Dress, Index, Pane, Terminal, Tmux, TmuxError};
@@ -446,10 +448,25 @@ impl Run {
         let _ = sd_notify::notify(&[NotifyState::Ready, NotifyState::Status(&status)]);
     }
 
+    /// The agent's town, as its files are now.
+    ///
+    /// # Errors
+    /// It cannot be read; or `town.env` names another one by now, to which the agent does not belong
+    /// before its unit is started anew.
+    fn town_now(&self) -> Result<Town> {
+        let town = Town::load()?;
+        let own = Path::new(&self.town);
+        ensure!(
+            files::is_same(own, town.root()),
+            meant::still(own, town.root())
+        );
+        Ok(town)
+    }
+
     /// Takes what settings say by now for the next start in this pane; `Some`: a mark refuses it. A
     /// town that cannot be read changes nothing.
     fn renew(&mut self) -> Result<Option<Refusal>> {
-        if let Ok(town) = Town::load() {
+        if let Ok(town) = self.town_now() {
             let refusal = marks::refusal(&town, &self.agent);
             if let Some(refusal) = refusal.filter(|refusal| refusal.mark != Mark::Unknown) {
                 return Ok(Some(refusal));
