@@ -1,8 +1,9 @@
 //! `git`: brings a worktree up to date with its rig's branch. No rebase stays half done and no
 //! local change is lost, wherever this is stopped or killed.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::os::fd::BorrowedFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant, SystemTime};
@@ -70,6 +71,9 @@ struct Before {
     /// The name of the stash with the local changes. It is unique, because all worktrees of a
     /// repository share one list of stashes.
     stash: String,
+    /// The files of which [`Git::keep`] has made links, with what git would keep of each.
+    #[serde(default)]
+    kept: Vec<(String, String)>,
 }
 
 impl Before {
@@ -117,7 +121,13 @@ pub fn sync(
     if let Some(what) = git.under_way(&[])? {
         return Err(format!("'{}' has a {what} under way", dir.display()));
     }
-    git.within(&["fetch", "--quiet", "origin"])?;
+    let fetch = ["fetch", "--quiet", "origin"];
+    // All worktrees of a repository share its references: another one may have fetched meanwhile.
+    git.within(&fetch)
+        .or_else(|e| match e.contains("lock ref") {
+            true => git.within(&fetch),
+            false => Err(e),
+        })?;
     let onto = format!("refs/remotes/origin/{branch}");
     let tip = git
         .local(&["rev-parse", "--verify", "--quiet", &onto])
@@ -149,6 +159,7 @@ pub fn sync(
         branch: git.branch(),
         onto: Some(tip),
         stash: format!("gastown pre-sync {}-{}", Timestamp::now(), Pid::this()),
+        kept: git.keep().unwrap_or_default(),
     };
     git.is_free(&before)?;
     let text = serde_json::to_vec(&before).map_err(|e| e.to_string())?;
@@ -282,13 +293,13 @@ impl<'a> Git<'a> {
     }
 
     /// Removes the locks that a killed git has left: those of what only this worktree uses, and
-    /// that of the list of stashes.
+    /// those of the list of stashes and of all packed references, which are held for a moment only.
     fn unlock(&self, branch: Option<&str>) {
         let own = std::fs::read_dir(&self.dir).into_iter().flatten().flatten();
         let own = own
             .map(|entry| entry.path())
             .filter(|path| path.extension().is_some_and(|end| end == "lock"));
-        let shared = branch.into_iter().chain(["refs/stash"]);
+        let shared = branch.into_iter().chain(["refs/stash", "packed-refs"]);
         let shared = shared.map(|name| self.common.join(format!("{name}.lock")));
         for lock in own.chain(shared) {
             let _ = std::fs::remove_file(lock);
@@ -462,12 +473,90 @@ impl<'a> Git<'a> {
                 let tree = self.local(&[&tree[..], &[commit, "--"], files].concat())?;
                 blobs.extend(tree.split('\0').map(String::from));
             }
-            let hashes = self.undo(&[&["hash-object", "--"], files].concat())?;
-            let found = hashes.lines().zip(files);
+            let hashes = self.hashes(files, |args| self.undo(args))?;
+            let found = hashes.iter().zip(files);
             let found = found.filter(|(hash, file)| blobs.contains(&format!("{hash} {file}")));
             known.extend(found.map(|(_, file)| file.to_string()));
         }
         Ok(known)
+    }
+
+    /// The files with local changes, staged or not, and those that git does not know.
+    fn changed(&self) -> Result<String, String> {
+        let changed = [
+            "ls-files",
+            "--modified",
+            "--others",
+            "--exclude-standard",
+            "-z",
+        ];
+        let staged = ["diff", "--cached", "--name-only", "--no-renames", "-z"];
+        Ok(self.local(&changed)? + "\0" + &self.local(&staged)?)
+    }
+
+    /// What git would keep of each of the files, as a hash; `git` runs it.
+    fn hashes(
+        &self,
+        files: &[&str],
+        git: impl Fn(&[&str]) -> Result<String, String>,
+    ) -> Result<Vec<String>, String> {
+        let mut hashes = Vec::new();
+        for files in files.chunks(FILES) {
+            let said = git(&[&["hash-object", "--"], files].concat())?;
+            hashes.extend(said.lines().map(String::from));
+        }
+        Ok(hashes)
+    }
+
+    /// Where the links are that [`Git::keep`] makes, each called by its number.
+    fn kept(&self, n: usize) -> PathBuf {
+        self.dir.join("gastown-kept").join(n.to_string())
+    }
+
+    /// Links to the files with local changes: a stash gives back neither their rights and times, nor
+    /// what a filter of git takes out.
+    fn keep(&self) -> Result<Vec<(String, String)>, String> {
+        self.forget_kept();
+        let changed = self.changed()?;
+        let files = changed.split('\0').filter(|file| self.is_file(file));
+        let files: Vec<&str> = files.collect::<BTreeSet<&str>>().into_iter().collect();
+        let hashes = self.hashes(&files, |args| self.within(args))?;
+        for (n, file) in files.iter().enumerate() {
+            let link = self.kept(n);
+            if let Some(dir) = link.parent() {
+                let _ = std::fs::create_dir(dir);
+            }
+            // Without it, as on another disk, there is what the stash gives back.
+            let _ = std::fs::hard_link(self.work.join(file), link);
+        }
+        let files = files.into_iter().map(String::from);
+        Ok(files.zip(hashes).collect())
+    }
+
+    /// Puts the files themselves in the place of what a stash gave back of them, where that is the same
+    /// for git.
+    fn give_back(&self, kept: &[(String, String)]) {
+        let (numbers, files): (Vec<usize>, Vec<&str>) = kept
+            .iter()
+            .enumerate()
+            .map(|(n, (file, _))| (n, file.as_str()))
+            .filter(|(_, file)| self.is_file(file))
+            .unzip();
+        let hashes = self.hashes(&files, |args| self.undo(args));
+        let mode = |path: &Path| path.symlink_metadata().map(|found| found.mode()).ok();
+        for ((n, file), hash) in numbers.iter().zip(files).zip(hashes.unwrap_or_default()) {
+            let (link, file) = (self.kept(*n), self.work.join(file));
+            // The branch may have made it a program meanwhile.
+            let modes = mode(&link).zip(mode(&file));
+            if hash == kept[*n].1 && modes.is_some_and(|(one, other)| (one ^ other) & 0o100 == 0) {
+                let _ = std::fs::rename(link, file);
+            }
+        }
+        self.forget_kept();
+    }
+
+    fn forget_kept(&self) {
+        let _ = std::fs::remove_dir_all(self.dir.join("gastown-kept"));
     }
 
     /// Whether there is a file that somebody has changed since the stash was made: it is neither as HEAD
@@ -477,15 +566,7 @@ impl<'a> Git<'a> {
         let has_untracked = self.local(&["rev-parse", "--verify", "--quiet", &untracked]);
         let commits = ["HEAD", stash, &untracked];
         let commits = &commits[..2 + usize::from(has_untracked.is_ok())];
-        let changed = [
-            "ls-files",
-            "--modified",
-            "--others",
-            "--exclude-standard",
-            "-z",
-        ];
-        let staged = ["diff", "--cached", "--name-only", "--no-renames", "-z"];
-        let files = self.local(&changed)? + "\0" + &self.local(&staged)?;
+        let files = self.changed()?;
         let files: Vec<&str> = files
             .split('\0')
             .filter(|file| self.is_file(file))
@@ -556,10 +637,12 @@ impl<'a> Git<'a> {
             None => listed().map_err(kept)?.map(|(_, commit)| commit),
             stash => stash,
         };
-        match stash {
+        let done = match stash {
             Some(stash) => self.bring_back(&stash, before, is_clean).map_err(kept),
             None => Ok(true),
-        }
+        };
+        self.give_back(&before.kept);
+        done
     }
 
     /// Brings the stashed changes back. If they conflict with what was fetched, the worktree goes
@@ -586,6 +669,9 @@ impl<'a> Git<'a> {
         }
         self.drop_stash(stash)?;
         match !fits && has_more {
+            true if self.is_later => {
+                Err("somebody, or what was cut off, has changed files meanwhile".into())
+            }
             true => Err("somebody has changed files meanwhile".into()),
             false => Ok(fits),
         }
@@ -632,8 +718,9 @@ impl<'a> Git<'a> {
     fn restore(&self, stash: &str, before: &str) -> Result<(), String> {
         self.undo_unfiltered(&["reset", "--hard", "--quiet", before])?;
         let (index, untracked) = (format!("{stash}^2"), format!("{stash}^3"));
-        self.undo(&["restore", "--source", &index, "--staged", "--", ":/"])?;
+        // In this order a file is taken out of the worktree that git is not to know any more.
         self.undo(&["restore", "--source", stash, "--worktree", "--", ":/"])?;
+        self.undo(&["restore", "--source", &index, "--staged", "--", ":/"])?;
         // A stash has a third parent only if there were untracked files.
         if self
             .local(&["ls-tree", &untracked])
@@ -775,14 +862,18 @@ fn quiet(git: &mut Command) -> &mut Command {
 }
 
 #[cfg(test)]
+mod kills;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::tools::{run, script};
     use std::fs;
+    use std::os::unix::fs::PermissionsExt;
 
-    struct Setup {
+    pub(super) struct Setup {
         dir: tempfile::TempDir,
-        tools: Tools,
+        pub(super) tools: Tools,
     }
 
     impl Setup {
@@ -794,7 +885,7 @@ mod tests {
         }
 
         /// `origin`, a clone `work` of it, and a second commit in `origin` since.
-        fn new() -> Option<Setup> {
+        pub(super) fn new() -> Option<Setup> {
             let dir = tempfile::tempdir().unwrap();
             let tools = Tools::locate(dir.path());
             tools.path("git")?;
@@ -807,11 +898,11 @@ mod tests {
             Some(setup)
         }
 
-        fn path(&self, below: &str) -> PathBuf {
+        pub(super) fn path(&self, below: &str) -> PathBuf {
             self.dir.path().join(below)
         }
 
-        fn git(&self, dir: &str, args: &str) -> String {
+        pub(super) fn git(&self, dir: &str, args: &str) -> String {
             let mut git = self.tools.command("git", &self.path(dir)).unwrap();
             git.args(["-c", "user.name=t", "-c", "user.email=t@t"]);
             let out = run(git.args(args.split(' ')), LOCAL).unwrap();
@@ -819,7 +910,7 @@ mod tests {
             out.stdout.trim_end().into()
         }
 
-        fn commit(&self, dir: &str, file: &str, text: &str) {
+        pub(super) fn commit(&self, dir: &str, file: &str, text: &str) {
             fs::write(self.path(dir).join(file), text).unwrap();
             self.git(dir, "add .");
             self.git(dir, &format!("commit -q -m {file}"));
@@ -1143,6 +1234,55 @@ mod tests {
         assert_eq!(setup.read("b"), "mine\n");
     }
 
+    #[test]
+    fn what_another_worktree_has_fetched_meanwhile_is_no_failure() {
+        let Some(setup) = Setup::new() else { return };
+        let [pack, once, work] = ["pack", "once", "work"].map(|name| setup.path(name));
+        let fetch = format!("git -C '{}' fetch -q origin", work.display());
+        let once = once.display();
+        let text = format!(
+            "#!/bin/sh\ngit-upload-pack \"$@\"\n[ -e '{once}' ] || {{ >'{once}'; {fetch}; }} >/dev/null\n"
+        );
+        script(&pack, &text);
+        let config = format!("config remote.origin.uploadpack {}", pack.display());
+        setup.git("work", &config);
+        assert_eq!(setup.sync(), Ok(Synced::Done));
+        assert_eq!(setup.read("a"), "two\n");
+    }
+
+    #[test]
+    fn what_no_stash_gives_back_is_kept() {
+        for fits in [true, false] {
+            let Some(setup) = Setup::new() else { return };
+            let (work, clean) = (setup.path("work"), setup.path("clean"));
+            script(&clean, "#!/bin/sh\nsed /output/d\n");
+            let config = format!("config filter.strip.clean {}", clean.display());
+            setup.git("work", &config);
+            let attributes = "new filter=strip\ncrlf text=auto\n";
+            fs::write(work.join(".git/info/attributes"), attributes).unwrap();
+            for (file, text) in [("new", "code\noutput\n"), ("crlf", "x\r\n")] {
+                fs::write(work.join(file), text).unwrap();
+            }
+            let private = fs::Permissions::from_mode(0o600);
+            fs::set_permissions(work.join("new"), private).unwrap();
+            let all = || {
+                let meta = work.join("new").metadata().unwrap();
+                (
+                    setup.read("new") + &setup.read("crlf"),
+                    meta.mode(),
+                    meta.modified().unwrap(),
+                )
+            };
+            let before = all();
+            if !fits {
+                fs::write(work.join("a"), "mine\n").unwrap();
+            }
+            assert_eq!(setup.sync().is_ok(), fits);
+            assert_eq!(all(), before);
+            assert!(!work.join(".git/gastown-kept").exists());
+        }
+    }
+
     /// After a sync that was killed somebody has worked here before the next start.
     #[test]
     fn what_was_done_since_is_not_undone() {
@@ -1268,6 +1408,7 @@ mod tests {
             branch: Some("refs/heads/main".into()),
             onto: Some(setup.git("work", "rev-parse origin/main")),
             stash: "gastown pre-sync x".into(),
+            kept: Vec::new(),
         };
         let files = [
             ("a", "two\n"),
