@@ -58,7 +58,7 @@ pub fn ask(root: &Path, tools: &Tools) -> Result<()> {
         }
         Some(program) => program,
         // It is gone, perhaps while its next release is installed: keep its last answer.
-        None => return Ok(()),
+        None => return forget_error(&path, said),
     };
     let Some(stamp) = stamp(program) else {
         return Ok(());
@@ -82,6 +82,20 @@ pub fn ask(root: &Path, tools: &Tools) -> Result<()> {
         asked: Some(now),
     };
     files::write(&path, &serde_json::to_vec_pretty(&said)?)
+}
+
+/// Of a `gt` that is gone nobody can mend why it did not tell its release; if it comes back, it is
+/// asked again. A person's PATH may lack a `gt` that is there.
+fn forget_error(path: &Path, said: Said) -> Result<()> {
+    if said.error.is_none() || stamp(&said.program).is_some() {
+        return Ok(());
+    }
+    let said = Said {
+        error: None,
+        asked: None,
+        ..said
+    };
+    files::write(path, &serde_json::to_vec_pretty(&said)?)
 }
 
 /// Whether the manager started this very process. Only the pid tells: a person's shell inherits the
@@ -180,16 +194,23 @@ mod tests {
         assert_eq!(town.ask(), is("0.7.0", true, 3));
         town.gt("echo 'gt version 1.0.1'; exit 1");
         assert_eq!(town.ask(), is("0.7.0", true, 4));
-        std::fs::remove_file(town.0.path().join("bin/gt")).unwrap();
-        assert_eq!(town.ask(), is("0.7.0", true, 4));
+        // Moved away it has no error that somebody could mend; when it is back, it has.
+        let [gt, away] = ["bin/gt", "bin/away"].map(|name| town.0.path().join(name));
+        std::fs::rename(&gt, &away).unwrap();
+        assert_eq!(town.ask(), is("0.7.0", false, 4));
+        assert_eq!(town.ask(), is("0.7.0", false, 4));
+        std::fs::rename(&away, &gt).unwrap();
+        assert_eq!(town.ask(), is("0.7.0", true, 5));
+        std::fs::remove_file(&gt).unwrap();
+        assert_eq!(town.ask(), is("0.7.0", false, 5));
         town.gt("echo 'gt version 1.0.1 (dev)'");
-        assert_eq!(town.ask(), is("1.0.1", false, 5));
+        assert_eq!(town.ask(), is("1.0.1", false, 6));
         // A day later.
         let file = town.0.path().join(FILE);
         let text = files::read(&file).unwrap().unwrap();
         let mut said = parse_said(&text).unwrap();
         said.asked = Some(Timestamp::now() - HOLDS);
         files::write(&file, &serde_json::to_vec(&said).unwrap()).unwrap();
-        assert_eq!(town.ask(), is("1.0.1", false, 6));
+        assert_eq!(town.ask(), is("1.0.1", false, 7));
     }
 }
