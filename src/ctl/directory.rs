@@ -77,7 +77,7 @@ pub fn known(town: &Town, units: Option<&BTreeMap<String, Unit>>) -> BTreeSet<Ag
 /// The agent that `text` means.
 ///
 /// # Errors
-/// [`Exit::Usage`]: `text` is no address. [`Exit::Failure`]: the town has no such agent. Both
+/// [`Exit::Usage`]: `text` is no address, or that of two agents. [`Exit::Failure`]: the town has no such agent. Both
 /// errors offer the nearest names.
 pub fn find(town: &Town, systemd: Option<&Systemd>, text: &str) -> Result<Agent> {
     let units = systemd.and_then(|s| s.units(&[UNITS]).ok());
@@ -88,7 +88,17 @@ pub fn find(town: &Town, systemd: Option<&Systemd>, text: &str) -> Result<Agent>
         None => town.agent(text),
     };
     match meant {
-        Ok(agent) if known.contains(&agent) => Ok(agent),
+        Ok(agent) if known.contains(&agent) => {
+            // Nobody's conversation is ended for another's: `RIG/NAME` may be crew and a polecat.
+            let other = Agent::parse(text).ok();
+            match other.filter(|other| *other != agent && known.contains(other)) {
+                None => Ok(agent),
+                Some(other) => Err(
+                    anyhow!("'{text}' may be {agent} or {other}; name one of them")
+                        .context(Exit::Usage),
+                ),
+            }
+        }
         Ok(agent) => Err(anyhow!(
             "The town has no agent '{agent}'{}",
             offer(text, &names)
@@ -400,6 +410,36 @@ mod tests {
             assert!(format!("{two:#}").ends_with(end), "{two:#}");
             assert_eq!((exit::of(&one), exit::of(&two)), (exit, exit));
         }
+    }
+
+    #[test]
+    fn crew_and_a_polecat_of_one_name_are_not_taken_for_each_other() {
+        let both = [("ff/crew/max/x", ""), ("ff/polecats/max/x", "")];
+        for (files, texts, want) in [
+            (&both[..1], &["ff/max", "ff/crew/max"], "ff/crew/max"),
+            (
+                &both[1..],
+                &["ff/max", "ff/polecats/max"],
+                "ff/polecats/max",
+            ),
+            (
+                &both,
+                &["ff/crew/max", "gt-agent@ff-crew-max"],
+                "ff/crew/max",
+            ),
+        ] {
+            let (_dir, town) = town_with(1, files);
+            for text in texts {
+                assert_eq!(find(&town, None, text).unwrap().to_string(), want);
+            }
+        }
+        let (_dir, town) = town_with(1, &both);
+        let e = find(&town, None, "ff/max").unwrap_err();
+        let want = "'ff/max' may be ff/crew/max or ff/polecats/max; name one of them";
+        assert_eq!(
+            (e.root_cause().to_string().as_str(), exit::of(&e)),
+            (want, Exit::Usage)
+        );
     }
 
     #[test]
