@@ -244,7 +244,11 @@ impl Seen<'_> {
                 ),
                 format!("gastownctl restart {agent}"),
             )),
-            Some(pane) if pane.session != session => {
+            // Of a rig that is not listed the prefix is not known.
+            Some(pane)
+                if pane.session != session
+                    && agent.rig().is_none_or(|rig| self.town.rigs().contains(rig)) =>
+            {
                 let is_taken = !panes.session(&session).is_empty();
                 let shown = printable(&pane.session);
                 Some(match is_taken {
@@ -669,6 +673,42 @@ mod tests {
             };
             let deacon = seen.status(&Agent::deacon(), Some(Some(&unit)), None, None);
             assert_eq!(deacon.reason.as_deref() == Some(ENDED), dead, "{deacon:?}");
+        }
+    }
+
+    #[test]
+    fn nobody_is_told_to_rename_the_session_of_a_rig_that_is_not_listed() {
+        let ours = [(crate::town::ours::FILE, r#"{"gt_version":"1.0.1"}"#)];
+        let (_dir, town) = town_with(2, &ours);
+        for (name, session, want) in [
+            ("ff/witness", "ff-witness", false),
+            ("ff/witness", "old-witness", true),
+            ("gone/witness", "go-witness", false),
+        ] {
+            let agent: Agent = name.parse().unwrap();
+            let panes = [Pane {
+                id: "%1".into(),
+                pid: 0,
+                dead: false,
+                status: None,
+                signal: None,
+                owner: Some(agent.instance()),
+                home: None,
+                server: 812,
+                clients: 0,
+                created: None,
+                report: None,
+                session: session.into(),
+            }];
+            let seen = Seen {
+                panes: Some(Index::of(&panes)),
+                ..seen(&town)
+            };
+            assert_eq!(
+                seen.terminal(&agent, None).is_some(),
+                want,
+                "{name} {session}"
+            );
         }
     }
 
