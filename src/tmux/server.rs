@@ -30,7 +30,8 @@ pub enum TmuxError {
     NotShown,
     /// The panes show more than can be read at once.
     TooMuch,
-    /// tmux did not answer within [`LIMIT`], in words; the server may still do what it was asked.
+    /// tmux did not answer within [`LIMIT`], or the server is about to end, in words; it may still do
+    /// what it was asked.
     Silent(String),
     /// Anything else, in tmux's own words. It says nothing about what exists.
     Failed(String),
@@ -334,6 +335,9 @@ pub(super) fn classify(out: &Output) -> TmuxError {
         TmuxError::NoServer
     } else if said.starts_with("can't find") || said.starts_with("no current target") {
         TmuxError::NotFound
+    } else if said.starts_with("server exited") || said.starts_with("lost server") {
+        // After `kill-server` it waits for its `run-shell` jobs, and answers nobody.
+        TmuxError::Silent(out.complaint())
     } else {
         TmuxError::Failed(out.complaint())
     }
@@ -379,6 +383,23 @@ mod tests {
         assert!(path.exists() && !lab.0.is_listening());
         kill(Pid::from_raw(server.cast_signed()), Signal::SIGUSR1).unwrap();
         lab.wait("a new socket", Tmux::is_listening);
+    }
+
+    #[test]
+    fn a_server_that_is_about_to_end_may_be_waited_for() {
+        let lab = Lab::new("ending");
+        let dir = tempfile::tempdir().unwrap();
+        let runs = dir.path().join("runs");
+        let shown = runs.display();
+        let job = format!("touch {shown}; while [ -e {shown} ]; do sleep 0.05; done");
+        let mut job = lab.0.command().args(["run-shell", &job]).spawn().unwrap();
+        lab.wait("the job", |_| runs.exists());
+        lab.0.run(&["kill-server"]).ok();
+        let said = lab.0.server();
+        assert!(matches!(said, Err(TmuxError::Silent(_))), "{said:?}");
+        std::fs::remove_file(&runs).unwrap();
+        lab.wait("its end", |tmux| matches!(tmux.server(), Ok(None)));
+        job.wait().unwrap();
     }
 
     #[test]
