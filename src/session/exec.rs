@@ -2,7 +2,7 @@
 //! agent. The socket to `gt-agent run` closes on a successful exec; a failure is written to it.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail};
 use serde::{Deserialize, Serialize};
 
-use super::secrets;
+use super::{fit, secrets};
 use crate::{environment, tools, town};
 
 /// How long the pane waits for its release.
@@ -55,7 +55,13 @@ fn become_agent(line: &str) -> anyhow::Error {
     match prepared {
         Ok((mut command, program)) => {
             let e = command.exec();
-            anyhow!("Failed to execute '{program}': {e}; check the agent's command in settings")
+            let what = match (e.kind(), fit::interpreter(Path::new(&program))) {
+                (ErrorKind::NotFound, Some(name)) => {
+                    format!("'{name}', which is to run it, is not there; install it")
+                }
+                _ => format!("{e}; check the agent's command in settings"),
+            };
+            anyhow!("Failed to execute '{program}': {what}")
         }
         Err(e) => e,
     }

@@ -2,6 +2,8 @@
 //! order to start it again checks first.
 
 use std::fmt;
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -47,15 +49,53 @@ pub fn by_itself(town: &Town, agent: &Agent) -> Result<()> {
     if let Some(lack) = town.lack(agent) {
         bail!(lack);
     }
-    secrets::load()?;
+    let secrets = secrets::load()?;
     let launch = town.launch(agent)?;
     let name = launch.argv.first().context("It has no command")?;
-    match program(town, agent, &launch) {
-        Some(_) => Ok(()),
-        None => {
-            let cure = cure(town, agent, name);
-            bail!(Away(format!("The command '{name}' is not found; {cure}")))
+    let Some(program) = program(town, agent, &launch) else {
+        let cure = cure(town, agent, name);
+        bail!(Away(format!("The command '{name}' is not found; {cure}")))
+    };
+    let path = secrets.iter().rfind(|(key, _)| key == "PATH");
+    let dirs: Vec<PathBuf> =
+        path.map_or_else(Vec::new, |(_, path)| std::env::split_paths(path).collect());
+    match interpreter(&program) {
+        Some(name)
+            if in_path(town, &launch, &name).is_none() && tools::find(&name, &dirs).is_none() =>
+        {
+            bail!(Away(format!(
+                "'{name}', which is to run '{}', is not found; install it, or give its directory as PATH in the \
+                 agent's 'env' in '{}'",
+                program.display(),
+                town.path(settings::AGENTS_FILE).display()
+            )))
         }
+        _ => Ok(()),
+    }
+}
+
+/// What runs a script, by its first line: a path, or the name that `env` looks for.
+pub(super) fn interpreter(script: &Path) -> Option<String> {
+    let mut head = Vec::new();
+    File::open(script)
+        .ok()?
+        .take(256)
+        .read_to_end(&mut head)
+        .ok()?;
+    let line = head
+        .strip_prefix(b"#!")?
+        .split(|byte| *byte == b'\n')
+        .next()?;
+    let mut words = str::from_utf8(line).ok()?.split_ascii_whitespace();
+    let program = Path::new(words.next()?);
+    let is_env = program.is_absolute() && program.file_name()? == "env";
+    match is_env {
+        // What its other options mean is not looked into.
+        true => words
+            .find(|word| *word != "-S" && !word.contains('='))
+            .filter(|name| !name.starts_with('-') && !name.contains('/'))
+            .map(Into::into),
+        false => Some(program.to_str()?.into()).filter(|_| program.is_absolute()),
     }
 }
 
@@ -71,6 +111,11 @@ pub fn program(town: &Town, agent: &Agent, launch: &Launch) -> Option<PathBuf> {
         let path = town.workdir(agent).join(name);
         return tools::find(path.to_str()?, &[]);
     }
+    in_path(town, launch, name)
+}
+
+/// A program by its absolute path, or by its name where the agent's start looks for it.
+fn in_path(town: &Town, launch: &Launch, name: &str) -> Option<PathBuf> {
     let dirs = exec::search_path(&launch.env).ok()?;
     tools::find(name, &dirs).or_else(|| {
         // Its pane has the PATH of the tmux server, which may be another one than ours.
@@ -81,7 +126,7 @@ pub fn program(town: &Town, agent: &Agent, launch: &Launch) -> Option<PathBuf> {
 
 /// What to do when an agent's program is not found.
 pub fn cure(town: &Town, agent: &Agent, program: &str) -> String {
-    if !Path::new(program).is_absolute() {
+    if !program.contains('/') {
         let file = town.path(settings::FILE);
         return format!(
             "ln -s /path/to/{program} ~/.local/bin/, or name it in '{}'",
@@ -119,7 +164,11 @@ mod tests {
             ("./own", "", Ok(())),
             ("own", r#""PATH":"ROOT/deacon""#, Ok(())),
             ("own", "", Err("ln -s /path/to/own ~/.local/bin/")),
-            ("./none", "", Err("ln -s")),
+            (
+                "~/none",
+                "",
+                Err("mend the path in 'ROOT/settings/agents.json'"),
+            ),
             (
                 "/opt/agnet",
                 "",
@@ -144,6 +193,55 @@ mod tests {
                 }
                 (got, _) => panic!("{command} {env}: {got:?}"),
             }
+        }
+    }
+
+    #[test]
+    fn what_runs_a_script() {
+        let dir = tempfile::tempdir().unwrap();
+        let script = dir.path().join("script");
+        for (text, want) in [
+            ("#!/usr/bin/python3 -u\nx", Some("/usr/bin/python3")),
+            ("#! /bin/sh", Some("/bin/sh")),
+            ("#!/usr/bin/env node\n", Some("node")),
+            ("#!/usr/bin/env -S A=b node --x\n", Some("node")),
+            ("#!/usr/bin/env -u A node\n", None),
+            ("#!/usr/bin/env ./own\n", None),
+            ("#!bin/own\n", None),
+            ("#!\n", None),
+            ("echo\n", None),
+            ("", None),
+        ] {
+            std::fs::write(&script, text).unwrap();
+            assert_eq!(interpreter(&script).as_deref(), want, "{text}");
+        }
+        assert_eq!(interpreter(&dir.path().join("none")), None);
+    }
+
+    #[test]
+    fn a_script_without_its_interpreter_is_not_found() {
+        let deacon = Agent::deacon();
+        for (line, want) in [
+            ("#!/bin/sh", None),
+            ("#!/usr/bin/env sh", None),
+            ("#!/none/python", Some("'/none/python', which is to run '")),
+            (
+                "#!/usr/bin/env none-at-all",
+                Some("'none-at-all', which is to run '"),
+            ),
+        ] {
+            let own = r#"{"default_agent":"a","agents":{"a":{"command":"./own"}}}"#;
+            let (_dir, town) = town_with(1, &[("deacon/own", line), (TOWN, own)]);
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+            std::fs::set_permissions(town.path("deacon/own"), mode).unwrap();
+            let told = by_itself(&town, &deacon).err();
+            assert!(told.as_ref().is_none_or(|e| e.is::<Away>()));
+            let told = told.map(|e| e.to_string());
+            assert_eq!(told.is_some(), want.is_some(), "{told:?}");
+            assert!(
+                told.unwrap_or_default()
+                    .starts_with(want.unwrap_or_default())
+            );
         }
     }
 
