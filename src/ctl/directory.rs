@@ -6,7 +6,7 @@ use anyhow::{Result, anyhow};
 use strsim::levenshtein;
 
 use super::{cli, journalctl};
-use crate::agent::{self, Agent, Role, UNITS};
+use crate::agent::{self, AddressError, Agent, Role, UNITS};
 use crate::exit::{self, Exit};
 use crate::files;
 use crate::heartbeat::memory::Memory;
@@ -83,11 +83,7 @@ pub fn find(town: &Town, systemd: Option<&Systemd>, text: &str) -> Result<Agent>
     let units = systemd.and_then(|s| s.units(&[UNITS]).ok());
     let known = known(town, units.as_ref());
     let names: Vec<String> = known.iter().map(Agent::to_string).collect();
-    let meant = match of_unit(text) {
-        Some(agent) => Ok(agent),
-        None => town.agent(text),
-    };
-    match meant {
+    match address(town, text) {
         Ok(agent) if known.contains(&agent) => {
             // Nobody's conversation is ended for another's: `RIG/NAME` may be crew and a polecat.
             let other = Agent::parse(text).ok();
@@ -109,6 +105,14 @@ pub fn find(town: &Town, systemd: Option<&Systemd>, text: &str) -> Result<Agent>
         .context(Exit::Usage)),
         Err(e) => Err(anyhow!("{e}{}", offer(text, &names)).context(Exit::Usage)),
     }
+}
+
+/// The agent whose address or unit `text` is, whether the town has it or not.
+///
+/// # Errors
+/// As [`Town::agent`].
+pub fn address(town: &Town, text: &str) -> Result<Agent, AddressError> {
+    of_unit(text).map_or_else(|| town.agent(text), Ok)
 }
 
 /// The agent of a unit's name, as systemctl prints it, with or without its type.
@@ -169,6 +173,12 @@ pub fn find_all(
     Ok(agents)
 }
 
+/// Whether a name means a rig: one that is registered, or, since agents may run whose rig is so no longer,
+/// one that `has_agents`.
+pub fn is_rig(town: &Town, name: &str, has_agents: impl FnOnce() -> bool) -> bool {
+    town.agent(name).is_err() && (town.rigs().contains(name) || has_agents())
+}
+
 /// The agents that are meant by several names of agents and rigs, each once, in the given order.
 ///
 /// # Errors
@@ -183,9 +193,7 @@ pub fn each_of(
     for text in texts {
         let theirs = whole.iter().filter(|agent| agent.rig() == Some(text));
         let theirs: Vec<Agent> = theirs.cloned().collect();
-        // Agents may run whose rig is no longer registered.
-        let is_rig = town.rigs().contains(text) || !theirs.is_empty();
-        let meant = if is_rig && town.agent(text).is_err() {
+        let meant = if is_rig(town, text, || !theirs.is_empty()) {
             theirs
         } else {
             let found = find(town, systemd, text);
@@ -450,6 +458,14 @@ mod tests {
         let theirs = each_of(&town, None, &["gone".into()], &whole).unwrap();
         assert!(theirs.len() == 2 && theirs.iter().all(|agent| agent.rig() == Some("gone")));
         assert!(each_of(&town, None, &["none".into()], &whole).is_err());
+        for (name, has_agents, want) in [
+            ("ff", false, true),
+            ("gone", true, true),
+            ("gone", false, false),
+            ("deacon", true, false),
+        ] {
+            assert_eq!(is_rig(&town, name, || has_agents), want, "{name}");
+        }
     }
 
     #[test]

@@ -238,11 +238,16 @@ fn capital(text: &str) -> String {
 /// # Errors
 /// The rig is not known and has no mark, the mark cannot be removed, or an agent cannot be thawed.
 pub fn thaw(args: &cli::Thaw) -> Result<Exit> {
-    let town = Town::load()?;
+    let town = Town::load().context(
+        "Nobody is thawed, for it cannot be read who may run; who is frozen goes on all the same by \
+         \"systemctl --user thaw 'gt-agent@*'\"",
+    )?;
+    let systemd = Systemd::connect();
     let rig = args.rig.as_deref();
     // A rig may have been taken out of the registry since it was stopped.
-    let known = |rig| match marks::estop(&town, Some(rig)) {
-        Ok(Some(_)) => Ok(rig),
+    let known = |rig| match (marks::estop(&town, Some(rig)), &systemd) {
+        (Ok(Some(_)), _) => Ok(rig),
+        (_, Ok(systemd)) if has_agents(systemd, rig) => Ok(rig),
         _ => directory::rig(&town, rig),
     };
     let rig = rig.map(known).transpose()?;
@@ -261,7 +266,6 @@ pub fn thaw(args: &cli::Thaw) -> Result<Exit> {
             None
         }
     };
-    let systemd = Systemd::connect();
     let ends = match dry_run {
         true => marks::estop(&town, rig)?.is_some(),
         false => marks::clear_estop(&town, rig)?,

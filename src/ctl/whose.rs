@@ -49,6 +49,12 @@ pub fn check(command: &Command) -> Result<()> {
                 log::warn!("{what}; it is them that are stopped");
                 Ok(())
             }
+            // What an emergency stop there has frozen: a restart of all would lose what they know.
+            Command::Thaw(_) => {
+                let what = meant::running(&root, &meant);
+                log::warn!("{what}; it is them that are thawed");
+                Ok(())
+            }
             Command::Attach(_) => Ok(()),
             _ => bail!(meant::still(&root, &meant)),
         },

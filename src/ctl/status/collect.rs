@@ -45,7 +45,7 @@ pub fn collect(town: &Town, systemd: Result<&Systemd, String>, also: Option<&Age
         last_tick,
         ticks,
         queues: queues(town),
-        ..of_town(town.root())
+        ..of_town(&town.root().display().to_string())
     };
     let units = systemd.clone().and_then(|systemd| {
         status.manager = systemd.state().map_err(|e| format!("{e:#}"))?;
@@ -193,9 +193,9 @@ pub fn collect(town: &Town, systemd: Result<&Systemd, String>, also: Option<&Age
 }
 
 /// What is known of a town before anybody is asked.
-fn of_town(root: &Path) -> Status {
+fn of_town(root: &str) -> Status {
     Status {
-        town: root.display().to_string(),
+        town: root.into(),
         manager: "unknown".into(),
         linger: user::is_lingering(),
         now: Timestamp::now(),
@@ -203,31 +203,46 @@ fn of_town(root: &Path) -> Status {
     }
 }
 
-/// What the manager alone tells of running agents, when the town cannot be read, as when its
-/// directory has been moved. `None`: no agent runs.
+/// What the manager alone tells, when the town cannot be read, as when its directory has been moved:
+/// of agents only where one runs. `root`: where the town is to be; `None`: that is not known.
+pub fn without_town(root: Option<&Path>, systemd: Result<Systemd>) -> Status {
+    let shown = root.map_or_else(|| "unknown".into(), |root| root.display().to_string());
+    let mut status = of_town(&shown);
+    let told = systemd.and_then(|systemd| of_manager(root, &systemd, &mut status));
+    let found = told.unwrap_or_else(|e| vec![format!("{e:#}")]);
+    status.problems = found.iter().map(|problem| one_line(problem)).collect();
+    status
+}
+
+/// Puts what the manager alone tells into the status; gives what is wrong.
 ///
 /// # Errors
 /// The manager does not answer.
-pub fn without_town(root: &Path, systemd: &Systemd) -> Result<Option<Status>> {
+fn of_manager(root: Option<&Path>, systemd: &Systemd, status: &mut Status) -> Result<Vec<String>> {
     let units = systemd.units(&UNITS)?;
+    status.manager = systemd.state()?;
     let is_up = |unit: &&Unit| !unit.is_down() && Agent::from_unit(&unit.name).is_ok();
     let up = units.values().filter(is_up).count();
-    if up == 0 {
-        return Ok(None);
-    }
-    let mut status = Status {
-        manager: systemd.state()?,
-        ..of_town(root)
-    };
-    let mut found = vec![format!(
-        "{} without the town's files: who ends stays down; put '{}' back, or run 'gastownctl down'",
-        match up {
+    let mut found = Vec::new();
+    if up > 0 {
+        let run = match up {
             1 => "1 agent runs".into(),
             _ => format!("{up} agents run"),
-        },
-        root.display()
-    )];
-    let properties = ask(systemd, &units, &mut status, &mut found);
+        };
+        // A town that is there has a broken file.
+        let away = root.filter(|root| !matches!(town::has_town(root), Ok(true)));
+        let cure = away.map_or_else(
+            || "mend that".into(),
+            |root| format!("put '{}' back", root.display()),
+        );
+        found.push(format!(
+            "{run} without the town's files: who ends stays down; {cure}, or run 'gastownctl down'"
+        ));
+    }
+    let properties = ask(systemd, &units, status, &mut found);
+    if up == 0 {
+        return Ok(found);
+    }
     for (name, unit) in &units {
         let Ok(agent) = Agent::from_unit(name) else {
             continue;
@@ -242,8 +257,7 @@ pub fn without_town(root: &Path, systemd: &Systemd) -> Result<Option<Status>> {
             ..agent::of_unit(&agent, Some(Some(unit)), properties)
         });
     }
-    status.problems = found.iter().map(|problem| one_line(problem)).collect();
-    Ok(Some(status))
+    Ok(found)
 }
 
 /// Puts what the manager says of the town into the status; gives what it says of each agent's unit.

@@ -17,7 +17,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::{cli, directory, output, paint, words};
-use crate::agent::Agent;
+use crate::agent::{Agent, UNITS};
 use crate::exit::Exit;
 use crate::systemd::Systemd;
 use crate::town::Town;
@@ -41,8 +41,11 @@ pub fn run(args: &cli::Status) -> Result<Exit> {
             Err(e) => return without_town(args, e),
         };
         let systemd = Systemd::connect();
-        let is_rig = |name: &&String| town.rigs().contains(name) && town.agent(name).is_err();
-        let agent = args.agent.as_ref().filter(|name| !is_rig(name));
+        let units = || systemd.as_ref().ok()?.units(&[UNITS]).ok();
+        let listed = || directory::listed(&town, units().as_ref());
+        let has_agents = |name: &str| listed().iter().any(|agent| agent.rig() == Some(name));
+        let is_rig = |name: &str| directory::is_rig(&town, name, || has_agents(name));
+        let agent = args.agent.as_ref().filter(|name| !is_rig(name.as_str()));
         let agent = agent
             .map(|name| directory::find(&town, systemd.as_ref().ok(), name))
             .transpose()?;
@@ -84,15 +87,16 @@ pub fn run(args: &cli::Status) -> Result<Exit> {
     }
 }
 
-/// Prints what the manager alone tells of running agents, when the town's files cannot be read.
+/// Prints what the manager alone tells of running agents, when the town's files cannot be read. Programs
+/// get an answer in their form also where no agent runs.
 ///
 /// # Errors
 /// Always `why`: the town's files cannot be read.
 fn without_town(args: &cli::Status, why: anyhow::Error) -> Result<Exit> {
-    let seen = locate().and_then(|at| {
-        Systemd::connect().and_then(|systemd| collect::without_town(&at.root, &systemd))
-    });
-    if let Ok(Some(mut status)) = seen {
+    // The broken file may be the one that says where the town is.
+    let root = locate().ok().map(|at| at.root);
+    let mut status = collect::without_town(root.as_deref(), Systemd::connect());
+    if args.check || args.json || !status.agents.is_empty() {
         status
             .problems
             .insert(0, words::one_line(&format!("{why:#}")));
