@@ -15,7 +15,7 @@ use crate::exit::Exit;
 use crate::heartbeat::memory::Memory;
 use crate::session::fit::{self, lost};
 use crate::session::{check, server, whose};
-use crate::systemd::{Properties, Systemd, Verb};
+use crate::systemd::{Properties, Systemd, Unit, Verb};
 use crate::tmux::{Index, Tmux};
 use crate::town::left::{Left, Note};
 use crate::town::marks::{self, Mark, Marks};
@@ -85,18 +85,25 @@ pub fn cycle(args: &cli::Agents) -> Result<Exit> {
     request::cycle(&town, &systemd, &agents, args.change.dry_run)
 }
 
-/// Stops agents and holds them; waits until nothing of them is left. For a rig or the town, these
-/// are the agents that run, and those that a tick would start. If the hold cannot be written, the agent is
+/// Stops agents and holds them; waits until nothing of them is left, and has the manager forget that one
+/// gave up. For a rig or the town, these are the agents that run, and those that a tick would start. If the hold cannot be written, the agent is
 /// stopped all the same; if the manager cannot be asked, it is held all the same.
 ///
 /// # Errors
 /// An agent is not known, or its hold or its stop fails.
 pub fn stop(args: &cli::Agents) -> Result<Exit> {
     let town = Town::load()?;
-    let manager = Systemd::connect().and_then(|systemd| Ok((running(&systemd)?, systemd)));
+    let manager = Systemd::connect().and_then(|systemd| Ok((systemd.units(&[UNITS])?, systemd)));
     let (up, systemd) = match &manager {
-        Ok((up, systemd)) => (up.clone(), Ok(systemd)),
+        Ok((units, systemd)) => (not_down(units), Ok(systemd)),
         Err(e) => (BTreeSet::new(), Err(e)),
+    };
+    let has_failed = |agent: &Agent| {
+        let unit = manager
+            .as_ref()
+            .ok()
+            .and_then(|(units, _)| units.get(&agent.unit()));
+        unit.is_some_and(|unit| unit.active == "failed")
     };
     let mut whole = directory::wanted(&town);
     whole.extend(up.iter().cloned());
@@ -149,12 +156,20 @@ pub fn stop(args: &cli::Agents) -> Result<Exit> {
     let panes = Tmux::on(town.socket()).panes().unwrap_or_default();
     let panes = Index::of(&panes);
     each(&stopping, |(agent, held, job)| {
-        stopped(systemd, agent, job, JOB_LIMIT)?;
+        let stop = stopped(systemd, agent, job, JOB_LIMIT);
         if let Err(e) = held {
+            if let Err(e) = stop {
+                log::error!("{e:#}");
+            }
             bail!(
-                "Stopped {agent}, which will be started again, since its hold is not written: \
-                 {e:#}; mend that and run 'gastownctl stop {agent}' again"
+                "The stop of {agent} does not hold: it will be started again, since its hold is not \
+                 written: {e:#}; mend that and run 'gastownctl stop {agent}' again"
             );
+        }
+        stop?;
+        // Who stops an agent that gave up has seen to that.
+        if has_failed(agent) {
+            systemd.reset_failed(&agent.unit())?;
         }
         if let Some(place) = whose::outside(&town, &panes, agent) {
             bail!("{agent} is held, but it runs outside of its unit, in {place}");
@@ -172,11 +187,13 @@ pub fn stop(args: &cli::Agents) -> Result<Exit> {
 
 /// The agents that are not down.
 fn running(systemd: &Systemd) -> Result<BTreeSet<Agent>> {
-    let units = systemd.units(&[UNITS])?.into_values();
-    Ok(units
-        .filter(|unit| !unit.is_down())
-        .filter_map(|unit| Agent::from_unit(&unit.name).ok())
-        .collect())
+    Ok(not_down(&systemd.units(&[UNITS])?))
+}
+
+fn not_down(units: &BTreeMap<String, Unit>) -> BTreeSet<Agent> {
+    let up = units.values().filter(|unit| !unit.is_down());
+    up.filter_map(|unit| Agent::from_unit(&unit.name).ok())
+        .collect()
 }
 
 /// Starts the given agents, or all of the town's units that failed, after it has the manager forget
@@ -198,9 +215,12 @@ pub fn recover(args: &cli::Recover) -> Result<Exit> {
         failed = named.collect();
     }
     let (mut agents, mut units) = (Vec::new(), Vec::new());
-    let is_of_rig = |agent: &Agent| args.agents.iter().any(|name| agent.rig() == Some(name));
     let is_held = |agent: &Agent| matches!(marks::held(&town, agent), Ok(Some(_)));
-    let is_named = |agent: &Agent| !args.agents.is_empty() && !is_of_rig(agent);
+    let is_named = |agent: &Agent| {
+        let named = args.agents.iter();
+        let mut named = named.filter_map(|name| directory::address(&town, name).ok());
+        named.any(|named| named == *agent)
+    };
     for unit in failed {
         match Agent::from_unit(&unit) {
             Ok(agent) if matches!(town.lacks(&agent), Ok(Some(_))) => units.push(unit),

@@ -13,6 +13,7 @@ use crate::agent::{Agent, UNITS};
 use crate::files;
 use crate::session::fit;
 use crate::systemd::{Unit, Verb, typed};
+use crate::town::left::{Left, Note};
 use crate::town::marks::{self, Mark};
 
 /// How long a unit's job may take, the sync of a worktree apart: its own limits for stop and
@@ -63,6 +64,10 @@ impl Run<'_> {
             }
             self.state.save(Timestamp::now())?;
             step("hold-noted");
+            // Who asks for that has seen to it that the agent gave up.
+            if properties.text("ActiveState").as_deref() == Some("failed") {
+                self.systemd.reset_failed(&unit)?;
+            }
             self.systemd.queue(Verb::Stop, &unit)?;
             return Ok(());
         }
@@ -104,6 +109,14 @@ impl Run<'_> {
         self.systemd.reset_failed(&unit)?;
         self.systemd.queue(Verb::Restart, &unit)?;
         Ok(())
+    }
+
+    /// Whether the agent has ended with status 75, which is no failure of its unit.
+    fn asked_to_wait(&self, agent: &Agent) -> bool {
+        matches!(
+            Note::of(self.town, agent).load(),
+            Ok(Some(Left::Waiting(_)))
+        )
     }
 
     fn planned(&self, agent: &Agent) -> Result<&Planned> {
@@ -205,6 +218,9 @@ impl Run<'_> {
                     return Ok(None);
                 }
                 Some(refusal) => format!("{agent} may not run: {refusal}"),
+                None if active == "inactive" && self.asked_to_wait(agent) => {
+                    format!("{agent} asked to wait, and a later tick starts it")
+                }
                 None => format!(
                     "{agent} did not start ({}); see 'gastownctl logs {agent}'",
                     properties.text("Result").unwrap_or(active)
