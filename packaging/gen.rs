@@ -1,6 +1,7 @@
 //! Writes the man pages and completions of `gastownctl` from its command line:
 //! `cargo run --example gen -- DIR` makes DIR/man, DIR/bash, DIR/zsh and DIR/fish.
 
+use std::collections::BTreeSet;
 use std::error::Error;
 use std::fs;
 use std::io::Write;
@@ -116,8 +117,25 @@ fn script(shell: Shell) -> Result<String, Box<dyn Error>> {
     Ok(String::from_utf8(out)?)
 }
 
+/// What ends in an option, of any command, that takes a value; as a pattern of the shell.
+fn valued() -> String {
+    let command = Cli::command();
+    let options = command
+        .get_subcommands()
+        .flat_map(clap::Command::get_arguments);
+    let options = options.filter(|arg| !arg.is_positional() && arg.get_action().takes_values());
+    let names = options.flat_map(|option| {
+        let long = option.get_long().map(|long| format!("--{long}"));
+        long.into_iter()
+            .chain(option.get_short().map(|short| format!("-{short}")))
+    });
+    let names: BTreeSet<String> = names.map(|name| format!("*:{name}")).collect();
+    names.into_iter().collect::<Vec<_>>().join(" | ")
+}
+
 /// The generated function, and one around it that puts names where it has place-holders.
 fn bash() -> Result<String, Box<dyn Error>> {
+    let valued = valued();
     let (agents, both, rigs) = (OF_AGENTS.join("|"), OF_BOTH.join("|"), OF_RIGS.join("|"));
     Ok(format!(
         r#"{}
@@ -128,6 +146,11 @@ _gastownctl_with_names() {{
     {agents}) kind=agents ;;
     {both}) kind=all ;;
     {rigs}) kind=rigs ;;
+    esac
+    # The value of an option is no name, nor is what is requested.
+    case ${{COMP_WORDS[1]}}:$COMP_CWORD:$3 in
+    request:2:* | *:=) kind= ;;
+    {valued}) kind= ;;
     esac
     for reply in "${{COMPREPLY[@]}}"; do
         [[ $reply == [\<\[]* || $reply == *...* ]] && continue

@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail};
 
 use super::change::{each, stopped, tick};
 use super::output::say;
+use super::words::names;
 use super::{cli, directory};
 use crate::agent::{Agent, Role, UNITS};
 use crate::exit::Exit;
@@ -97,7 +98,7 @@ pub fn unpark(args: &cli::Rig) -> Result<Exit> {
         tick();
         say(&match still_down(&town, rig) {
             Some(why) => format!("Unparked {rig}, whose agents stay down: {why}"),
-            None => format!("Unparked {rig}; its agents start with the next tick"),
+            None => format!("Unparked {rig}; {}", who_starts(&town, rig)),
         })?;
     }
     Ok(Exit::Ok)
@@ -131,6 +132,26 @@ fn still_down(town: &Town, rig: &str) -> Option<String> {
         .map(|refusal| refusal.to_string())
 }
 
+/// Which of the agents of a rig start that may run again, in words.
+fn who_starts(town: &Town, rig: &str) -> String {
+    let wanted = directory::wanted(town).into_iter();
+    let wanted: Vec<Agent> = wanted.filter(|agent| agent.rig() == Some(rig)).collect();
+    let is_held = |agent: &&Agent| matches!(marks::held(town, agent), Ok(Some(_)));
+    let held = wanted.iter().filter(is_held).map(Agent::to_string);
+    let held: Vec<String> = held.collect();
+    match (wanted.len(), held.len()) {
+        (0, _) => "none of its agents is on a patrol".into(),
+        (_, 0) => "its agents start with the next tick".into(),
+        (all, count) if count == all => {
+            format!("its agents stay down, for they are held; 'gastownctl start {rig}' starts them")
+        }
+        _ => format!(
+            "its agents start with the next tick, but for {}: held",
+            names(&held)
+        ),
+    }
+}
+
 /// The rig's agents that are not down.
 fn running(systemd: &Systemd, rig: &str) -> Result<Vec<Agent>> {
     let units = systemd.units(&[UNITS])?;
@@ -146,6 +167,24 @@ fn running(systemd: &Systemd, rig: &str) -> Result<Vec<Agent>> {
 mod tests {
     use super::*;
     use crate::town::tests::town_with;
+
+    #[test]
+    fn who_starts_in_a_rig_that_is_parked_no_more() {
+        let (_dir, town) = town_with(1, &[]);
+        for (held, want) in [
+            ("", "its agents start with the next tick"),
+            ("witness", "but for ff/witness: held"),
+            ("refinery", "'gastownctl start ff' starts them"),
+        ] {
+            if !held.is_empty() {
+                let agent = Agent::parse(&format!("ff/{held}")).unwrap();
+                marks::hold(&town, &agent, "", jiff::Timestamp::now()).unwrap();
+            }
+            let said = who_starts(&town, "ff");
+            assert!(said.ends_with(want), "{said}");
+        }
+        assert!(who_starts(&town, "none").contains("on a patrol"));
+    }
 
     #[test]
     fn only_what_parks_a_rig_keeps_it_from_being_unparked() {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, bail};
 
 use super::output::say;
-use super::{cli, status};
+use super::{cli, status, words};
 use crate::exit::Exit;
 use crate::heartbeat::observed::KEPT_UNITS;
 use crate::session::server;
@@ -101,7 +101,8 @@ pub fn down(args: cli::Change) -> Result<Exit> {
         .count();
     if args.dry_run {
         say(&format!(
-            "Would stop the town with its {running} running agents"
+            "Would stop the town with its {}",
+            words::counted(running, "running agent")
         ))?;
         return Ok(Exit::Ok);
     }

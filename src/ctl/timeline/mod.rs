@@ -41,6 +41,9 @@ pub fn run(args: &cli::Timeline) -> Result<Exit> {
         log::info!("{gap}");
     }
     let systemd = Systemd::connect();
+    if let Err(e) = &systemd {
+        log::warn!("{e:#}; who runs now is shown as the journal has it");
+    }
     let status = status::collect(&town, systemd.as_ref().map_err(|e| format!("{e:#}")), None);
     if args.since.text.is_none() {
         from = from.max(first(&events, &status));
@@ -181,6 +184,21 @@ mod tests {
         let svg = svg::draw(&picture, &TimeZone::UTC);
         assert!(svg.contains("/home/me/&lt;gt&gt; &amp; &quot;co&quot;"));
         assert!(!svg.contains("<says>") && !svg.contains('\u{1b}'));
+    }
+
+    #[test]
+    fn without_a_manager_who_has_not_ended_runs() {
+        let events = [
+            event(10, "AGENT_STARTED", "mayor", ""),
+            event(15, "AGENT_STARTED", "a/polecats/nux", ""),
+            event(20, "AGENT_STARTED", "deacon", ""),
+            event(30, "AGENT_ENDED", "deacon", "3"),
+        ];
+        let status = town(60, &[("mayor", "unknown"), ("deacon", "unknown")]);
+        let picture = picture(at(0), &events, &status);
+        assert_eq!(spans(&picture, "mayor"), [(10, 60, Fate::Runs)]);
+        assert_eq!(spans(&picture, "a/polecats/nux"), [(15, 60, Fate::Runs)]);
+        assert_eq!(spans(&picture, "deacon"), [(20, 30, Fate::Crashed)]);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::agent::Agent;
 use crate::ctl::events::{self, Event, Kind};
-use crate::ctl::status::Status;
+use crate::ctl::status::{AgentStatus, Status};
 
 /// How a span of life ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,12 +120,20 @@ pub fn picture(from: Timestamp, events: &[Event], status: &Status) -> Picture {
         if runs && row.open.is_none() && !row.seen {
             row.open = Some(agent.since.unwrap_or(from).max(from));
         }
-        let fate = if runs { Fate::Runs } else { Fate::Lost };
+        let fate = match runs || is_unknown(agent) {
+            true => Fate::Runs,
+            false => Fate::Lost,
+        };
         row.close(status.now, fate, "");
     }
-    // A life that is still open is that of an agent which is gone and whose end was not seen.
+    // A life that is still open is that of an agent which is gone and whose end was not seen. Where the
+    // manager does not tell, the journal has the last word.
+    let fate = match status.agents.iter().any(is_unknown) {
+        true => Fate::Runs,
+        false => Fate::Lost,
+    };
     for row in rows.values_mut() {
-        row.close(status.now, Fate::Lost, "");
+        row.close(status.now, fate, "");
     }
     Picture {
         town: status.town.clone(),
@@ -133,6 +141,11 @@ pub fn picture(from: Timestamp, events: &[Event], status: &Status) -> Picture {
         to: status.now,
         rows,
     }
+}
+
+/// Whether the manager does not tell what the agent does.
+fn is_unknown(agent: &AgentStatus) -> bool {
+    agent.active_state == "unknown"
 }
 
 impl Row {
