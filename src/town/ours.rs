@@ -132,7 +132,8 @@ pub struct Ours {
     /// `request_max_age`: requests older than this are refused. 6 h.
     /// Town: `operational.daemon.max_lifecycle_message_age`.
     pub request_max_age: SignedDuration,
-    /// `presync_limit`: how long the sync of a worktree before a start may take in all. 60 s.
+    /// `presync_limit`: how long the sync of a worktree before a start may take in all. 60 s, and at most
+    /// 4 min: gt-lifecycle.service, which waits for that start, may run for 5 min.
     pub presync_limit: SignedDuration,
     /// After how many failed syncs in a row a person is told. 3.
     /// Town: `operational.daemon.sync_failure_escalation_threshold`.
@@ -270,7 +271,11 @@ impl Ours {
             mayor: file.mayor,
             verify_requests: file.verify_requests.unwrap_or(false),
             request_max_age,
-            presync_limit: of(file.presync_limit, mins(1)),
+            presync_limit: within(
+                "presync_limit",
+                of(file.presync_limit, mins(1)),
+                (SignedDuration::ZERO, mins(4)),
+            ),
             sync_failures,
             bd_limit: within(
                 "operational.session.bd_command_timeout",
@@ -372,6 +377,13 @@ mod tests {
                 "{}",
                 Some(
                     "'tick_interval' is 2h, more than 1h, which is used instead; mend it in 'settings/systemd.json', or where else the town sets it",
+                ),
+            ),
+            (
+                r#"{"presync_limit":"10m"}"#,
+                "{}",
+                Some(
+                    "'presync_limit' is 10m, more than 4m, which is used instead; mend it in 'settings/systemd.json', or where else the town sets it",
                 ),
             ),
             (
