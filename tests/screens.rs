@@ -9,8 +9,10 @@
 
 use std::path::{Path, PathBuf};
 
+use gastown::agent::Agent;
 use gastown::terminal::{LOOKS, Question, Reader, State, Typing, input, look, read, room};
 use gastown::tmux::Screen;
+use gastown::town::Town;
 use proptest::prelude::*;
 
 fn screens() -> Vec<(String, PathBuf)> {
@@ -32,26 +34,73 @@ fn screens() -> Vec<(String, PathBuf)> {
     found
 }
 
+/// A screen as a look at its pane gives it.
 fn load(path: &Path) -> Screen {
     let text = std::fs::read_to_string(path).unwrap();
     let mut lines = text.lines();
     let head = lines.next().unwrap_or_default();
+    let rows = lines.clone().count();
+    // By the windows of `tests/agents/screens.sh`.
+    let columns = match rows {
+        7 => 80,
+        24 => 130,
+        50 => 200,
+        _ => 120,
+    };
     let screen = Screen::parse(head, lines);
-    screen
-        .unwrap_or_else(|| panic!("{}: no screen", path.display()))
-        .1
+    let (_, screen) = screen.unwrap_or_else(|| panic!("{}: no screen", path.display()));
+    Screen {
+        size: (columns, rows),
+        ..screen
+    }
 }
 
-/// How a screen of this name is read: as of an agent whose settings name the program's own prompts,
-/// as those of `gt` do; what is called `vi` has that set.
-fn reader(program: &str, name: &str) -> Reader {
-    let look = look(program);
-    let prompts = look.iter().flat_map(|look| look.prompts);
-    Reader {
-        look,
-        prompts: prompts.map(|prompt| format!("{prompt} ")).collect(),
-        is_modal: name.contains("-vi-"),
+/// How a tick reads the terminals of agents for whom a town's settings name this program. `prompt`:
+/// what its input line begins with, where they say that too.
+fn of_town(program: &str, prompt: Option<&str>) -> Reader {
+    let dir = tempfile::tempdir().unwrap();
+    let own = prompt.map(|prompt| format!(r#""{program}":{{"ready_prompt_prefix":"{prompt}"}}"#));
+    let own = own.unwrap_or_default();
+    for (file, text) in [
+        (
+            "mayor/town.json",
+            r#"{"type":"town","version":2,"name":"gt"}"#,
+        ),
+        ("mayor/rigs.json", r#"{"version":1,"rigs":{}}"#),
+        (
+            "settings/config.json",
+            &format!(
+                r#"{{"type":"town-settings","version":1,"default_agent":"{program}","agents":{{{own}}}}}"#
+            ),
+        ),
+    ] {
+        let path = dir.path().join(file);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
     }
+    let town = Town::at(dir.path(), None).unwrap();
+    let reader = Reader::of(&town.appearance(&Agent::deacon()).unwrap());
+    assert_eq!(reader.look.map(|look| look.program), Some(program));
+    reader
+}
+
+/// How a screen of this name is read. A shell is what is left of an agent, whatever its program. What
+/// is called `vi` has that set.
+fn readers(program: &str, name: &str) -> Vec<Reader> {
+    let programs = match program {
+        "shell" => LOOKS.iter().map(|look| look.program).collect(),
+        program => vec![program],
+    };
+    let is_modal = name.contains("-vi-");
+    let readers = programs.into_iter().map(|program| Reader {
+        is_modal,
+        ..of_town(program, None)
+    });
+    readers.collect()
+}
+
+fn reader(program: &str, name: &str) -> Reader {
+    readers(program, name).remove(0)
 }
 
 fn described(question: &Question) -> String {
@@ -72,11 +121,14 @@ fn each_is_what_it_is_called() {
         let name = path.file_name().unwrap().to_str().unwrap();
         let is = name.split('-').next().unwrap();
         let screen = load(&path);
-        let state = reader(&program, name).state(&screen);
-        if state.word() != is {
-            wrong.push(format!("{program} {name} is read as {state:?}"));
+        for reader in readers(&program, name) {
+            let state = reader.state(&screen);
+            if state.word() != is {
+                let by = reader.look.unwrap().program;
+                wrong.push(format!("{} is read as {state:?} by {by}", path.display()));
+            }
         }
-        let State::Asks(question) = state else {
+        let State::Asks(question) = reader(&program, name).state(&screen) else {
             continue;
         };
         let beside = path.with_extension("question");
@@ -129,7 +181,7 @@ fn what_says_most_is_told() {
             .join("tests/screens")
             .join(screen);
         let program = screen.split('-').next().unwrap();
-        let State::Asks(question) = read(&load(&path), look(program), &[]) else {
+        let State::Asks(question) = reader(program, screen).state(&load(&path)) else {
             panic!("{screen} asks nothing");
         };
         assert_eq!(question.headline(), want, "{screen}");
@@ -151,7 +203,8 @@ fn what_is_typed_is_seen() {
             name if name.starts_with("free") || name.starts_with("busy") => "",
             _ => continue,
         };
-        let seen = input(&load(&path), look(&program), &[]);
+        let reader = reader(&program, name);
+        let seen = input(&load(&path), reader.look, &reader.prompts);
         assert_eq!(seen.as_deref(), Some(typed), "{program} {name}");
     }
 }
@@ -176,7 +229,7 @@ fn what_works_takes_a_text() {
     }
 }
 
-/// They were captured in windows of 120 columns and 40 rows, where a poke has room in all of them.
+/// They were captured in windows where a poke has room in all of them.
 #[test]
 fn a_text_has_room() {
     for (program, path) in screens() {
@@ -185,17 +238,47 @@ fn a_text_has_room() {
             continue;
         }
         let mut screen = load(&path);
-        assert_eq!(room(&screen, look(&program), &[]), None, "{program} {name}");
-        screen.size = (120, 40);
-        let (columns, rows) = room(&screen, look(&program), &[]).unwrap();
+        let reader = reader(&program, name);
+        let room = |screen: &Screen| room(screen, reader.look, &reader.prompts);
+        let (columns, rows) = room(&screen).unwrap();
         assert!(
             columns >= 60 && rows >= 8,
             "{program} {name}: {columns}x{rows}"
         );
         screen.size = (12, 3);
-        let (columns, rows) = room(&screen, look(&program), &[]).unwrap();
+        let (columns, rows) = room(&screen).unwrap();
         assert!(columns * rows < 60, "{program} {name}: {columns}x{rows}");
+        screen.size = (0, 0);
+        assert_eq!(room(&screen), None, "{program} {name}");
     }
+}
+
+/// A person's settings may name a prompt that the program does not show, such as that of years ago.
+#[test]
+fn a_prompt_of_the_settings_hides_nothing_that_is_known() {
+    let mut wrong = Vec::new();
+    for (program, path) in screens() {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        if program == "shell" {
+            continue;
+        }
+        let screen = load(&path);
+        let usual = reader(&program, name);
+        for prompt in ["> ", ">", "❯", "› "] {
+            let theirs = Reader {
+                is_modal: usual.is_modal,
+                ..of_town(&program, Some(prompt))
+            };
+            let (state, want) = (theirs.state(&screen), usual.state(&screen));
+            if state != want {
+                wrong.push(format!(
+                    "{} with '{prompt}' is read as {state:?}, not {want:?}",
+                    path.display()
+                ));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 /// A look has been seen in the versions whose screens are kept, and in no others.
@@ -269,19 +352,21 @@ proptest! {
         (program, path) in prop::sample::select(screens()),
     ) {
         let mut screen = load(&path);
-        let look = look(&program);
+        let reader = reader(&program, "");
+        let look = reader.look.filter(|_| program != "shell");
         // Where nothing tells which line is the input line, what looks like a choice counts wherever it is.
         let is_choice = |line: &&String| look.is_none() && line.trim_start().starts_with(MARKS);
         // On a screen that is hardly filled it would stand just above the input line, as what spins there does.
         let spins = |line: &&String| line.trim_start().starts_with(['*', '✻']) && line.contains('…');
         let above = above.iter().filter(|line| !is_choice(line) && !spins(line));
         let above: Vec<String> = above.cloned().collect();
-        let before = read(&screen, look, &[]);
+        let prompts = if look.is_some() { &reader.prompts[..] } else { &[] };
+        let before = read(&screen, look, prompts);
         if before != State::Unknown {
             screen.lines.splice(0..0, above.iter().cloned());
             screen.solid.splice(0..0, above.iter().cloned());
             screen.row += above.len();
-            let after = read(&screen, look, &[]);
+            let after = read(&screen, look, prompts);
             prop_assert_eq!(before.word(), after.word(), "{}", path.display());
         }
     }

@@ -257,10 +257,11 @@ pub fn next_look(waiting: &[Waiting], now: Timestamp) -> Duration {
     delays.min().unwrap_or(LOOK).clamp(SOON, LOOK)
 }
 
-/// What a screen shows, in one line for a person.
+/// What a screen shows, in one line for a person, without rules and borders.
 fn shown(screen: Option<&Screen>) -> String {
     let lines = screen.map_or(&[][..], |screen| &screen.lines);
-    let lines = lines.iter().rev().filter(|line| !line.trim().is_empty());
+    let says = |line: &&String| line.contains(char::is_alphanumeric);
+    let lines = lines.iter().rev().filter(says);
     let mut lines: Vec<String> = lines.take(SHOWN.0).map(|line| clean(line)).collect();
     lines.reverse();
     match lines.is_empty() {
@@ -278,6 +279,8 @@ fn clean(line: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
     use jiff::SignedDuration;
     use proptest::prelude::*;
 
@@ -289,6 +292,10 @@ mod tests {
     use crate::tmux::{Keys, Mark, Pane, Strokes, Typed};
     use crate::town::marks::{self, Refusal};
     use crate::town::pending::Pending;
+
+    static CLAUDE: LazyLock<Reader> = LazyLock::new(|| Reader::usual("claude"));
+
+    const PROMPT: &str = "❯ ";
 
     const START: &str = "2026-01-01T00:00:00Z";
 
@@ -312,11 +319,7 @@ mod tests {
             refusal: None,
             ours: vec![WORD.into()],
             readiness: Readiness {
-                reader: Reader {
-                    is_modal: false,
-                    look: None,
-                    prompts: vec!["❯ ".into(), "> ".into()],
-                },
+                reader: CLAUDE.clone(),
                 delay: None,
             },
             record: Record::new(
@@ -340,7 +343,7 @@ mod tests {
                 server: 9,
                 clients: 0,
                 report: None,
-                created: None,
+                created: Some(at(0)),
                 home: None,
                 session: session.into(),
             },
@@ -350,14 +353,29 @@ mod tests {
         }
     }
 
+    /// What Claude shows: a text whose last line begins with its prompt stands in its frame.
     fn screen(text: &str) -> Screen {
-        let lines: Vec<String> = text.lines().map(|l| l.trim_end().to_string()).collect();
+        let mut lines: Vec<String> = text.lines().map(|l| l.trim_end().to_string()).collect();
+        let mut row = lines.len().saturating_sub(1);
+        let column = text.lines().last().map_or(0, |line| line.chars().count());
+        if text
+            .lines()
+            .last()
+            .is_some_and(|line| line.starts_with(PROMPT))
+        {
+            let rule = "─".repeat(200);
+            lines.insert(row, rule.clone());
+            lines.extend([rule, "  ⏵⏵ bypass permissions on".into()]);
+            row += 1;
+        }
         Screen {
-            row: lines.len().saturating_sub(1),
-            column: lines.last().map_or(0, |line| line.chars().count()),
-            cursor: true,
+            row,
+            column,
             solid: lines.clone(),
             lines,
+            size: (200, 50),
+            command: "claude".into(),
+            title: "✳ Claude Code".into(),
             ..Screen::default()
         }
     }
@@ -393,14 +411,14 @@ mod tests {
     #[test]
     fn the_session_named_and_no_other() {
         let w = waiting(1, "gt-gastown-p1", "");
-        let other = || (pane(1, "gt-gastown-p11"), "> ");
+        let other = || (pane(1, "gt-gastown-p11"), "❯ ");
         assert_eq!(word(&w, &sight(vec![other()]), at(1)), "wait");
         let late = word(&w, &sight(vec![other()]), at(301));
         assert!(
             late.starts_with("fail true: session 'gt-gastown-p1' did not appear"),
             "{late}"
         );
-        let both = sight(vec![(pane(2, "gt-gastown-p1"), "> "), other()]);
+        let both = sight(vec![(pane(2, "gt-gastown-p1"), "❯ "), other()]);
         assert_eq!(word(&w, &both, at(1)), "tell");
         assert_eq!(w.target(&both.panes).unwrap().pane.id, "%2");
     }
@@ -417,7 +435,7 @@ mod tests {
         let panes = [pane(1, "s"), owned(2, &ours), owned(3, "deacon")];
         assert_eq!(w.target(&panes).unwrap().pane.id, "%2");
         assert_eq!(w.target(&panes[..1]).unwrap().pane.id, "%1");
-        let got = word(&w, &sight(vec![(owned(3, "deacon"), "> ")]), at(1));
+        let got = word(&w, &sight(vec![(owned(3, "deacon"), "❯ ")]), at(1));
         assert!(got.contains("is that of gt-agent@deacon.service"), "{got}");
     }
 
@@ -483,11 +501,11 @@ mod tests {
         };
         let doubt = "fail true: session 's' ended while";
         for (pane, text) in [
-            (marked(&[]), "> "),
-            (marked(&[&typed]), "> Begin."),
+            (marked(&[]), "❯ "),
+            (marked(&[&typed]), "❯ Begin."),
             (marked(&[&typed]), ""),
-            (marked(&[&typed, &entered]), "> Begin."),
-            (marked(&[&typed, &entered]), "> Begin.\nI begin"),
+            (marked(&[&typed, &entered]), "❯ Begin."),
+            (marked(&[&typed, &entered]), "❯ Begin.\nI begin"),
         ] {
             assert_eq!(word(&w, &sight(vec![(pane.clone(), text)]), at(1)), "tell");
             let mut other = pane.clone();
@@ -503,7 +521,7 @@ mod tests {
         // Another server, after a reboot: its panes have no marks, which says nothing.
         let mut reborn = pane(1, "s");
         reborn.pane.server = 10;
-        let got = word(&w, &sight(vec![(reborn, "> ")]), at(1));
+        let got = word(&w, &sight(vec![(reborn, "❯ ")]), at(1));
         assert!(got.starts_with(doubt), "{got}");
         assert!(word(&w, &sight(vec![]), at(1)).starts_with("fail true: session 's' is gone"));
     }
@@ -528,7 +546,7 @@ mod tests {
     #[test]
     fn who_is_told_in_vain_fails_at_the_deadline() {
         let w = waiting(1, "s", "");
-        let held = screen("> Begin.");
+        let held = screen("❯ Begin.");
         let after = |outcome: &Outcome, now| after(&w, outcome, Some(&held), now);
         assert_eq!(after(&Outcome::Told, at(301)), Action::Done);
         for (outcome, want) in [
@@ -544,7 +562,8 @@ mod tests {
                 panic!("{outcome:?}");
             };
             assert!(alert && reason.contains(want), "{reason}");
-            assert!(reason.ends_with("its screen shows: > Begin."), "{reason}");
+            let shows = "its screen shows: ❯ Begin. | ⏵⏵ bypass permissions on";
+            assert!(reason.ends_with(shows), "{reason}");
         }
     }
 
@@ -557,7 +576,7 @@ mod tests {
         eight.push(waiting(9, "s9", ""));
         eight.push(waiting(10, "s10", ""));
         let panes = || -> Vec<(Marked, &str)> {
-            let ready = |n: u32| if n == 0 { "booting" } else { "> " };
+            let ready = |n: u32| if n == 0 { "booting" } else { "❯ " };
             (0..11)
                 .map(|n| (pane(n, &format!("s{n}")), ready(n)))
                 .collect()
@@ -586,14 +605,14 @@ mod tests {
         let mut here = pane(1, "s");
         let refused = "fail false: gastown/polecats/p2 works on another issue in session 's' already; \
                        spawn issue 'b' for another polecat";
-        let got = words(&mut two, &sight(vec![(here.clone(), "> ")]), at(1));
+        let got = words(&mut two, &sight(vec![(here.clone(), "❯ ")]), at(1));
         assert_eq!(got, ["tell", refused]);
         here.marks = vec![two[0].marks(101).typed];
-        let got = words(&mut two, &sight(vec![(here.clone(), "> ")]), at(1));
+        let got = words(&mut two, &sight(vec![(here.clone(), "❯ ")]), at(1));
         assert_eq!(got[1], refused);
         // Another process in that session has no work yet.
         here.pane.pid += 1;
-        let got = words(&mut two[1..], &sight(vec![(here, "> ")]), at(1));
+        let got = words(&mut two[1..], &sight(vec![(here, "❯ ")]), at(1));
         assert_eq!(got, ["tell"]);
     }
 
@@ -601,14 +620,14 @@ mod tests {
     fn two_spawns_of_one_session_follow_each_other() {
         let mut two = [waiting(1, "s", ""), waiting(2, "s", "")];
         let mut here = pane(1, "s");
-        let got = words(&mut two, &sight(vec![(here.clone(), "> ")]), at(1));
+        let got = words(&mut two, &sight(vec![(here.clone(), "❯ ")]), at(1));
         assert_eq!(got, ["tell", "wait"]);
         here.marks = vec![two[0].marks(101).typed];
-        let got = words(&mut two, &sight(vec![(here.clone(), "> Begin.")]), at(1));
+        let got = words(&mut two, &sight(vec![(here.clone(), "❯ Begin.")]), at(1));
         assert_eq!(got, ["tell", "wait"]);
         // Whatever their order.
         two.swap(0, 1);
-        let got = words(&mut two, &sight(vec![(here.clone(), "> ")]), at(1));
+        let got = words(&mut two, &sight(vec![(here.clone(), "❯ ")]), at(1));
         assert_eq!(got, ["wait", "tell"]);
     }
 
@@ -628,7 +647,7 @@ mod tests {
             Some(Refusal { mark, reason })
         };
         w.refusal = refused(marks::Mark::Parked, "rig gastown is parked");
-        let ready = sight(vec![(pane(1, "s"), "> ")]);
+        let ready = sight(vec![(pane(1, "s"), "❯ ")]);
         let want = "fail false: gastown/polecats/p1 may not run: rig gastown is parked";
         assert_eq!(word(&w, &ready, at(1)), want);
         assert_eq!(word(&w, &sight(vec![]), at(1)), "wait");
@@ -729,11 +748,14 @@ mod tests {
                 Keys::None => {}
                 Keys::Text(text) => line.push_str(text),
                 Keys::Named(keys) if keys == &ENTER && swallow => {}
-                Keys::Named(keys) if keys == &ENTER && line == "> " => self.empty += 1,
+                Keys::Named(keys) if keys == &ENTER && line == PROMPT => self.empty += 1,
                 Keys::Named(keys) if keys == &ENTER => {
-                    self.glued += usize::from(*line != format!("> {WORD}"));
+                    self.glued += usize::from(*line != format!("{PROMPT}{WORD}"));
                     *self.taken.entry(m.pane.session.clone()).or_default() += 1;
-                    *line = "> ".into();
+                    *line = "❯ ".into();
+                }
+                Keys::Named(keys) if keys.iter().any(|(key, _)| *key == "C-u") => {
+                    *line = PROMPT.into();
                 }
                 Keys::Named(keys) => {
                     for (_, times) in keys.iter().filter(|(key, _)| *key == "BSpace") {
@@ -769,11 +791,11 @@ mod tests {
                 let now = at(i as i64);
                 match what {
                     // The agent is ready, or starts anew, or its session does on another server.
-                    0 if model.lines[which].is_empty() => model.lines[which] = "> ".into(),
+                    0 if model.lines[which].is_empty() => model.lines[which] = "❯ ".into(),
                     1 => {
                         model.panes[which].pane.pid += 1000;
                         model.typed[which] = None;
-                        model.lines[which] = "> ".into();
+                        model.lines[which] = "❯ ".into();
                     }
                     2 => {
                         model.panes[which].pane.server += 1;
@@ -783,8 +805,8 @@ mod tests {
                         model.lines[which] = String::new();
                     }
                     // A person types something, or sends what is there.
-                    3 if model.lines[which] == "> " => model.lines[which] = "> x".into(),
-                    4 if model.lines[which] == "> x" => model.lines[which] = "> ".into(),
+                    3 if model.lines[which] == "❯ " => model.lines[which] = "❯ x".into(),
+                    4 if model.lines[which] == "❯ x" => model.lines[which] = "❯ ".into(),
                     _ => {}
                 }
                 let mut budget = killed_after;

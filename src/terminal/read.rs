@@ -74,7 +74,10 @@ pub fn read(screen: &Screen, look: Option<&Look>, prompts: &[String]) -> State {
     let below = input.as_ref().map_or(0, |input| input.rows.end);
     let above = input.as_ref().map_or(view.end(), |input| input.rows.start);
     let permission = look.and_then(|look| view.permission(above, look));
-    if let Some(question) = permission.or_else(|| view.question(below, look)) {
+    // What only the settings call an input line may be a line of a dialog, such as one to search.
+    let is_guess = input.as_ref().is_some_and(|input| input.is_guess);
+    let from = if is_guess { 0 } else { below };
+    if let Some(question) = permission.or_else(|| view.question(from, look)) {
         return State::Asks(question);
     }
     let look = look.unwrap_or(&PLAIN);
@@ -161,6 +164,8 @@ struct Input {
     text: String,
     /// A shell would run the text.
     shell: bool,
+    /// The program is known, and by its look this is none.
+    is_guess: bool,
 }
 
 struct View<'a> {
@@ -224,7 +229,9 @@ impl View<'_> {
                 let on_it = self.is_on(row, prompt);
                 (!on_it).then_some((after(typed, prompt).unwrap_or(typed), false))
             };
-            self.open(look.unwrap_or(&PLAIN), start)
+            let input = self.open(look.unwrap_or(&PLAIN), start)?;
+            let is_guess = look.is_some();
+            Some(Input { is_guess, ..input })
         })
     }
 
@@ -343,7 +350,12 @@ impl View<'_> {
         if look.hints.iter().any(is_hint) {
             text.clear();
         }
-        Input { rows, text, shell }
+        Input {
+            rows,
+            text,
+            shell,
+            is_guess: false,
+        }
     }
 
     /// Whether the cursor is behind the beginning of these words in an input line: then somebody has
@@ -623,7 +635,12 @@ fn after<'a>(line: &'a str, prompt: &str) -> Option<&'a str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::terminal::look;
+    use crate::terminal::Reader;
+
+    /// As a tick reads it of agents whose settings only name the program.
+    fn read_by(program: &str, screen: &Screen) -> State {
+        Reader::usual(program).state(screen)
+    }
 
     fn screen(text: &str, column: usize, row: usize) -> Screen {
         let lines: Vec<String> = text.lines().map(String::from).collect();
@@ -632,6 +649,7 @@ mod tests {
             lines,
             column,
             row,
+            size: (200, 50),
             ..Screen::default()
         }
     }
@@ -639,7 +657,6 @@ mod tests {
     #[test]
     fn claude_is_read() {
         let rule = "─".repeat(60);
-        let claude = look("claude");
         for (middle, want) in [
             ("❯\u{a0}", State::Free),
             ("❯\u{a0}half a draft", State::Draft),
@@ -647,14 +664,14 @@ mod tests {
             ("!\u{a0}rm", State::Shell),
         ] {
             let text = format!("● Done\n\n{rule}\n{middle}\n{rule}\n  ⏵⏵ bypass permissions on");
-            assert_eq!(read(&screen(&text, 2, 3), claude, &[]), want, "{middle}");
+            assert_eq!(read_by("claude", &screen(&text, 2, 3)), want, "{middle}");
         }
         let text = format!("✽ Gusting… (1s)\n\n{rule}\n❯\u{a0}\n{rule}\n  esc to interrupt");
-        assert_eq!(read(&screen(&text, 2, 3), claude, &[]), State::Busy);
+        assert_eq!(read_by("claude", &screen(&text, 2, 3)), State::Busy);
         let text = format!(
             "{rule}\n ☐ Danger\n\n Delete it?\n\n ❯ 1. Yes delete\n      drop all\n   2. No keep\n\n Enter to select"
         );
-        let State::Asks(question) = read(&screen(&text, 1, 5), claude, &[]) else {
+        let State::Asks(question) = read_by("claude", &screen(&text, 1, 5)) else {
             panic!("not asked");
         };
         assert_eq!(question.headline(), "Delete it?");
@@ -671,7 +688,7 @@ mod tests {
                 cursor: true,
                 ..shown
             };
-            read(&shown, look("codex"), &[])
+            read_by("codex", &shown)
         };
         assert_eq!(codex("• Waiting for the next round…"), State::Free);
         assert_eq!(codex("• Working (3s • esc to interrupt)"), State::Busy);
@@ -680,7 +697,7 @@ mod tests {
         assert_eq!(codex("• All of it:\n\n  • Running make"), State::Free);
         let rule = "─".repeat(60);
         let text = format!("● Done\n\n{rule}\n❯\u{a0}Try \"make\" first\n{rule}\n  ⏵⏵");
-        let draft = read(&screen(&text, 18, 3), look("claude"), &[]);
+        let draft = read_by("claude", &screen(&text, 18, 3));
         assert_eq!(draft, State::Draft);
     }
 
@@ -692,7 +709,7 @@ mod tests {
                 cursor: true,
                 ..screen(text, column, 1)
             };
-            assert_eq!(read(&shown, look("opencode"), &[]), want, "{column}");
+            assert_eq!(read_by("opencode", &shown), want, "{column}");
         }
     }
 

@@ -274,6 +274,17 @@ impl Reader {
     }
 }
 
+#[cfg(test)]
+impl Reader {
+    /// How a tick reads the terminals of agents whose settings only name this program.
+    pub(crate) fn usual(program: &str) -> Reader {
+        let settings = format!(r#"{{"default_agent":"{program}"}}"#);
+        let files = [("settings/config.json", settings.as_str())];
+        let (_dir, town) = crate::town::tests::town_with(2, &files);
+        Reader::of(&town.appearance(&crate::agent::Agent::deacon()).unwrap())
+    }
+}
+
 /// Characters that take one column each: those of western alphabets, and signs of prompts and borders.
 const NARROW: [std::ops::Range<char>; 2] = ['\0'..'\u{300}', '\u{2000}'..'\u{2e80}'];
 
@@ -767,7 +778,8 @@ mod tests {
         line: String,
         /// How many characters stand behind the cursor.
         behind: usize,
-        size: (usize, usize),
+        /// `None`: as tmux makes it.
+        size: Option<(usize, usize)>,
         /// What a person has the pane for.
         hold: Option<Hold>,
         asks: bool,
@@ -818,8 +830,10 @@ mod tests {
                     lines,
                     column,
                     row,
-                    size: self.size,
+                    size: self.size.unwrap_or((200, 50)),
                     alternate: self.alternate,
+                    command: "claude".into(),
+                    title: "✳ Claude Code".into(),
                     ..Screen::default()
                 },
                 pid: 7,
@@ -916,10 +930,7 @@ mod tests {
             pane: "%1".into(),
             pid: 7,
             text: text.into(),
-            reader: Reader {
-                look: look("claude"),
-                ..Reader::default()
-            },
+            reader: Reader::usual("claude"),
             ..Text::default()
         }
     }
@@ -936,11 +947,16 @@ mod tests {
         assert_eq!(busy.told(text("hello"), |_, _| {}), Outcome::Told);
         // A program that would break off its turn gets the text later.
         let mut steered = text("hello");
-        steered.reader.look = look("codex");
+        steered.reader = Reader::usual("codex");
         let screen = Screen {
-            lines: vec!["• word".into(), "".into(), "› ".into()],
-            solid: vec!["• word".into(), "".into(), "› ".into()],
+            lines: vec!["• word".into(), "".into(), "›".into()],
+            solid: vec!["• word".into(), "".into(), "›".into()],
             title: "⠸ proj".into(),
+            command: "codex".into(),
+            column: 2,
+            row: 2,
+            cursor: true,
+            size: (200, 50),
             ..Screen::default()
         };
         let sight = Sight {
@@ -1178,7 +1194,7 @@ mod tests {
             ((0, 0), Outcome::Told),
         ] {
             let mut program = Program {
-                size,
+                size: Some(size),
                 ..Program::default()
             };
             assert_eq!(program.told(text(long), |_, _| {}), want, "{size:?}");
