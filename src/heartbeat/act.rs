@@ -22,7 +22,7 @@ use crate::terminal::{self, Once, Outcome, State, Text, answer};
 use crate::tools::{Tools, bd, mail};
 use crate::town::docked::Labels;
 use crate::town::left::Left;
-use crate::town::{home, state};
+use crate::town::{Town, home, marks, state};
 
 /// The stem of the service that path units start, and of the transient one among them: see
 /// [`changes`].
@@ -148,6 +148,12 @@ fn closes(observed: &Observed, now: Timestamp) -> bool {
     })
 }
 
+/// Whether what was to stop an agent is over: somebody may have started it again since this tick has
+/// looked, and that start must not be taken back.
+fn may_run_now(town: &Town, agent: &Agent, seen: &Seen) -> bool {
+    !seen.dismissed && seen.refusal.is_some() && marks::refusal(town, agent).is_none()
+}
+
 /// How long until a mail that could not be sent is tried again: ever longer, as long as the agent that
 /// it tells of has been down; of several agents, the one that went down last.
 fn mail_pause(observed: &Observed, steps: &[Step], now: Timestamp) -> SignedDuration {
@@ -194,6 +200,13 @@ impl Acting<'_> {
                 && self.is_frozen(agent)
             {
                 log::info!("Leaving {agent}, which was frozen a moment ago");
+                continue;
+            }
+            if let Action::Stop { agent } = &step.action
+                && let Some(seen) = self.observed.agents.get(agent)
+                && may_run_now(self.world.town, agent, seen)
+            {
+                log::info!("Leaving {agent}, which may run since a moment ago");
                 continue;
             }
             let result = self.step(&step.action);
@@ -617,8 +630,8 @@ impl Acting<'_> {
                 "Agents died together: {names}");
         }
         for (key, summary) in &plan.raise {
-            let agent = agent_of(key).map(|agent| agent.to_string());
-            let fields: Vec<_> = agent.iter().map(|agent| ("GT_AGENT", &**agent)).collect();
+            let fields = fields(key);
+            let fields: Vec<_> = fields.iter().map(|(name, text)| (*name, &**text)).collect();
             self.note(alert::raise(town, key, summary, &fields));
         }
         for (key, summary) in &plan.clear {
@@ -665,9 +678,21 @@ fn agent_of(key: &str) -> Option<Agent> {
     }
     match key.split_once('-')? {
         ("unit" | "elsewhere", unit) => Agent::from_unit(unit).ok(),
-        ("asks" | "busy" | "hook" | "gone", instance) => Agent::from_instance(instance).ok(),
+        ("asks" | "busy" | "unknown" | "hook" | "gone", instance) => {
+            Agent::from_instance(instance).ok()
+        }
         _ => None,
     }
+}
+
+/// What an alert of a tick is about, for the journal and a person's program, by the alert's key.
+fn fields(key: &str) -> Vec<(&'static str, String)> {
+    let unit = key.strip_prefix("unit-").map(String::from);
+    let agent = agent_of(key).map(|agent| agent.to_string());
+    let fields = [("GT_UNIT", unit), ("GT_AGENT", agent)].into_iter();
+    fields
+        .filter_map(|(name, text)| Some((name, text?)))
+        .collect()
 }
 
 fn log_wait(agent: &Agent, why: &str) {
@@ -679,9 +704,17 @@ fn log_wait(agent: &Agent, why: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::heartbeat::observed::Refused;
 
     #[test]
     fn an_alert_says_whom_it_is_about() {
+        let unit = "gt-agent@deacon.service";
+        let both = [("GT_UNIT", unit.into()), ("GT_AGENT", "deacon".into())];
+        assert_eq!(fields(&format!("unit-{unit}")), both);
+        assert_eq!(fields("mass-death"), []);
+        for kind in super::super::watch::ALERTS {
+            assert!(agent_of(&format!("{kind}a-witness")).is_some(), "{kind}");
+        }
         for (key, want) in [
             ("unit-gt-agent@a-witness.service", Some("a/witness")),
             ("unit-gt-tmux.service", None),
@@ -694,6 +727,30 @@ mod tests {
             let agent = agent_of(key).map(|agent| agent.to_string());
             assert_eq!(agent.as_deref(), want, "{key}");
         }
+    }
+
+    #[test]
+    fn who_is_no_longer_refused_is_not_stopped_for_it() {
+        let (_dir, town) = crate::town::tests::town_with(1, &[]);
+        let agent = Agent::deacon();
+        marks::hold(&town, &agent, "", Timestamp::UNIX_EPOCH).unwrap();
+        let refusal = marks::refusal(&town, &agent).unwrap();
+        let refused = Refused {
+            mark: refusal.mark.name().into(),
+            reason: refusal.reason,
+        };
+        let held = Seen {
+            refusal: Some(refused),
+            ..Seen::default()
+        };
+        assert!(!may_run_now(&town, &agent, &held));
+        marks::release(&town, &agent).unwrap();
+        assert!(may_run_now(&town, &agent, &held));
+        let dismissed = Seen {
+            dismissed: true,
+            ..held
+        };
+        assert!(!may_run_now(&town, &agent, &dismissed));
     }
 
     #[test]

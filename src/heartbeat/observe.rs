@@ -618,6 +618,28 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_directory_that_leads_out_of_the_town_is_not_the_towns() {
+        let (dir, town) = crate::town::tests::town_with(1, &[("ff/witness/x", "")]);
+        let beside = tempfile::tempdir().unwrap();
+        for (link, to) in [
+            ("ff/out", beside.path()),
+            ("ff/in", &dir.path().join("ff/witness")),
+        ] {
+            std::os::unix::fs::symlink(to, town.path(link)).unwrap();
+        }
+        for (place, want) in [
+            ("ff/witness", true),
+            ("ff/in", true),
+            ("ff/out", false),
+            ("ff/witness/x", false),
+            ("ff/none", false),
+            ("..", false),
+        ] {
+            assert_eq!(is_the_towns(&town, &town.path(place)), want, "{place}");
+        }
+    }
+
+    #[test]
     fn a_broken_file_is_one_condition() {
         for root in ["/srv/gt", "/home/o'neil/my 'gt'"] {
             let root = Path::new(root);
