@@ -10,6 +10,9 @@ use super::sessions::Terminal;
 use super::{Tmux, TmuxError};
 use crate::tools;
 
+/// What a person's server has been told.
+const CONF: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/tmux.conf");
+
 /// A server that only one test uses, and that ends with the test.
 pub(super) struct Lab(pub(super) Tmux);
 
@@ -21,7 +24,7 @@ impl Lab {
         let socket = format!("gt-test-{name}-{}-{number}", std::process::id());
         let lab = Lab(Tmux::on(&socket));
         let mut command = lab.0.command();
-        command.args(["-f", "/dev/null", "new-session", "-d", "-s", "first", "cat"]);
+        command.args(["-f", CONF, "new-session", "-d", "-s", "first", "cat"]);
         assert!(command.status().unwrap().success());
         lab
     }

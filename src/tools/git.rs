@@ -894,6 +894,9 @@ mod tests {
             setup.git("origin", "init -q -b main");
             setup.commit("origin", "a", "one\n");
             setup.git("", "clone -q origin work");
+            // As what stands in the user's own file.
+            let theirs = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/gitconfig");
+            setup.git("work", &format!("config include.path {theirs}"));
             setup.commit("origin", "a", "two\n");
             Some(setup)
         }
@@ -905,6 +908,14 @@ mod tests {
         pub(super) fn git(&self, dir: &str, args: &str) -> String {
             let mut git = self.tools.command("git", &self.path(dir)).unwrap();
             git.args(["-c", "user.name=t", "-c", "user.email=t@t"]);
+            // What the test itself looks at is not as they want it.
+            for usual in [
+                "status.showUntrackedFiles=normal",
+                "color.ui=false",
+                "commit.gpgSign=false",
+            ] {
+                git.args(["-c", usual]);
+            }
             let out = run(git.args(args.split(' ')), LOCAL).unwrap();
             assert!(out.status.success(), "{args}: {}", out.stderr);
             out.stdout.trim_end().into()
@@ -1525,8 +1536,9 @@ mod tests {
             }
             if done >= 2 {
                 let mut git = setup.tools.command("git", &work).unwrap();
-                git.args(["-c", "user.name=t", "-c", "user.email=t@t", "rebase", "-q"]);
-                let _ = run(git.arg("origin/main"), LOCAL);
+                git.args(["-c", "user.name=t", "-c", "user.email=t@t"]);
+                git.args(["-c", "commit.gpgSign=false", "rebase", "-q", "origin/main"]);
+                let _ = run(&mut git, LOCAL);
                 assert_eq!(work.join(".git/rebase-merge").exists(), done == 2);
             }
             if done >= 3 {
