@@ -40,8 +40,11 @@ struct Given {
 /// # Errors
 /// Others can read the file, or it cannot be read or parsed.
 pub fn load() -> Result<Vec<(String, String)>> {
-    let path = path()?;
-    if !files::is_there(&path)? {
+    load_from(&path()?)
+}
+
+fn load_from(path: &Path) -> Result<Vec<(String, String)>> {
+    if !files::is_there(path)? {
         return Ok(Vec::new());
     }
     let meta = path
@@ -53,7 +56,7 @@ pub fn load() -> Result<Vec<(String, String)>> {
             path.display()
         );
     }
-    let text = files::read(&path)?.unwrap_or_default();
+    let text = files::read(path)?.unwrap_or_default();
     town::env_file::parse(&text).with_context(|| format!("Failed to parse '{}'", path.display()))
 }
 
@@ -115,9 +118,13 @@ pub fn refresh(tmux: &Tmux) -> Result<()> {
 }
 
 fn shareable() -> Result<Vec<(String, String)>> {
-    let mut secrets = load()?;
+    Ok(of_nobody(load()?))
+}
+
+/// Without what is one process's, session's or agent's own.
+fn of_nobody(mut secrets: Vec<(String, String)>) -> Vec<(String, String)> {
     secrets.retain(|(key, _)| !is_foreign(key));
-    Ok(secrets)
+    secrets
 }
 
 fn path() -> Result<PathBuf> {
@@ -144,5 +151,37 @@ impl Given {
         let path = Self::path().context("There is no runtime directory")?;
         std::fs::create_dir_all(path.parent().unwrap_or(Path::new("/")))?;
         files::write(&path, serde_json::to_string(self)?.as_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_others_can_read_is_not_used() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("secrets.env");
+        assert_eq!(load_from(&file).unwrap(), Vec::new());
+        std::fs::write(&file, "KEY=x\n").unwrap();
+        for (mode, is_used) in [
+            (0o600, true),
+            (0o400, true),
+            (0o640, false),
+            (0o604, false),
+            (0o660, false),
+        ] {
+            std::fs::set_permissions(&file, PermissionsExt::from_mode(mode)).unwrap();
+            match load_from(&file) {
+                Ok(secrets) => assert!(is_used && secrets == [("KEY".into(), "x".into())]),
+                Err(e) => assert!(!is_used && e.to_string().contains("chmod 600"), "{e}"),
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_one_agents_own_is_not_for_the_server() {
+        let pairs = ["API_KEY", "GT_ROLE", "TMUX", "BD_ACTOR"].map(|key| (key.into(), "x".into()));
+        assert_eq!(of_nobody(pairs.into()), [("API_KEY".into(), "x".into())]);
     }
 }
