@@ -87,14 +87,30 @@ journal_settles() {
         [ -z "$(journalctl --user -q -o cat "GT_TEST_MARK=$mark")" ] || return 0
         sleep 0.1
     done
+    return 1
 }
 # events MESSAGE_ID [FIELD=VALUE]: how many the journal has.
 events() {
-    journal_settles
+    journal_settles || { echo 'the journal takes no messages'; return; }
     journalctl --user -q -o json "MESSAGE_ID=$1" "${@:2}" | wc -l
 }
+# dies TEXT: as `fail`, and ends the test also from within `$(...)`, where nothing found would look like nothing
+# wrong.
+dies() {
+    echo "FAILED: $*" >&2
+    kill -TERM $$
+}
 # message_id NAME: the MESSAGE_ID of an event of src/journal.rs, by the catalog.
-message_id() { awk -F'[ ]' -v n="$1" '$1 == n { print $2 }' "$HERE/message-ids"; }
+message_id() {
+    awk -F'[ ]' -v n="$1" '$1 == n { print $2; found = 1 } END { exit !found }' "$HERE/message-ids" || dies "there is no event '$1'"
+}
+# problems: those that status tells, a line each.
+problems() {
+    local said
+    said=$(gastownctl status --json || true)
+    jq -e 'has("problems")' <<<"$said" >/dev/null || dies "status tells nothing: $said"
+    jq -r '.problems[]' <<<"$said"
+}
 # was_closed AGENT PID: somebody has closed the session of that process of it, as history tells.
 was_closed() {
     gastownctl history "$1" | awk -v pid="$2" '
