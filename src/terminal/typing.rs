@@ -968,6 +968,28 @@ mod tests {
         assert_eq!(end, Step::End(Outcome::Waits(State::Busy), None));
     }
 
+    /// Whoever types many texts at once looks at each as often as at the one that is most urgent.
+    #[test]
+    fn enter_comes_after_a_pause_however_often_somebody_looks() {
+        let mut program = Program::default();
+        let mut attempt = Attempt::new(text("hello"));
+        let at = |ms| Duration::from_millis(ms);
+        let Step::Send(strokes, wait) = attempt.next(Some(&program.sight()), at(0)) else {
+            panic!("nothing is typed");
+        };
+        assert_eq!(wait, DEBOUNCE);
+        program.strike(&strokes);
+        for early in [1, 100, 499] {
+            let step = attempt.next(Some(&program.sight()), at(early));
+            assert!(matches!(step, Step::Wait(_)), "{early}: {step:?}");
+        }
+        let step = attempt.next(Some(&program.sight()), at(500));
+        let Step::Send(strokes, _) = step else {
+            panic!("no Enter: {step:?}");
+        };
+        assert_eq!(strokes.keys, Keys::Named(vec![("Enter", 1)]));
+    }
+
     #[test]
     fn what_is_left_of_a_text_whose_beginning_was_taken_for_commands_is_taken_back() {
         let mut program = Program {
