@@ -329,6 +329,10 @@ proptest! {
                 }
                 _ => {}
             }
+            if what == "retry" {
+                let retry = plan.memory.agents[agent].retry.as_ref().unwrap();
+                prop_assert!(retry.at <= now() + seen.rules.retry_longest);
+            }
             if what == "poke" {
                 let before = seen.memory.agents[agent].pokes.last;
                 let passed = before.map(|last| now().duration_since(last));

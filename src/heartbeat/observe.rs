@@ -616,6 +616,60 @@ fn clocks() -> Result<Clocks> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tmux::Typed;
+
+    /// What a claude shows in whose input line this stands, and the text that is noted in its pane.
+    fn claude(line: &str, noted: Option<&str>) -> Sight {
+        let rule = "─".repeat(200);
+        let line = format!("❯ {line}");
+        let lines = ["● Done", &rule, &line, &rule, "  ⏵⏵ bypass permissions on"];
+        let lines: Vec<String> = lines.map(String::from).to_vec();
+        let screen = Screen {
+            column: line.chars().count(),
+            row: 2,
+            solid: lines.clone(),
+            lines,
+            size: (200, 50),
+            command: "claude".into(),
+            title: "✳ Claude Code".into(),
+            ..Screen::default()
+        };
+        let typed = noted.map(|text| Typed {
+            text: text.into(),
+            enters: 0,
+        });
+        Sight {
+            screen,
+            typed,
+            ..Sight::default()
+        }
+    }
+
+    #[test]
+    fn what_stands_in_a_terminal_is_a_persons_ours_or_of_a_spawn() {
+        let (_dir, town) = crate::town::tests::town_with(2, &[]);
+        let agent = Agent::parse("ff/polecats/nux").unwrap();
+        let tips = tips::all();
+        let poke: &str = &tips[0];
+        let beside: &str = &format!("{poke} and mine");
+        for (line, noted, left_over, withheld) in [
+            ("", None, false, false),
+            ("rm -rf", None, false, true),
+            // A poke that was not taken, also beside what a person types.
+            (poke, Some(poke), true, false),
+            (poke, None, true, false),
+            (beside, Some(poke), true, true),
+            // gt-spawn-trigger may be about to press Enter.
+            (WORD, Some(WORD), false, true),
+            // One that the program has put back.
+            (WORD, None, false, false),
+        ] {
+            let mut seen = Seen::default();
+            terminal(&mut seen, &claude(line, noted), &town, &agent, None);
+            let got = (seen.left_over, seen.withheld);
+            assert_eq!(got, (left_over, withheld), "{line} {noted:?}");
+        }
+    }
 
     #[test]
     fn a_directory_that_leads_out_of_the_town_is_not_the_towns() {

@@ -678,6 +678,17 @@ mod tests {
         assert_eq!(question.choices, ["Yes delete", "No keep"]);
     }
 
+    /// In whatever way a program draws its choices, the cursor is on the mark of one of them.
+    #[test]
+    fn a_prompt_with_the_cursor_on_it_marks_a_choice() {
+        let rule = "─".repeat(60);
+        let text = format!("Go on?\n{rule}\n❯ Yes, go on\n  No, stop\n{rule}");
+        let state = read_by("claude", &screen(&text, 0, 2));
+        assert!(!matches!(state, State::Free | State::Draft), "{state:?}");
+        let state = read_by("claude", &screen(&text, 12, 2));
+        assert_eq!(state, State::Draft);
+    }
+
     #[test]
     fn what_an_answer_or_a_draft_begins_with_says_nothing() {
         let codex = |answer: &str| {

@@ -990,6 +990,22 @@ mod tests {
         assert_eq!(strokes.keys, Keys::Named(vec![("Enter", 1)]));
     }
 
+    /// A cursor that moves between each look and the keys, so that tmux sends none of them.
+    #[test]
+    fn a_program_that_never_rests_is_given_up() {
+        let program = Program::default();
+        let mut attempt = Attempt::new(text("hello"));
+        let mut now = Duration::ZERO;
+        let outcome = loop {
+            match attempt.next(Some(&program.sight()), now) {
+                Step::Send(_, wait) | Step::Wait(wait) => now += wait,
+                Step::End(outcome, _) => break outcome,
+            }
+            assert!(now < 2 * LIMIT, "it has no end");
+        };
+        assert_eq!(outcome, Outcome::Waits(State::Free));
+    }
+
     #[test]
     fn what_is_left_of_a_text_whose_beginning_was_taken_for_commands_is_taken_back() {
         let mut program = Program {
