@@ -2,7 +2,8 @@
 //! agent. The socket to `gt-agent run` closes on a successful exec; a failure is written to it.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, ErrorKind, Write};
+use std::fs::File;
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -12,7 +13,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail};
 use serde::{Deserialize, Serialize};
 
-use super::{fit, secrets};
+use super::secrets;
 use crate::{environment, tools, town};
 
 /// How long the pane waits for its release.
@@ -55,7 +56,7 @@ fn become_agent(line: &str) -> anyhow::Error {
     match prepared {
         Ok((mut command, program)) => {
             let e = command.exec();
-            let what = match (e.kind(), fit::interpreter(Path::new(&program))) {
+            let what = match (e.kind(), interpreter(Path::new(&program))) {
                 (ErrorKind::NotFound, Some(name)) => {
                     format!("'{name}', which is to run it, is not there; install it")
                 }
@@ -64,6 +65,31 @@ fn become_agent(line: &str) -> anyhow::Error {
             anyhow!("Failed to execute '{program}': {what}")
         }
         Err(e) => e,
+    }
+}
+
+/// What runs a script, by its first line: a path, or the name that `env` looks for.
+pub(super) fn interpreter(script: &Path) -> Option<String> {
+    let mut head = Vec::new();
+    File::open(script)
+        .ok()?
+        .take(256)
+        .read_to_end(&mut head)
+        .ok()?;
+    let line = head
+        .strip_prefix(b"#!")?
+        .split(|byte| *byte == b'\n')
+        .next()?;
+    let mut words = str::from_utf8(line).ok()?.split_ascii_whitespace();
+    let program = Path::new(words.next()?);
+    let is_env = program.is_absolute() && program.file_name()? == "env";
+    match is_env {
+        // What its other options mean is not looked into.
+        true => words
+            .find(|word| *word != "-S" && !word.contains('='))
+            .filter(|name| !name.starts_with('-') && !name.contains('/'))
+            .map(Into::into),
+        false => Some(program.to_str()?.into()).filter(|_| program.is_absolute()),
     }
 }
 

@@ -2,9 +2,7 @@
 //! order to start it again checks first.
 
 use std::fmt;
-use std::fs::File;
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 
@@ -59,7 +57,7 @@ pub fn by_itself(town: &Town, agent: &Agent) -> Result<()> {
     let path = secrets.iter().rfind(|(key, _)| key == "PATH");
     let dirs: Vec<PathBuf> =
         path.map_or_else(Vec::new, |(_, path)| std::env::split_paths(path).collect());
-    match interpreter(&program) {
+    match exec::interpreter(&program) {
         Some(name)
             if in_path(town, &launch, &name).is_none() && tools::find(&name, &dirs).is_none() =>
         {
@@ -71,31 +69,6 @@ pub fn by_itself(town: &Town, agent: &Agent) -> Result<()> {
             )))
         }
         _ => Ok(()),
-    }
-}
-
-/// What runs a script, by its first line: a path, or the name that `env` looks for.
-pub(super) fn interpreter(script: &Path) -> Option<String> {
-    let mut head = Vec::new();
-    File::open(script)
-        .ok()?
-        .take(256)
-        .read_to_end(&mut head)
-        .ok()?;
-    let line = head
-        .strip_prefix(b"#!")?
-        .split(|byte| *byte == b'\n')
-        .next()?;
-    let mut words = str::from_utf8(line).ok()?.split_ascii_whitespace();
-    let program = Path::new(words.next()?);
-    let is_env = program.is_absolute() && program.file_name()? == "env";
-    match is_env {
-        // What its other options mean is not looked into.
-        true => words
-            .find(|word| *word != "-S" && !word.contains('='))
-            .filter(|name| !name.starts_with('-') && !name.contains('/'))
-            .map(Into::into),
-        false => Some(program.to_str()?.into()).filter(|_| program.is_absolute()),
     }
 }
 
@@ -213,9 +186,9 @@ mod tests {
             ("", None),
         ] {
             std::fs::write(&script, text).unwrap();
-            assert_eq!(interpreter(&script).as_deref(), want, "{text}");
+            assert_eq!(exec::interpreter(&script).as_deref(), want, "{text}");
         }
-        assert_eq!(interpreter(&dir.path().join("none")), None);
+        assert_eq!(exec::interpreter(&dir.path().join("none")), None);
     }
 
     #[test]
