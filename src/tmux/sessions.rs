@@ -164,6 +164,23 @@ impl Tmux {
         }
     }
 
+    /// Takes those hooks out of a pane's window that respawn a pane whose program has ended, as gt makes
+    /// them for Mayor and Deacon: the agent's unit knows when it is started again.
+    ///
+    /// # Errors
+    /// The pane is gone, or tmux fails.
+    pub fn end_respawns(&self, pane: &str) -> Result<(), TmuxError> {
+        let hooks = self.run(&["show-hooks", "-w", "-t", pane])?;
+        let respawns = hooks.lines().filter_map(|line| {
+            let (name, command) = line.split_once(' ')?;
+            (name.starts_with("pane-died") && command.contains("respawn-pane")).then_some(name)
+        });
+        for name in respawns {
+            self.run(&["set-hook", "-u", "-w", "-t", pane, name])?;
+        }
+        Ok(())
+    }
+
     /// Closes panes, each given by its id and the pid of its server, in few calls. A session ends
     /// with its last pane. A pane that is gone counts as closed.
     ///
@@ -210,6 +227,29 @@ mod tests {
         lab.wait("the end of the pane", |tmux| {
             tmux.panes().is_ok_and(|panes| panes.is_empty())
         });
+    }
+
+    #[test]
+    fn only_the_unit_starts_an_agent_again() {
+        let lab = Lab::new("respawns");
+        let tmux = &lab.0;
+        let respawn = "run-shell -b 'sleep 3 && tmux respawn-pane -k -t =first: || true'";
+        for (name, command) in [
+            ("pane-died[0]", respawn),
+            ("pane-died[1]", "run-shell 'gt log crash'"),
+            ("pane-exited[0]", "display-message respawn-pane"),
+        ] {
+            tmux.run(&["set-hook", "-w", "-t", "%0", name, command])
+                .unwrap();
+        }
+        tmux.end_respawns("%0").unwrap();
+        let left = tmux.run(&["show-hooks", "-w", "-t", "%0"]).unwrap();
+        let left: Vec<&str> = left
+            .lines()
+            .filter_map(|line| line.split(' ').next())
+            .collect();
+        assert_eq!(left, ["pane-died[1]", "pane-exited[0]"]);
+        tmux.end_respawns("%0").unwrap();
     }
 
     #[test]

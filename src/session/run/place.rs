@@ -149,6 +149,7 @@ impl Run {
     pub(super) fn take_over(&mut self, pane: &Pane, pid: u32) -> Result<()> {
         self.pane = pane.id.clone();
         self.tmux.own(&pane.id, &self.instance)?;
+        self.tmux.end_respawns(&pane.id)?;
         self.watch(pane, pid);
         self.move_in(pane.pid)
     }
