@@ -8,6 +8,9 @@ use super::server::{Tmux, TmuxError, is_server, quoted, text};
 /// The hook with the index of our command in it: people and `gt` use the first indexes.
 const HOOK: &str = "session-created[7641]";
 
+/// The pane that a window is made with: a hook of a person's tmux.conf may split it at once.
+const FIRST: &str = ".{top-left}";
+
 /// Where an agent's process is to run.
 #[derive(Debug)]
 pub enum Terminal<'a> {
@@ -107,12 +110,12 @@ impl Tmux {
                 for (key, value) in *environment {
                     add(&["-e", &format!("{key}={value}")]);
                 }
-                format!("={name}:")
+                format!("={name}:{FIRST}")
             }
             Terminal::Window { session } => {
                 add(&["new-window", "-b", "-t", &format!("={session}:^")]);
                 add(&["-P", "-F", PANE_FORMAT]);
-                format!("={session}:")
+                format!("={session}:{FIRST}")
             }
             Terminal::Pane { id, .. } => {
                 add(&["respawn-pane", "-k", "-t", id]);
@@ -227,6 +230,35 @@ mod tests {
         lab.wait("the end of the pane", |tmux| {
             tmux.panes().is_ok_and(|panes| panes.is_empty())
         });
+    }
+
+    #[test]
+    fn a_pane_that_a_hook_opens_beside_it_is_not_the_agents() {
+        let lab = Lab::new("split");
+        let tmux = &lab.0;
+        for hook in ["after-new-session", "after-new-window"] {
+            tmux.run(&["set-hook", "-g", hook, "split-window cat"])
+                .unwrap();
+        }
+        let (environment, dress) = ([], Dress::default());
+        let session = Terminal::Session {
+            name: "own",
+            environment: &environment,
+            dress: &dress,
+        };
+        for terminal in [session, Terminal::Window { session: "own" }] {
+            let cat = ["sh", "-c", "exec cat", "lab;"].map(String::from);
+            let made = tmux.open(&terminal, "lab", true, Path::new("/"), &cat);
+            let made = made.unwrap();
+            let panes = tmux.panes().unwrap();
+            let owned = panes.iter().filter(|pane| pane.owner.is_some());
+            let owned: Vec<&str> = owned.map(|pane| pane.id.as_str()).collect();
+            assert_eq!(owned, [&made.id]);
+            let environment = tmux.run(&["show-environment", "-t", "=own:"]).unwrap();
+            assert!(environment.contains(&format!("GT_PANE_ID={}\n", made.id)));
+            tmux.run(&["set-option", "-pu", "-t", &made.id, "@gastown_agent"])
+                .unwrap();
+        }
     }
 
     #[test]
