@@ -250,9 +250,13 @@ impl Run {
                 NotifyState::Status("Waiting for an answer of the tmux server"),
                 NotifyState::ExtendTimeoutUsec(limit),
             ]);
-            // `act` has the manager start a server that is not there, so it has to wait for one.
-            let has_server =
-                || matches!(self.tmux.server(), Ok(Some(_)) | Err(TmuxError::Silent(_)));
+            // `act` has the manager start a server that is not there, so it has to wait for one, but
+            // for one that has ended only since.
+            let was_there = matches!(error.downcast_ref(), Some(TmuxError::Silent(_)));
+            let has_server = || match self.tmux.server() {
+                Ok(found) => found.is_some() || was_there,
+                Err(e) => matches!(e, TmuxError::Silent(_)),
+            };
             loop {
                 if self.is_to_stop_within(RETRY) || Instant::now() >= deadline {
                     return Err(error);
