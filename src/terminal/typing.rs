@@ -1313,6 +1313,25 @@ mod tests {
         }
     }
 
+    /// The keys that take ours out may be read late: as many again would take out theirs.
+    #[test]
+    fn ours_is_taken_out_once_from_beside_what_a_person_types() {
+        let mut program = Program::default();
+        let outcome = program.told(text("hello"), |p, look| {
+            if look == 0 {
+                p.hangs = true;
+                p.unread.push(Keys::Text("x".into()));
+            } else {
+                p.hangs = p.line == "xhello";
+            }
+        });
+        assert_eq!(outcome, Outcome::Waits(State::Draft));
+        assert_eq!(program.line, "xhello");
+        program.hangs = false;
+        program.read();
+        assert_eq!((program.line.as_str(), program.sent.len()), ("x", 0));
+    }
+
     #[test]
     fn a_program_without_a_look_is_to_be_still() {
         let mut blind = text("hello");

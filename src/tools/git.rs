@@ -1048,6 +1048,18 @@ mod tests {
     }
 
     #[test]
+    fn no_other_branch_is_moved_along() {
+        let Some(setup) = Setup::new() else { return };
+        setup.commit("work", "b", "mine\n");
+        setup.git("work", "branch side");
+        setup.commit("work", "c", "mine\n");
+        let side = setup.git("work", "rev-parse side");
+        assert_eq!(setup.sync(), Ok(Synced::Done));
+        assert_eq!(setup.read("a"), "two\n");
+        assert_eq!(setup.git("work", "rev-parse side"), side);
+    }
+
+    #[test]
     fn whoever_is_in_the_middle_of_something_is_let_be() {
         for (begin, what, file) in [
             ("bisect start HEAD HEAD~2", "bisect", "BISECT_START"),
