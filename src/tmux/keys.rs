@@ -3,12 +3,14 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::screens::HELD;
 use super::server::{Tmux, TmuxError, quoted};
 use super::{MARKS, TYPED};
 
 /// Keys for a pane. The server sends the keys and writes the notes about them in one step: whatever
 /// happens to the caller, the notes tell whether the keys were sent. A pane whose process is not
-/// `pid` gets neither; nor does one whose cursor has moved, unless there are no keys.
+/// `pid` gets neither; nor does one whose cursor has moved, or that a person has taken meanwhile, see
+/// [`super::Hold`], unless there are no keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Strokes {
     /// The pane's id.
@@ -95,8 +97,8 @@ impl Words {
 }
 
 impl Tmux {
-    /// Sends keys to many panes in few calls; a pane that is gone is passed over. A pane in copy
-    /// mode is brought out of it first. [`Tmux::sights`] tells afterwards which panes have got them.
+    /// Sends keys to many panes in few calls; a pane that is gone is passed over. A pane that somebody
+    /// has left in copy mode is brought out of it first. [`Tmux::sights`] tells afterwards which panes have got them.
     ///
     /// # Errors
     /// tmux cannot be run, hangs, or no server answers: then it is not known which panes got keys.
@@ -108,6 +110,7 @@ impl Tmux {
             if item.keys != Keys::None {
                 conditions.push(is("cursor_x", item.cursor.0));
                 conditions.push(is("cursor_y", item.cursor.1));
+                conditions.push(format!("#{{==:{HELD},}}"));
             }
             let mut commands = vec![match &item.typed {
                 Some(typed) => {

@@ -33,10 +33,11 @@ const USUAL: usize = 5 << 10;
 const HEAD: &str = "#{pane_id} #{cursor_x} #{cursor_y} #{cursor_flag} #{history_size} #{alternate_on} \
      #{pane_current_command}\t#{pane_title}";
 
-/// A format that is true where somebody is attached to the session, to one that shares its windows
-/// (`new-session -t`), or to one that has been given the window (`link-window`).
-const ATTACHED: &str =
-    "#{||:#{session_attached},#{||:#{session_group_attached},#{window_active_clients}}}";
+/// A format of what a person has a pane for, as [`Hold::parse`] reads it. Somebody reads back only
+/// where somebody is attached: to the session, to one that shares its windows (`new-session -t`),
+/// or to one that has been given the window (`link-window`).
+pub(super) const HELD: &str = "#{?#{&&:#{pane_in_mode},#{||:#{session_attached},\
+     #{||:#{session_group_attached},#{window_active_clients}}}},m,}#{?#{pane_synchronized},s,}";
 
 /// The file with the ids of the panes that the last look has read, below the runtime directory: the
 /// next look asks for them in the same call that lists all panes. It may be lost or wrong at any time.
@@ -373,8 +374,7 @@ impl Tmux {
         let rule = format!("~{:x}", jiff::Timestamp::now().as_nanosecond());
         // A program chooses its name and its title, so they come last.
         let format = format!(
-            "{rule} {PANE_FORMAT}\t#{{pane_width}} #{{pane_height}} \
-             #{{?#{{&&:#{{pane_in_mode}},{ATTACHED}}},m,}}#{{?#{{pane_synchronized}},s,}}\t\
+            "{rule} {PANE_FORMAT}\t#{{pane_width}} #{{pane_height}} {HELD}\t\
              #{{{MARKS}}}\t#{{{TYPED}}}\t#{{{WORDS}}}\t{HEAD}"
         );
         let end = end(&rule);
@@ -539,6 +539,7 @@ mod tests {
 
     use super::*;
     use crate::tmux::lab::Lab;
+    use crate::tmux::{Keys, Strokes};
 
     fn ids(numbers: std::ops::Range<usize>) -> Vec<String> {
         numbers.map(|n| format!("%{n}")).collect()
@@ -641,11 +642,32 @@ mod tests {
             let sights = lab.0.sights(&["%0".to_string()]).unwrap();
             sights["%0"].hold
         };
+        // Who has looked before that types nothing there.
+        let pid = lab.0.panes().unwrap()[0].pid;
+        let gets_no_keys = || {
+            let typed = Typed {
+                text: "x".into(),
+                enters: 0,
+            };
+            let strokes = Strokes {
+                pane: "%0".into(),
+                pid,
+                cursor: (0, 0),
+                keys: Keys::Text("x".into()),
+                typed: Some(typed),
+                mark: None,
+            };
+            lab.0.strike(&[strokes]).unwrap();
+            lab.0.sights(&["%0".to_string()]).unwrap()["%0"]
+                .typed
+                .is_none()
+        };
         assert_eq!(hold(), None);
         lab.0
             .run(&["set-option", "-w", "-t", "%0", "synchronize-panes", "on"])
             .unwrap();
         assert_eq!(hold(), Some(Hold::Synchronized));
+        assert!(gets_no_keys());
         lab.0
             .run(&["set-option", "-w", "-t", "%0", "synchronize-panes", "off"])
             .unwrap();
@@ -666,6 +688,8 @@ mod tests {
         let all = ["%0", "%9"].map(String::from);
         lab.wait("the hold", |_| hold() == Some(Hold::Mode));
         assert_eq!(lab.0.sights(&all).unwrap()["%0"].hold, Some(Hold::Mode));
+        assert!(gets_no_keys());
+        assert_eq!(hold(), Some(Hold::Mode));
         drop(client.stdin.take());
         client.wait().unwrap();
         let text = "R %1 8 0 s g o h 9 1 5 r gt-a\t80 1 m\t\t\t\t%1 3 1 1 7 1 vi x\ta\nR end\nx\n";
