@@ -79,8 +79,8 @@ pub struct Look {
     /// The program shows the cursor while its input line takes what is typed, and hides it in its
     /// dialogs, some of which float above that line.
     pub shows_cursor: bool,
-    /// The program never shows a cursor on the terminal's alternate screen: who does is an editor
-    /// or a pager that was opened from it.
+    /// The program shows no cursor on the terminal's alternate screen, or only in its input line: who
+    /// else does is an editor or a pager that was opened from it.
     pub inline: bool,
     /// How the program shows a mode of vi, if it has one.
     pub vi: Option<Vi>,

@@ -65,12 +65,12 @@ const COVERED: &str = "An editor, a pager or the like is open there: leave it";
 /// begin with, besides the prompts of its look.
 pub fn read(screen: &Screen, look: Option<&Look>, prompts: &[String]) -> State {
     let view = View { screen };
-    // Some versions draw on the alternate screen, too, but show no cursor there.
-    let covers = screen.alternate && look.is_some_and(|look| look.inline);
-    if covers && screen.cursor {
+    let input = view.input(look, prompts);
+    // Some versions draw on the alternate screen, too, but seldom show a cursor there.
+    let covers = screen.alternate && screen.cursor && look.is_some_and(|look| look.inline);
+    if covers && !view.has_cursor(input.as_ref()) {
         return State::Asks(Question::menu(COVERED));
     }
-    let input = view.input(look, prompts);
     let below = input.as_ref().map_or(0, |input| input.rows.end);
     let above = input.as_ref().map_or(view.end(), |input| input.rows.start);
     let permission = look.and_then(|look| view.permission(above, look));
@@ -184,6 +184,14 @@ impl View<'_> {
         screen.alternate && screen.cursor && look.shows_cursor && self.end() > 0
     }
 
+    /// Whether the cursor is in the input line, and the last line on the screen is indented as the
+    /// programs' own are. No editor's is, even where a text like an input line is edited.
+    fn has_cursor(&self, input: Option<&Input>) -> bool {
+        let last = self.line(self.end().saturating_sub(1)).strip_prefix("  ");
+        let is_indented = last.is_some_and(|rest| !rest.starts_with(' '));
+        is_indented && input.is_some_and(|input| input.rows.contains(&self.screen.row))
+    }
+
     /// A line of an input line, without borders and hints.
     fn typed(&self, row: usize) -> &str {
         bare(self.screen.solid.get(row).map_or("", String::as_str))
@@ -212,9 +220,15 @@ impl View<'_> {
             return None;
         }
         let by_look = look.and_then(|look| match look.area {
-            Area::Open => self.open(look, |row| self.prompted(row, look)),
+            Area::Open => {
+                let input = self.open(look, |row| self.prompted(row, look));
+                input.map(|input| self.with_more(input))
+            }
             Area::Ruled => self.ruled(look),
-            Area::Headed => self.headed(look).or_else(|| self.ruled(look)),
+            Area::Headed => {
+                let input = self.headed(look).map(|input| self.with_more(input));
+                input.or_else(|| self.ruled(look))
+            }
             Area::Barred => self.barred(look),
         });
         by_look.or_else(|| {
@@ -274,16 +288,45 @@ impl View<'_> {
         whole.then(|| self.prompted_by(rows, first, shell, look))
     }
 
+    /// Which rows are rules that may frame the input line. What is much shorter than the widest one
+    /// stands in the line itself: somebody has typed it.
+    fn frames(&self) -> impl Fn(&usize) -> bool {
+        let width = |row: usize| match self.line(row) {
+            line if is_rule(line) => line.chars().count(),
+            _ => 0,
+        };
+        let widest = (0..self.end()).map(width).max().unwrap_or_default();
+        move |row| width(*row) > widest * 9 / 10
+    }
+
+    /// An input line whose first paragraph is empty, with those below it: all that is indented down
+    /// to the last lines on the screen, which are about the program.
+    fn with_more(&self, input: Input) -> Input {
+        let last = (0..self.end()).rev().take_while(|row| !self.is_empty(*row));
+        let last = last.last().unwrap_or_default();
+        let below = (input.rows.end..last).filter(|row| self.line(*row).starts_with("  "));
+        let below: Vec<&str> = below.map(|row| self.typed(row)).collect();
+        let below = below.join("\n").trim().to_string();
+        match input.text.is_empty() && !below.is_empty() {
+            true => Input {
+                rows: input.rows.start..last,
+                text: below,
+                ..input
+            },
+            false => input,
+        }
+    }
+
     /// The input line between the rules above and below the cursor. A program that draws a cursor
     /// of its own may leave the real one, hidden, below all else: then between the last two rules.
     fn ruled(&self, look: &Look) -> Option<Input> {
-        let is_rule = |row: &usize| is_rule(self.line(*row));
-        let last = (0..self.end()).rfind(is_rule)?;
+        let is_frame = self.frames();
+        let last = (0..self.end()).rfind(&is_frame)?;
         let is_below = |up| !self.screen.cursor && self.screen.row + up >= self.end();
         let is_below = look.hides_cursor.is_some_and(is_below);
         let inside = if is_below { last } else { self.screen.row };
-        let start = (0..inside).rfind(is_rule)? + 1;
-        let end = (inside..self.end()).find(is_rule)?;
+        let start = (0..inside).rfind(&is_frame)? + 1;
+        let end = (inside..self.end()).find(&is_frame)?;
         let (first, shell) = self.prompted(start, look)?;
         // A list of choices has a line like this to search it.
         let begins = |row: usize, sign| after(bare(self.line(row)), sign).is_some();
@@ -297,7 +340,7 @@ impl View<'_> {
     /// cursor.
     fn headed(&self, look: &Look) -> Option<Input> {
         let cursor = self.screen.row;
-        let top = (0..cursor).rfind(|row| is_rule(self.line(*row)))?;
+        let top = (0..cursor).rfind(self.frames())?;
         let boxed = |row: &usize| self.line(*row).trim_start().starts_with('│');
         let start = (top + 1..=cursor).find(|row| self.prompted(*row, look).is_some())?;
         let end = (cursor + 1..self.end()).find(|row| self.is_empty(*row))?;
@@ -311,19 +354,18 @@ impl View<'_> {
     /// as wide as its last border.
     fn barred(&self, look: &Look) -> Option<Input> {
         let cursor = self.screen.row;
-        let line = |row: usize| self.line(row).trim();
-        let is_barred = |row: &usize| {
-            let line = line(*row);
-            line.starts_with('┃') && (line.chars().count() == 1 || !line.ends_with('┃'))
-        };
-        let start = (0..=cursor).rev().take_while(is_barred).last()?;
-        let end = (cursor..self.end()).find(|row| !is_barred(row))?;
-        if !line(end).starts_with('╹') {
+        let begins = |row: usize, sign| self.line(row).trim_start().starts_with(sign);
+        let end = (cursor..self.end()).find(|row| !begins(*row, '┃'))?;
+        if !begins(end, '╹') {
             return None;
         }
         let border = self.line(end).chars();
         let border = border.take_while(|c| c.is_whitespace() || "╹▀".contains(*c));
         let width = border.collect::<String>().trim_end().chars().count();
+        // A bar elsewhere in a line is one that somebody has typed.
+        let is_listed = |row| self.line(row).chars().nth(width - 1) == Some('┃');
+        let is_its = |row: &usize| begins(*row, '┃') && !is_listed(*row);
+        let start = (0..=cursor).rev().take_while(is_its).last()?;
         let typed = |row: usize| {
             let line = self.screen.solid.get(row).map_or("", String::as_str);
             let end = line.char_indices().nth(width).map(|(end, _)| end);
@@ -340,7 +382,13 @@ impl View<'_> {
     fn prompted_by(&self, rows: Range<usize>, first: &str, shell: bool, look: &Look) -> Input {
         let more = rows.clone().skip(1).map(|row| self.typed(row));
         let text: Vec<&str> = std::iter::once(first).chain(more).collect();
-        self.taken(rows, text.join("\n"), shell, look)
+        let mut input = self.taken(rows, text.join("\n"), shell, look);
+        let row = self.screen.row;
+        // Somebody has typed breaks, or what the program shows as blanks.
+        if input.text.is_empty() && input.rows.contains(&row) && row > input.rows.start {
+            input.text = "\n".repeat(row - input.rows.start);
+        }
+        input
     }
 
     /// The input line that takes these rows and holds this text or a hint.
@@ -721,6 +769,68 @@ mod tests {
                 ..screen(text, column, 1)
             };
             assert_eq!(read_by("opencode", &shown), want, "{column}");
+        }
+    }
+
+    #[test]
+    fn a_draft_may_have_rules_in_it() {
+        let rule = "─".repeat(60);
+        for (program, draft) in [
+            ("pi", "look at\n├── a\n└── b\n"),
+            ("pi", "┌────────┐\n└────────┘\n"),
+            ("claude", "❯ look at\n  └── b\n  "),
+            ("claude", "❯ look at\n  ────────\n  > "),
+        ] {
+            let text = format!("{rule}\n{draft}\n{rule}\n  ⏵⏵ bypass permissions on");
+            let row = draft.split('\n').count();
+            let column = draft.rsplit('\n').next().unwrap().chars().count();
+            let state = read_by(program, &screen(&text, column, row));
+            assert_eq!(state, State::Draft, "{draft}");
+        }
+        let text = format!("{rule}\n YOLO\n * look at\n   ────────\n   >\n\n ~/town");
+        let state = read_by("gemini", &screen(&text, 5, 4));
+        assert_eq!(state, State::Draft);
+        let text = "  ┃\n  ┃  ┃ Name ┃\n  ┃\n  ┃\n  ┃  Build · mock\n  ╹▀▀▀▀▀▀▀▀▀▀▀▀▀▀▀▀▀▀";
+        let shown = Screen {
+            cursor: true,
+            ..screen(text, 5, 2)
+        };
+        assert_eq!(read_by("opencode", &shown), State::Draft);
+        // Copilot shows what borders are made of as blanks.
+        let text = format!("{rule}\n❯\n\n\n{rule}\n Interactive");
+        for (row, want) in [(1, State::Free), (2, State::Draft), (3, State::Draft)] {
+            let shown = Screen {
+                cursor: true,
+                ..screen(&text, 2, row)
+            };
+            assert_eq!(read_by("copilot", &shown), want, "{row}");
+        }
+    }
+
+    /// The cursor is in the empty first line.
+    #[test]
+    fn a_draft_may_begin_with_empty_lines() {
+        let rule = "─".repeat(60);
+        for (program, text, column, row) in [
+            ("codex", "•\n\n›\n\n  more\n\n  mock · ~/town", 2, 2),
+            ("codex", "•\n\n›\n\n\n\n  more\n\n  mock · ~/town", 2, 2),
+            (
+                "gemini",
+                &format!("{rule}\n YOLO\n *\n\n   more\n\n ~/town"),
+                3,
+                2,
+            ),
+        ] {
+            let draft = Screen {
+                cursor: true,
+                ..screen(text, column, row)
+            };
+            assert_eq!(read_by(program, &draft), State::Draft, "{text}");
+            let free = Screen {
+                cursor: true,
+                ..screen(&text.replace("more", ""), column, row)
+            };
+            assert_eq!(read_by(program, &free), State::Free, "{text}");
         }
     }
 

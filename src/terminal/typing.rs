@@ -286,7 +286,13 @@ impl Reader {
 }
 
 /// Characters that take one column each: those of western alphabets, and signs of prompts and borders.
-const NARROW: [std::ops::Range<char>; 2] = ['\0'..'\u{300}', '\u{2000}'..'\u{2e80}'];
+/// Among the other signs are some that take two.
+const NARROW: [std::ops::Range<char>; 4] = [
+    '\0'..'\u{300}',
+    '\u{2010}'..'\u{2060}',
+    '\u{2500}'..'\u{25fd}',
+    '\u{2758}'..'\u{2795}',
+];
 
 /// How many rows a text takes when it is wrapped between its words.
 fn rows_of(text: &str, columns: usize) -> usize {
@@ -1330,6 +1336,21 @@ mod tests {
         program.hangs = false;
         program.read();
         assert_eq!((program.line.as_str(), program.sent.len()), ("x", 0));
+    }
+
+    #[test]
+    fn nothing_is_taken_out_beside_what_may_be_wider() {
+        for (behind, columns, is_certain) in [("xy", 2, true), ("✅", 2, false), ("…", 1, true)]
+        {
+            let program = Program {
+                line: format!("hello{behind}"),
+                ..Program::default()
+            };
+            let mut screen = program.sight().screen;
+            screen.column = "❯ hello".chars().count() + columns;
+            let keys = text("").reader.cut(&screen, "hello");
+            assert_eq!(keys.is_some(), is_certain, "{behind}");
+        }
     }
 
     #[test]

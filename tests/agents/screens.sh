@@ -106,6 +106,26 @@ pasted() {
     T paste-buffer -p -t =it:
 }
 
+# odd_draft NAME DRAFT SIGN COMMAND...: what shows a draft of which a part looks like something else.
+odd_draft() {
+    run "${@:4}"
+    sees "$3"
+    still
+    pasted "$2"
+    still
+    shot "$1"
+}
+odd_drafts() { # SIGN COMMAND...
+    odd_draft draft-rules $'look at\n├── a\n└── b\n' "$@"
+    odd_draft draft-bars $'┃ Name ┃\n' "$@"
+    odd_draft draft-breaks $'\n\n' "$@"
+    odd_draft draft-empty-first $'\n\nand more' "$@"
+    keys Up
+    keys Up
+    still
+    shot draft-empty-first
+}
+
 # The input line as in vi. Where the screen does not tell it from another, the names say so.
 vi_modes() {
     shot free-vi-insert
@@ -180,6 +200,15 @@ screens_of_claude() {
     keys Escape
     still
     shot free-refused
+    enter '(ask many)'
+    shows 'production database' asks-questions
+    keys Enter
+    shows 'shall be told' asks-questions-many
+    keys Tab
+    shows 'Review' asks-questions-review
+    keys Escape
+    still
+    keys C-u
     enter '(fail 429)'
     sees 'attempt 3'
     shot busy-tries-again
@@ -241,9 +270,7 @@ screens_of_claude() {
     keys Escape
     still
     enter '/stats'
-    sees 'Esc to '
-    sleep 2
-    shot asks-stats
+    shows 'Esc to ' asks-stats
     keys Escape
     still
     enter '/btw what'
@@ -273,6 +300,21 @@ screens_of_claude() {
     run env CLAUDE_CODE_NO_FLICKER=1 "${CLAUDE[@]}"
     shows '❯' free-fullscreen
     editor C-g asks-editor-fullscreen
+    odd_drafts '❯' "${CLAUDE[@]}"
+    run env CLAUDE_CODE_NATIVE_CURSOR=1 "${CLAUDE[@]}"
+    shows '❯' free-native-cursor
+    text 'half a draft'
+    shot draft-native-cursor
+    editor C-g asks-editor-native-cursor
+    # A limit of a subscription, and a login that has expired.
+    run env -u ANTHROPIC_API_KEY CLAUDE_CODE_OAUTH_TOKEN=sk-ant-oat01-mock "${CLAUDE[@]}"
+    sees '❯'
+    still
+    enter '(fail 401)'
+    shows '/login' free-login-expired
+    keys C-u
+    enter '(limit five_hour)'
+    shows 'limit' asks-limit
     with_field ~/.claude/settings.json editorMode '"vim"'
     run "${CLAUDE[@]}"
     sees '❯'
@@ -289,6 +331,18 @@ screens_of_claude() {
     rm "$TOWN/CLAUDE.md"
     run claude --permission-mode plan
     shows 'plan mode on' free-plan-mode
+    enter '(plan)'
+    shows '2.' asks-plan
+    keys Escape
+    run "${CLAUDE[@]}"
+    sees '❯'
+    still
+    enter '(background sleep 60)'
+    sees 'All is well'
+    shows '1 shell' free-background
+    keys Down
+    still
+    shot asks-background
     SIZE=(80 7)
     run "${CLAUDE[@]}"
     sees '❯'
@@ -304,7 +358,7 @@ screens_of_claude() {
     shows 'Do you want' asks-permission-edit
     keys Escape
     enter '(run sleep 8)'
-    sleep 3
+    sees 'Running'
     shot busy-tool
     run "${CLAUDE[@]}"
     sees '❯'
@@ -397,7 +451,7 @@ screens_of_codex() {
     keys C-u
     keys BSpace
     enter '(slow 10)'
-    sleep 2
+    sees word2
     shot busy
     text 'typed meanwhile'
     shot draft-while-busy
@@ -452,8 +506,9 @@ screens_of_codex() {
     enter '/vim'
     still
     enter '(run sleep 6)'
-    sleep 3
+    sees 'Running sleep'
     shot busy-tool
+    odd_drafts ' · ' "${CODEX[@]}"
     run codex -c features.daemon_auto_start=false -a on-request -s read-only
     shows ' · ' free-default-mode
     enter '(escalate touch made)'
@@ -514,6 +569,7 @@ screens_of_opencode() {
     # In 1.0 nothing tells this from a free input line but the window that floats above it.
     [[ $version == 1.0.* ]] || shot asks-help
     keys Escape
+    odd_drafts 'Ask anything' opencode
     sed -i 's/"autoupdate"/"permission": {"bash": "ask"}, &/' ~/.config/opencode/opencode.json
     run opencode
     sees 'Ask anything'
@@ -577,6 +633,7 @@ screens_of_gemini() {
     enter '/settings'
     still
     shot asks-settings
+    odd_drafts 'Type your message' gemini --approval-mode yolo
     run gemini --approval-mode yolo
     sees 'Type your message'
     still
@@ -637,6 +694,7 @@ screens_of_pi() {
     enter '/login'
     still
     shot asks-login
+    odd_drafts mock pi
 }
 
 screens_of_copilot() {
@@ -661,6 +719,7 @@ screens_of_copilot() {
     keys BSpace
     works_and_queues 'word2'
     editor C-g asks-editor
+    odd_drafts '? help' copilot --yolo
     run copilot
     sees '? help'
     still
