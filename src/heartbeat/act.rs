@@ -280,13 +280,14 @@ impl Acting<'_> {
             gt_reason = step.reason.as_str(); "{}: {}", step.action.done(), step.reason);
     }
 
-    /// Has `gt-agent` look for the panes that this tick does not find: each knows its own best.
+    /// Has `gt-agent` look for the panes that this tick does not find, or finds with a process that is not
+    /// in the unit: each knows its own best.
     fn lost_panes(&self) {
         let is_lost = |seen: &Seen| {
             seen.unit.is_active()
                 && seen.unit.sub == "running"
                 && !seen.unit.frozen
-                && seen.pane.is_none()
+                && (seen.pane.is_none() || seen.strayed.is_some())
         };
         let agents = self.observed.agents.iter();
         let agents = agents.filter(|(_, seen)| self.observed.blind.is_none() && is_lost(seen));

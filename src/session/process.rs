@@ -73,13 +73,18 @@ pub fn unit_tree(root: u32) -> Vec<u32> {
 }
 
 fn tree_among(root: u32, pids: impl Iterator<Item = u32>) -> Vec<u32> {
+    trees_among(vec![root], pids)
+}
+
+/// Processes and their descendants among others.
+pub fn trees_among(roots: Vec<u32>, pids: impl Iterator<Item = u32>) -> Vec<u32> {
     let mut children: HashMap<u32, Vec<u32>> = HashMap::new();
     for pid in pids {
         if let Some(stat) = stat(pid) {
             children.entry(stat.parent).or_default().push(pid);
         }
     }
-    let mut found = vec![root];
+    let mut found = roots;
     let mut next = 0;
     while let Some(pid) = found.get(next) {
         found.extend(children.remove(pid).unwrap_or_default());
@@ -243,6 +248,12 @@ fn cpu_ticks(stat: &str) -> Option<u64> {
     let times = fields.skip(11).take(4).map(|time| time.parse::<u64>().ok());
     let times: Vec<u64> = times.collect::<Option<_>>()?;
     (times.len() == 4).then(|| times.iter().sum())
+}
+
+/// Whether a process was started before another one; not where one of them has ended.
+pub fn is_older(pid: u32, other: u32) -> bool {
+    let [pid, other] = [pid, other].map(systemd::started_ticks);
+    matches!((pid, other), (Some(pid), Some(other)) if pid < other)
 }
 
 /// When a process was started; `None`: there is none.

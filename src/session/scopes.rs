@@ -105,9 +105,15 @@ fn of_pane(
     units: &BTreeMap<String, Unit>,
     pane: &str,
     server: u32,
+    before: Option<u32>,
 ) -> Result<Vec<Unit>> {
     let names_it = |found: &HashMap<_, _>| process::names_pane(found, pane, server);
-    let is_its = |pids: &[u32]| !pids.contains(&server) && origin(pids).iter().any(names_it);
+    let is_before = |pids: &[u32]| {
+        before.is_none_or(|root| pids.iter().any(|&pid| process::is_older(pid, root)))
+    };
+    let is_its = |pids: &[u32]| {
+        !pids.contains(&server) && is_before(pids) && origin(pids).iter().any(names_it)
+    };
     let scopes = with_processes(systemd, units)?.into_iter();
     Ok(scopes
         .filter(|(_, pids)| is_its(pids))
@@ -116,7 +122,7 @@ fn of_pane(
 }
 
 /// Kills what runs in the scopes of a pane, and returns these scopes. `units` has all scopes as they
-/// are now.
+/// are now. With `before`, only scopes with processes that are older than that one.
 ///
 /// # Errors
 /// The manager does not answer.
@@ -125,10 +131,11 @@ pub fn end(
     mut units: BTreeMap<String, Unit>,
     pane: &str,
     server: u32,
+    before: Option<u32>,
 ) -> Result<Vec<Unit>> {
     let mut ended: Vec<Unit> = Vec::new();
     for _ in 0..ROUNDS {
-        let found = of_pane(systemd, &units, pane, server)?;
+        let found = of_pane(systemd, &units, pane, server, before)?;
         if found.is_empty() {
             break;
         }

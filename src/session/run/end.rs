@@ -222,8 +222,9 @@ pub(super) enum Event {
 
 /// What the pane shows after the watched process has ended.
 pub(super) enum After {
-    /// Somebody else, such as `gt handoff`, started another process in it.
-    Respawned(u32),
+    /// Somebody else, such as `gt handoff`, started another process in it: the pane's first process and
+    /// the agent.
+    Respawned(u32, u32),
     Ended(End),
 }
 
@@ -280,11 +281,15 @@ impl Run {
         })
     }
 
-    /// Whether somebody has closed the agent's pane, and the agent goes on without a terminal: some
-    /// programs (gemini 0.61) do not heed the end of theirs.
+    /// Whether somebody has closed the agent's pane, or started another process in it, and the agent goes
+    /// on without a terminal: some programs (gemini 0.61) do not heed the end of theirs.
     pub(super) fn outlives_pane(&self) -> bool {
         let is_ours = matches!(self.tmux.server(), Ok(Some(pid)) if pid == self.server);
-        if !is_ours || !matches!(self.tmux.pane(&self.pane), Ok(None)) {
+        let is_lost = || match self.tmux.pane(&self.pane) {
+            Ok(Some(pane)) => process::is_older(self.pid, pane.pid),
+            found => found.is_ok(),
+        };
+        if !is_ours || !is_lost() {
             return false;
         }
         let Ok(Some(agent)) = process::watch(self.pid) else {
@@ -335,7 +340,7 @@ impl Run {
             Event::ServerEnded => Ok(Some(After::Ended(self.closed()))),
             _ => self.after_end().and_then(|after| match after {
                 After::Ended(end) => self.or_closed(end),
-                After::Respawned(_) => Ok(Some(after)),
+                After::Respawned(..) => Ok(Some(after)),
             }),
         };
         match after {
@@ -372,7 +377,7 @@ impl Run {
             }
             if !pane.dead && pane.pid != self.pid && process::has_ended(self.pid) {
                 return Ok(match self.successor(&pane) {
-                    Some(pid) => After::Respawned(pid),
+                    Some(pid) => After::Respawned(pane.pid, pid),
                     None => After::Ended(End::LeftShell),
                 });
             }
@@ -459,7 +464,7 @@ impl Run {
                 return Ok(Some(After::Ended(self.closed())));
             };
             if let Some(pid) = self.successor(&pane) {
-                return Ok(Some(After::Respawned(pid)));
+                return Ok(Some(After::Respawned(pane.pid, pid)));
             }
             let mut fds = [PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
             if poll(&mut fds, tools::timeout(CLOSE_POLL))? > 0 {
@@ -508,7 +513,7 @@ impl Run {
         // for many agents ask at once when a town stops.
         let units = match self.ask() {
             Some((systemd, units)) => {
-                let ended = scopes::end(&systemd, units.clone(), &self.pane, self.server);
+                let ended = scopes::end(&systemd, units.clone(), &self.pane, self.server, None);
                 self.log_scopes(ended);
                 units
             }
@@ -570,32 +575,46 @@ impl Run {
 
     /// Kills what an agent that has ended left in the unit, as systemd does between two runs.
     pub(super) fn end_leftovers(&self) -> Result<()> {
+        self.kill_in_unit(|pid| pid != std::process::id())?;
+        self.end_scopes(&self.pane, self.server);
+        Ok(())
+    }
+
+    /// The same when somebody has started the agent's pane anew: what is older than the pane's first
+    /// process was left by the agent before. In a pane whose shell goes on, nothing is.
+    pub(super) fn end_predecessors(&self, root: u32) -> Result<()> {
+        let own = std::process::id();
+        self.kill_in_unit(|pid| pid != own && process::is_older(pid, root))?;
+        self.log_scopes(Systemd::connect().and_then(|systemd| {
+            let units = systemd.units(&[SCOPES])?;
+            scopes::end(&systemd, units, &self.pane, self.server, Some(root))
+        }));
+        Ok(())
+    }
+
+    /// Kills these processes of the unit, with all that they have started.
+    fn kill_in_unit(&self, is_to_end: impl Fn(u32) -> bool) -> Result<()> {
         let systemd = Systemd::connect()?;
         for _ in 0..MOVE_ROUNDS {
-            let left: Vec<u32> = systemd
-                .processes(&self.unit)?
-                .into_iter()
-                .map(|(pid, _)| pid)
-                .filter(|&pid| pid != std::process::id())
-                .collect();
+            let pids = systemd.processes(&self.unit)?;
+            let pids: Vec<u32> = pids.into_iter().map(|(pid, _)| pid).collect();
+            let left: Vec<u32> = pids.iter().copied().filter(|&pid| is_to_end(pid)).collect();
             if left.is_empty() {
                 break;
             }
-            for pid in left {
+            for pid in process::trees_among(left, pids.into_iter()) {
                 let _ = kill(Pid::from_raw(pid.cast_signed()), Signal::SIGKILL);
             }
             std::thread::sleep(REAP_POLL);
         }
-        self.end_scopes(&self.pane, self.server);
         Ok(())
     }
 
     /// Kills what an agent that has ended left in scopes beside its unit; `pane` was the agent's.
     pub(super) fn end_scopes(&self, pane: &str, server: u32) {
-        self.log_scopes(
-            Systemd::connect()
-                .and_then(|systemd| scopes::end(&systemd, systemd.units(&[SCOPES])?, pane, server)),
-        );
+        self.log_scopes(Systemd::connect().and_then(|systemd| {
+            scopes::end(&systemd, systemd.units(&[SCOPES])?, pane, server, None)
+        }));
     }
 
     fn log_scopes(&self, ended: Result<Vec<Unit>>) {

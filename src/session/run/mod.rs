@@ -505,10 +505,14 @@ impl Run {
                 return Ok(None);
             };
             let end = match after {
-                After::Respawned(pid) => {
+                After::Respawned(root, pid) => {
                     self.look = Some(Instant::now() + LOOK_AFTER);
                     self.pid = pid;
                     self.move_in(pid)?;
+                    if let Err(e) = self.end_predecessors(root) {
+                        log::warn!(gt_agent:% = self.agent;
+                            "{e:#}; what {} has left by detaching it may go on until its stop", self.agent);
+                    }
                     log::info!(message_id = journal::AGENT_ADOPTED, gt_agent:% = self.agent,
                         gt_session = self.session.as_str(), gt_pid = pid;
                         "{} was started anew in its pane by somebody else; adopted process {pid}", self.agent);
