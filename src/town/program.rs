@@ -10,7 +10,7 @@ use anyhow::{Result, anyhow};
 use super::presets::{PRESETS, Preset, Prompt, preset};
 use super::settings::{self, Custom};
 use super::sources::Sources;
-use super::{Town, near};
+use super::{Town, env_file, near};
 use crate::agent::{Agent, Role};
 
 /// The program when no setting names one.
@@ -168,6 +168,22 @@ pub(super) fn is_claude(base: Option<&Preset>) -> bool {
     base.is_some_and(|base| base.name == "claude")
 }
 
+/// The words of a command, as the shell has them to which `gt` gives it. The path of a program may have
+/// spaces in it.
+fn words(command: &str) -> Vec<String> {
+    let split = || shlex::split(command).filter(|words| !words.is_empty());
+    let mut words = match Path::new(command).exists() {
+        true => vec![command.to_string()],
+        false => split().unwrap_or_else(|| vec![command.to_string()]),
+    };
+    if let Ok(home) = env_file::home() {
+        words[0] = env_file::expand(&words[0], &home)
+            .to_string_lossy()
+            .into_owned();
+    }
+    words
+}
+
 /// A program as settings define it, completed by a preset: the one that it names as its provider,
 /// else the one of the same name, else the one with the same command, wherever that lies. As in `gt`,
 /// it is Claude where nothing of this is said.
@@ -180,29 +196,35 @@ fn complete(
     let command = custom
         .command
         .as_deref()
-        .filter(|command| !command.is_empty());
+        .filter(|command| !command.is_empty())
+        .map(words);
+    let owned = |list: &[&str]| list.iter().map(|text| text.to_string()).collect();
     let base = custom
         .provider
         .as_deref()
         .and_then(preset)
         .or(base)
-        .or_else(
-            || match command.map(|command| Path::new(command).file_stem()) {
+        .or_else(|| {
+            match command
+                .as_ref()
+                .map(|words| Path::new(&words[0]).file_stem())
+            {
                 Some(stem) => PRESETS
                     .iter()
                     .find(|preset| stem == Some(OsStr::new(preset.command))),
                 None if custom.provider.is_none() => preset(DEFAULT),
                 None => None,
-            },
-        );
-    let command = command.or(base.map(|base| base.command)).ok_or_else(|| {
-        anyhow!(
-            "Agent {name:?} has no command; add one in '{}'",
-            settings::FILE
-        )
-    })?;
+            }
+        });
+    let command = command
+        .or(base.map(|base| owned(&[base.command])))
+        .ok_or_else(|| {
+            anyhow!(
+                "Agent {name:?} has no command; add one in '{}'",
+                settings::FILE
+            )
+        })?;
 
-    let owned = |list: &[&str]| list.iter().map(|text| text.to_string()).collect();
     let has_usual_arguments = custom.args.is_none();
     let args: Vec<String> = custom
         .args
@@ -217,19 +239,24 @@ fn complete(
         env.insert(key.clone(), value.clone().unwrap_or_default());
     }
 
+    let program_name = command[0]
+        .rsplit('/')
+        .next()
+        .unwrap_or_default()
+        .to_string();
     let tmux = custom.tmux.clone().unwrap_or_default();
     let usual_prompt = base.and_then(|base| base.ready_prompt);
     let prompt = base.map_or(Prompt::Unknown, |base| base.prompt);
     Ok(Program {
         name: name.to_string(),
-        argv: [custom.exec_wrapper.clone(), vec![command.into()], args].concat(),
+        argv: [custom.exec_wrapper.clone(), command, args].concat(),
         env,
         processes: custom
             .process_names
             .clone()
             .or(tmux.process_names)
             .or_else(|| base.map(|base| owned(base.processes)))
-            .unwrap_or_else(|| owned(&[command.rsplit('/').next().unwrap_or(command)])),
+            .unwrap_or_else(|| vec![program_name]),
         ready_prompt: custom
             .ready_prompt_prefix
             .clone()
@@ -391,6 +418,14 @@ mod tests {
             (
                 r#"{"command":"/home/u/.local/bin/claude"}"#,
                 "/home/u/.local/bin/claude|--dangerously-skip-permissions",
+                Some("❯ "),
+                Some(10_000),
+                "node,claude",
+            ),
+            // As the shell has it to which gt gives it.
+            (
+                r#"{"command":"claude --model 'opus 4'","args":[]}"#,
+                "claude|--model|opus 4",
                 Some("❯ "),
                 Some(10_000),
                 "node,claude",
