@@ -272,7 +272,9 @@ fn ask(
         active: Some(units.get(TARGET).is_some_and(problems::is_on)),
         enabled: enabled.map(|state| state.as_deref() == Some("enabled")),
     };
-    if let Some((next, why)) = next_tick(systemd, units) {
+    if problems::is_ticking(units) {
+        status.next_tick = Some(status.now);
+    } else if let Some((next, why)) = next_tick(systemd, units) {
         status.next_tick = Some(next);
         status.next_reason = why;
     }

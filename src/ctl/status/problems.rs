@@ -228,14 +228,18 @@ pub fn of_units(
         }
     }
     problems.extend(starts::too_often());
-    let ticking = units
-        .get("gt-heartbeat.service")
-        .is_some_and(|u| matches!(u.active.as_str(), "active" | "activating") || u.job.is_some());
-    if on && status.next_tick.is_none() && !ticking {
+    if on && status.next_tick.is_none() && !is_ticking(units) {
         problems
             .push("No tick is planned; run 'systemctl --user restart gt-heartbeat.timer'".into());
     }
     problems
+}
+
+/// Whether a tick runs, or is about to. It sets the time of the next one when it ends.
+pub(super) fn is_ticking(units: &BTreeMap<String, Unit>) -> bool {
+    units
+        .get("gt-heartbeat.service")
+        .is_some_and(|u| matches!(u.active.as_str(), "active" | "activating") || u.job.is_some())
 }
 
 /// Has the manager forget a unit that failed.
