@@ -3,9 +3,8 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::screens::HELD;
 use super::server::{Tmux, TmuxError, quoted};
-use super::{MARKS, TYPED};
+use super::{HELD, MARKS, TYPED};
 
 /// Keys for a pane. The server sends the keys and writes the notes about them in one step: whatever
 /// happens to the caller, the notes tell whether the keys were sent. A pane whose process is not
@@ -98,7 +97,8 @@ impl Words {
 
 impl Tmux {
     /// Sends keys to many panes in few calls; a pane that is gone is passed over. A pane that somebody
-    /// has left in copy mode is brought out of it first. [`Tmux::sights`] tells afterwards which panes have got them.
+    /// has left in copy mode is brought out of it first. [`Tmux::sights`] tells afterwards which panes
+    /// have got them.
     ///
     /// # Errors
     /// tmux cannot be run, hangs, or no server answers: then it is not known which panes got keys.

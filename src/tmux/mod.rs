@@ -33,3 +33,9 @@ const MARKS: &str = "@gastown_spawn";
 
 /// The pane option with first words that are still to be typed, see [`Words`].
 const WORDS: &str = "@gastown_words";
+
+/// A format of what a person has a pane for, as `Hold::parse` reads it. Somebody reads back only
+/// where somebody is attached: to the session, to one that shares its windows (`new-session -t`),
+/// or to one that has been given the window (`link-window`).
+const HELD: &str = "#{?#{&&:#{pane_in_mode},#{||:#{session_attached},\
+     #{||:#{session_group_attached},#{window_active_clients}}}},m,}#{?#{pane_synchronized},s,}";

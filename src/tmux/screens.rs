@@ -10,7 +10,7 @@ use super::ansi;
 use super::keys::{Typed, Words};
 use super::panes::{PANE_FORMAT, Pane, parse_pane};
 use super::server::{Tmux, TmuxError, classify, is_server, quoted};
-use super::{MARKS, TYPED, WORDS};
+use super::{HELD, MARKS, TYPED, WORDS};
 use crate::files;
 use crate::systemd::runtime_dir;
 
@@ -32,12 +32,6 @@ const USUAL: usize = 5 << 10;
 /// What [`Screen::parse`] reads beside what a pane shows, as a format of tmux.
 const HEAD: &str = "#{pane_id} #{cursor_x} #{cursor_y} #{cursor_flag} #{history_size} #{alternate_on} \
      #{pane_current_command}\t#{pane_title}";
-
-/// A format of what a person has a pane for, as [`Hold::parse`] reads it. Somebody reads back only
-/// where somebody is attached: to the session, to one that shares its windows (`new-session -t`),
-/// or to one that has been given the window (`link-window`).
-pub(super) const HELD: &str = "#{?#{&&:#{pane_in_mode},#{||:#{session_attached},\
-     #{||:#{session_group_attached},#{window_active_clients}}}},m,}#{?#{pane_synchronized},s,}";
 
 /// The file with the ids of the panes that the last look has read, below the runtime directory: the
 /// next look asks for them in the same call that lists all panes. It may be lost or wrong at any time.
